@@ -1,0 +1,8 @@
+//! CPU microkernels, full-width math strips and library kernels, each with a portable twin, in one table.
+//!
+//! Unsafe code is allowed here: kernels work on raw buffers that the runtime lays out. Every kernel states in
+//! `# Safety` what it relies on, and every vector kernel runs against its portable twin in the tests.
+#![expect(unsafe_code, reason = "kernels read and write buffers through raw pointers and use vector intrinsics")]
+#![warn(missing_docs)]
+
+pub mod abi;
