@@ -327,12 +327,13 @@ impl Monomial {
     }
 
     fn lower_bound(&self) -> Option<i64> {
-        self.0.iter().try_fold(1i64, |product, atom| {
-            Some(product.saturating_mul(atom.lower_bound().filter(|&low| low >= 0)?))
-        }).or_else(|| match self.0.as_slice() {
-            [atom] => atom.lower_bound(),
-            _ => None,
-        })
+        self.0
+            .iter()
+            .try_fold(1i64, |product, atom| Some(product.saturating_mul(atom.lower_bound().filter(|&low| low >= 0)?)))
+            .or_else(|| match self.0.as_slice() {
+                [atom] => atom.lower_bound(),
+                _ => None,
+            })
     }
 
     fn upper_bound(&self) -> Option<i64> {
@@ -351,7 +352,11 @@ impl Atom {
             Atom::FloorDiv(pair) => {
                 let divisor = pair.1.lower_bound().filter(|&d| d > 0)?;
                 let low = pair.0.lower_bound()?;
-                Some(if low >= 0 { pair.1.as_const().map_or(0, |d| floor_div(low, d)) } else { floor_div(low, divisor) })
+                Some(if low >= 0 {
+                    pair.1.as_const().map_or(0, |d| floor_div(low, d))
+                } else {
+                    floor_div(low, divisor)
+                })
             }
             Atom::Mod(pair) => pair.1.lower_bound().filter(|&d| d > 0).map(|_| 0),
             Atom::Min(pair) => Some(pair.0.lower_bound()?.min(pair.1.lower_bound()?)),

@@ -1,0 +1,85 @@
+//! The manifest: what an artifact holds, in terms its user knows.
+
+use serde::{Deserialize, Serialize};
+
+/// What an artifact holds.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Manifest {
+    /// `ic` version that wrote it.
+    pub producer: String,
+    /// Runtime features without which it cannot run. A runtime that lacks one refuses the artifact.
+    pub features: Vec<String>,
+    /// Callable entries; a single model has one, `main`.
+    pub entries: Vec<Entry>,
+    /// State buffers that entries share and update in place.
+    pub states: Vec<State>,
+    /// Targets it holds code for, in order of preference.
+    pub targets: Vec<Target>,
+    /// This artifact's rank among `world` that run together; 0 of 1 for a whole model.
+    pub rank: u32,
+    /// Number of artifacts that run together.
+    pub world: u32,
+    /// The model's `metadata_props`, in their order.
+    pub metadata: Vec<(String, String)>,
+    /// Rules applied with their counts, and the errors measured for them.
+    pub certificate: Vec<(String, u64)>,
+}
+
+/// One callable entry.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Inputs in declaration order.
+    pub inputs: Vec<Port>,
+    /// Outputs in declaration order.
+    pub outputs: Vec<Port>,
+    /// Known ranges of its symbolic dims.
+    pub symbols: Vec<SymbolRange>,
+}
+
+/// An input or output.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Port {
+    /// The model's name for it.
+    pub name: String,
+    /// ONNX element type number.
+    pub dtype: u8,
+    /// One dimension expression per axis, in text form.
+    pub shape: Vec<String>,
+}
+
+/// The values that a symbolic dim may take, ends included.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SymbolRange {
+    /// The symbol.
+    pub name: String,
+    /// Smallest extent.
+    pub min: i64,
+    /// Largest extent.
+    pub max: i64,
+}
+
+/// A named buffer that outlives a run.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct State {
+    /// Its name.
+    pub name: String,
+    /// ONNX element type number.
+    pub dtype: u8,
+    /// Capacity on each axis.
+    pub capacity: Vec<i64>,
+}
+
+/// A target that the artifact has code for.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Target {
+    /// As `--target` spells it: `x86-64-v3`, `aarch64`, `nvptx:sm_80` ….
+    pub name: String,
+    /// Index of the section with its code.
+    pub code_section: u32,
+    /// Index of the section with one plan per entry. Targets of one class share it.
+    pub plan_section: u32,
+    /// CPU features that the code uses, by Rust's `target_feature` names.
+    pub cpu_features: Vec<String>,
+}

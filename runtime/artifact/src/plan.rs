@@ -1,0 +1,226 @@
+//! The plan of one entry on one class of targets: dim program, buffers and a flat list of steps.
+//!
+//! All extents, byte sizes and kernel attributes are slots of the dim program. It is evaluated once for each new tuple
+//! of input shapes; then buffers are laid out in the arena, and steps run in order.
+
+use serde::{Deserialize, Serialize};
+
+/// Index into [`Plan::dims`].
+pub type DimSlot = u32;
+
+/// Index into [`Plan::buffers`].
+pub type BufferId = u32;
+
+/// The plan of one entry.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Plan {
+    /// Where each symbol's value comes from.
+    pub symbols: Vec<SymbolSource>,
+    /// The dim program: slot `i` is the result of `dims[i]`, which refers to earlier slots only.
+    pub dims: Vec<DimOp>,
+    /// What each axis of each input must equal. An axis that defines a symbol names that symbol's slot.
+    pub inputs: Vec<Vec<DimSlot>>,
+    /// The shape of each output.
+    pub outputs: Vec<Vec<DimSlot>>,
+    /// Memory.
+    pub buffers: Vec<Buffer>,
+    /// The work.
+    pub steps: Vec<Step>,
+    /// Parts between which the value of a symbol is read from memory. A plan without data-dependent extents has one.
+    pub segments: Vec<Segment>,
+    /// Library kernels that steps name.
+    pub kernels: Vec<KernelRef>,
+    /// Names of generated functions; the code section maps each index to an offset.
+    pub functions: Vec<String>,
+}
+
+/// Where a symbol's value comes from.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum SymbolSource {
+    /// The extent of an input.
+    Input {
+        /// Which input.
+        input: u32,
+        /// Which axis.
+        axis: u32,
+    },
+    /// An i64 in memory, after the segment before the symbol's first use has run.
+    Value {
+        /// The buffer.
+        buffer: BufferId,
+        /// Index of the element.
+        element: u32,
+    },
+}
+
+/// One step of the dim program. Arithmetic is checked; overflow or division by zero refuses the shapes.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub enum DimOp {
+    /// The value of a symbol, by index.
+    Symbol(u32),
+    /// A constant; for f32 attributes the bit pattern.
+    Const(i64),
+    /// Sum.
+    Add(DimSlot, DimSlot),
+    /// Product.
+    Mul(DimSlot, DimSlot),
+    /// Quotient rounded towards negative infinity.
+    FloorDiv(DimSlot, DimSlot),
+    /// Remainder with the sign of the divisor.
+    Mod(DimSlot, DimSlot),
+    /// The smaller.
+    Min(DimSlot, DimSlot),
+    /// The larger.
+    Max(DimSlot, DimSlot),
+}
+
+/// A piece of memory.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Buffer {
+    /// Size in bytes.
+    pub bytes: DimSlot,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// Where a buffer is.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Place {
+    /// In the arena, 64-byte aligned, alive from step `first` to step `last`, both included.
+    Arena {
+        /// First step that writes it.
+        first: u32,
+        /// Last step that reads it.
+        last: u32,
+    },
+    /// In the weight section.
+    Weight {
+        /// Offset from the section's start in bytes; a multiple of 64.
+        offset: u64,
+    },
+    /// An input, in the caller's memory.
+    Input(u32),
+    /// An output, in the caller's memory.
+    Output(u32),
+    /// A state buffer, by index into the manifest's list.
+    State(u32),
+    /// A part of another buffer, which comes earlier in the list and is not itself a view.
+    View {
+        /// The whole.
+        of: BufferId,
+        /// Offset in bytes.
+        offset: DimSlot,
+    },
+}
+
+/// A part of the plan between two readings of data-dependent symbols.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Segment {
+    /// Past its last slot of the dim program.
+    pub dims_end: u32,
+    /// Past its last buffer.
+    pub buffers_end: u32,
+    /// Past its last step.
+    pub steps_end: u32,
+}
+
+/// A library kernel by name, layout and revision.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct KernelRef {
+    /// Name in the kernel table.
+    pub name: String,
+    /// Layout of its packed operands.
+    pub layout: u32,
+    /// Revision of its conventions.
+    pub revision: u32,
+}
+
+/// One unit of work.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Step {
+    /// Calls a library kernel.
+    Library {
+        /// The graph node it came from, for messages and profiles.
+        name: String,
+        /// Index into [`Plan::kernels`].
+        kernel: u32,
+        /// Operands in the kernel's order; `None` is an absent optional one.
+        operands: Vec<Option<Operand>>,
+        /// Attributes in the kernel's order.
+        attrs: Vec<DimSlot>,
+        /// What a contraction does to its result.
+        epilogue: Vec<Epilogue>,
+        /// Generated code that finishes a contraction's result.
+        callback: Option<Callback>,
+    },
+    /// Calls a generated function over its outer iteration space.
+    Code {
+        /// The graph node it came from, for messages and profiles.
+        name: String,
+        /// Index into [`Plan::functions`].
+        function: u32,
+        /// One buffer per parameter.
+        buffers: Vec<BufferId>,
+        /// Extents of the two outer axes; both are parallel.
+        outer: [DimSlot; 2],
+        /// About how many nanoseconds one outer point takes on one core: decides whether threads are worth waking.
+        cost_ns: DimSlot,
+        /// Bytes of scratch that each call needs.
+        scratch_bytes: DimSlot,
+    },
+    /// Continues at `otherwise` if the bool in `condition` is false, else at the next step.
+    Branch {
+        /// A buffer that holds one bool.
+        condition: BufferId,
+        /// A later step.
+        otherwise: u32,
+    },
+    /// Continues at `to`.
+    Jump {
+        /// A later step.
+        to: u32,
+    },
+}
+
+/// An operand of a library kernel.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Operand {
+    /// The memory.
+    pub buffer: BufferId,
+    /// First element, counted in elements from the buffer's start.
+    pub offset: Option<DimSlot>,
+    /// ONNX element type number.
+    pub dtype: u8,
+    /// Extent of each axis.
+    pub shape: Vec<DimSlot>,
+    /// Distance between neighbours on each axis in elements; row-major dense if absent.
+    pub strides: Option<Vec<DimSlot>>,
+}
+
+/// What a contraction does to each element of its result, in order. See `ic_kernels::abi::EpilogueOp`.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub enum Epilogue {
+    /// Add a vector along the last axis.
+    AddColumn(BufferId),
+    /// Multiply by a vector along the last axis.
+    MulColumn(BufferId),
+    /// Add a tensor of the result's layout.
+    AddTensor(BufferId),
+    /// Multiply by a tensor of the result's layout.
+    MulTensor(BufferId),
+    /// Clamp to `[low, high]`.
+    Clamp(f32, f32),
+    /// Apply a strip, by index.
+    Strip(u32),
+}
+
+/// Generated code that finishes a contraction's result.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Callback {
+    /// Index into [`Plan::functions`].
+    pub function: u32,
+    /// One buffer per parameter.
+    pub buffers: Vec<BufferId>,
+    /// Bytes of scratch that each call needs.
+    pub scratch_bytes: DimSlot,
+}
