@@ -1,0 +1,66 @@
+//! Library kernels: what neither generated code nor a contraction does, one family a file.
+//!
+//! Inputs are dense and row-major unless a kernel says that it takes strides. Whatever depends on data is checked: an
+//! index out of range is a [`KernelError`](crate::abi::KernelError), and nothing outside of an operand is touched.
+
+mod args;
+pub mod codes;
+mod element;
+mod pending;
+mod split;
+
+use crate::abi::Kernel;
+
+/// Every library kernel.
+pub(crate) const KERNELS: &[Kernel] = &[
+    pending::GATHER,
+    pending::GATHER_ELEMENTS,
+    pending::GATHER_ND,
+    pending::SCATTER_ELEMENTS,
+    pending::SCATTER_ND,
+    pending::TENSOR_SCATTER,
+    pending::COPY,
+    pending::COPY_STRIDED,
+    pending::TRANSPOSE,
+    pending::EXPAND,
+    pending::TILE,
+    pending::SLICE,
+    pending::SLICE_DYNAMIC,
+    pending::CONCAT,
+    pending::SPLIT,
+    pending::PAD,
+    pending::PAD_DYNAMIC,
+    pending::REVERSE_SEQUENCE,
+    pending::F32_MAX_POOL_NHWC,
+    pending::F32_AVERAGE_POOL_NHWC,
+    pending::MAX_POOL,
+    pending::AVERAGE_POOL,
+    pending::LP_POOL,
+    pending::MAX_UNPOOL,
+    pending::F32_ROI_ALIGN,
+    pending::GRID_SAMPLE,
+    pending::AFFINE_GRID,
+    pending::COL2IM,
+    pending::RESIZE,
+    pending::F32_RESIZE_NHWC,
+    pending::F32_LSTM,
+    pending::F32_GRU,
+    pending::F32_RNN,
+    pending::TOP_K,
+    pending::ARG_REDUCE,
+    pending::CUMULATIVE,
+    pending::REDUCE,
+    pending::CAST,
+    pending::QUANTIZE_LINEAR,
+    pending::DEQUANTIZE_LINEAR,
+    pending::DYNAMIC_QUANTIZE_LINEAR,
+    pending::NON_ZERO,
+    pending::NON_MAX_SUPPRESSION,
+    pending::COMPRESS,
+    pending::UNIQUE,
+    pending::DET,
+    pending::DFT,
+    pending::STFT,
+    pending::MEL_WEIGHT_MATRIX,
+    pending::F32_DEFORM_CONV,
+];

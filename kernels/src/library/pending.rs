@@ -1,0 +1,147 @@
+//! Signatures of kernels whose implementation is on its way.
+
+use super::args::{Args, error, kernels};
+use crate::abi::KernelError;
+
+fn pending(_: &mut Args) -> Result<(), KernelError> {
+    Err(error("this kernel is not implemented"))
+}
+
+kernels! {
+    /// ONNX `Gather`. `data[.., k, ..]`, `indices` i32 or i64 of any shape; `y[.., indices.., ..]`.
+    GATHER = "gather" ["data", "indices"] -> ["y"] {"axis"}, pending;
+    /// ONNX `GatherElements`.
+    GATHER_ELEMENTS = "gather_elements" ["data", "indices"] -> ["y"] {"axis"}, pending;
+    /// ONNX `GatherND`.
+    GATHER_ND = "gather_nd" ["data", "indices"] -> ["y"] {"batch_dims"}, pending;
+    /// ONNX `ScatterElements`; `reduction` is a `ScatterReduction`.
+    SCATTER_ELEMENTS = "scatter_elements" ["data", "indices", "updates"] -> ["y"] {"axis", "reduction"}, pending;
+    /// ONNX `ScatterND`; `reduction` is a `ScatterReduction`.
+    SCATTER_ND = "scatter_nd" ["data", "indices", "updates"] -> ["y"] {"reduction"}, pending;
+    /// ONNX `TensorScatter`. `write_indices` i64 may be absent (zeros).
+    TENSOR_SCATTER = "tensor_scatter" ["past", "update", "write_indices"] -> ["present"] {"axis", "circular"}, pending;
+
+    /// The elements of `x` in the shape of `y`, which has as many.
+    COPY = "copy" ["x"] -> ["y"] {}, pending;
+    /// `y` is `x` read by its strides (0 and negative ones too); same shape. `x.data` points to element (0, …).
+    COPY_STRIDED = "copy_strided" ["x"] -> ["y"] {}, pending;
+    /// ONNX `Transpose`; `perm` in full.
+    TRANSPOSE = "transpose" ["x"] -> ["y"] {"perm[]"}, pending;
+    /// ONNX `Expand`: the shape is `y`'s, with which `x`'s broadcasts.
+    EXPAND = "expand" ["x"] -> ["y"] {}, pending;
+    /// ONNX `Tile`: the repeats are `y`'s extents over `x`'s.
+    TILE = "tile" ["x"] -> ["y"] {}, pending;
+    /// ONNX `Slice` of `y`'s shape; `window` is the start on every axis, within the extents, then the step on every axis.
+    SLICE = "slice" ["x"] -> ["y"] {"window[]"}, pending;
+    /// ONNX `Slice` with operands: `starts`, `axes` (may be absent), `steps` (may be absent), i32 or i64. Ends are implied
+    /// by `y`'s shape.
+    SLICE_DYNAMIC = "slice_dynamic" ["x", "starts", "axes", "steps"] -> ["y"] {}, pending;
+    /// ONNX `Concat`.
+    CONCAT = "concat" ["x[]"] -> ["y"] {"axis"}, pending;
+    /// ONNX `Split`: the sizes are the outputs'. Absent outputs may not be left out.
+    SPLIT = "split" ["x"] -> ["y[]"] {"axis"}, pending;
+    /// ONNX `Pad`. `mode` is a `PadMode`; `value` is one element or absent (zero); `begins` is the number of elements
+    /// before each axis, negative ones crop; ends are implied by `y`'s shape.
+    PAD = "pad" ["x", "value"] -> ["y"] {"mode", "begins[]"}, pending;
+    /// ONNX `Pad` with operands: `pads` and `axes` (may be absent), i32 or i64, as in ONNX.
+    PAD_DYNAMIC = "pad_dynamic" ["x", "pads", "value", "axes"] -> ["y"] {"mode"}, pending;
+    /// ONNX `ReverseSequence`; `sequence_lens` i64.
+    REVERSE_SEQUENCE = "reverse_sequence" ["x", "sequence_lens"] -> ["y"] {"batch_axis", "time_axis"}, pending;
+
+    /// ONNX `MaxPool` of `x[N, H, W, C]`; pads count elements at the beginning, the end is implied by `y`'s shape.
+    F32_MAX_POOL_NHWC = "f32_max_pool_nhwc" ["x"] -> ["y"] {
+        "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left"
+    }, pending;
+    /// ONNX `AveragePool` of `x[N, H, W, C]`; all four pads, because `count_include_pad` needs them.
+    F32_AVERAGE_POOL_NHWC = "f32_average_pool_nhwc" ["x"] -> ["y"] {
+        "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w",
+        "pad_top", "pad_left", "pad_bottom", "pad_right", "count_include_pad"
+    }, pending;
+    /// ONNX `MaxPool`, channels first, any number type and 1 to 3 spatial axes. `window` is kernel, strides, dilations,
+    /// pad begins and pad ends, a list each. `indices` i64 may be absent.
+    MAX_POOL = "max_pool" ["x"] -> ["y", "indices"] {"storage_order", "window[]"}, pending;
+    /// ONNX `AveragePool`, channels first, floats; `window` as for `max_pool`.
+    AVERAGE_POOL = "average_pool" ["x"] -> ["y"] {"count_include_pad", "window[]"}, pending;
+    /// ONNX `LpPool`, channels first, floats; `window` as for `max_pool`.
+    LP_POOL = "lp_pool" ["x"] -> ["y"] {"p", "window[]"}, pending;
+    /// ONNX `MaxUnpool`; `window` is kernel, strides, pad begins and pad ends.
+    MAX_UNPOOL = "max_unpool" ["x", "indices"] -> ["y"] {"window[]"}, pending;
+    /// ONNX `RoiAlign`. `mode` is a `RoiMode`, `half_pixel` 0 for `output_half_pixel`, `spatial_scale` f32 bits.
+    F32_ROI_ALIGN = "f32_roi_align" ["x", "rois", "batch_indices"] -> ["y"] {
+        "mode", "half_pixel", "sampling_ratio", "spatial_scale"
+    }, pending;
+    /// ONNX `GridSample` of f32 or f64 with 2 or 3 spatial axes; `mode` is a `GridMode`, `padding` a `GridPadding`.
+    GRID_SAMPLE = "grid_sample" ["x", "grid"] -> ["y"] {"mode", "padding", "align_corners"}, pending;
+    /// ONNX `AffineGrid` of f32 or f64; the size is implied by `y`'s shape.
+    AFFINE_GRID = "affine_grid" ["theta"] -> ["y"] {"align_corners"}, pending;
+    /// ONNX `Col2Im`; `window` is image shape, block shape, dilations, pad begins, pad ends, strides.
+    COL2IM = "col2im" ["x"] -> ["y"] {"window[]"}, pending;
+
+    /// ONNX `Resize`, every mode. `mode` is a `ResizeMode`, `coordinate_mode` a `CoordinateMode`, `nearest_mode` a
+    /// `NearestMode`; `cubic_a` and `extrapolation` f32 bits; `scales` f64 bits for every axis. `roi` (f32 or f64, 2 × rank,
+    /// all axes) is absent unless `tf_crop_and_resize`.
+    RESIZE = "resize" ["x", "roi"] -> ["y"] {
+        "mode", "coordinate_mode", "nearest_mode", "antialias", "exclude_outside", "cubic_a", "extrapolation", "scales[]"
+    }, pending;
+    /// ONNX `Resize` of `x[N, H, W, C]`, nearest or linear, without antialias or `tf_crop_and_resize`; scales f64 bits.
+    F32_RESIZE_NHWC = "f32_resize_nhwc" ["x"] -> ["y"] {
+        "mode", "coordinate_mode", "nearest_mode", "scale_h", "scale_w"
+    }, pending;
+
+    /// ONNX `LSTM`. `w` and `r` as ONNX has them or packed by `pack_recurrent` (rank 4). `direction` is a `Direction`;
+    /// `clip` f32 bits, infinity for none; `activations` is (`Activation`, alpha bits, beta bits) for f, g, h of each
+    /// direction. `layout` 0: x[T, B, I], y[T, D, B, H], states [D, B, H]. 1: x[B, T, I], y[B, T, D, H], states [B, D, H].
+    F32_LSTM = "f32_lstm"
+        ["x", "w", "r", "b", "sequence_lens", "initial_h", "initial_c", "p"] -> ["y", "y_h", "y_c"]
+        {"direction", "layout", "input_forget", "clip", "activations[]"}, pending;
+    /// ONNX `GRU`, conventions of `f32_lstm`; activations f, g.
+    F32_GRU = "f32_gru" ["x", "w", "r", "b", "sequence_lens", "initial_h"] -> ["y", "y_h"]
+        {"direction", "layout", "linear_before_reset", "clip", "activations[]"}, pending;
+    /// ONNX `RNN`, conventions of `f32_lstm`; activation f.
+    F32_RNN = "f32_rnn" ["x", "w", "r", "b", "sequence_lens", "initial_h"] -> ["y", "y_h"]
+        {"direction", "layout", "clip", "activations[]"}, pending;
+
+    /// ONNX `TopK`: k is the extent of the outputs. Equal elements come in the order of their indices.
+    TOP_K = "top_k" ["x"] -> ["values", "indices"] {"axis", "largest", "sorted"}, pending;
+    /// ONNX `ArgMax` and `ArgMin`; `op` is an `ArgReduction`.
+    ARG_REDUCE = "arg_reduce" ["x"] -> ["y"] {"op", "axis", "select_last_index"}, pending;
+    /// ONNX `CumSum` and `CumProd`; `op` is a `Cumulation`.
+    CUMULATIVE = "cumulative" ["x"] -> ["y"] {"op", "axis", "exclusive", "reverse"}, pending;
+    /// ONNX `Reduce*`; `op` is a `Reduction`; `y` with or without the reduced axes. No axes reduce nothing.
+    REDUCE = "reduce" ["x"] -> ["y"] {"op", "axes[]"}, pending;
+
+    /// ONNX `Cast` between any two types but strings; `round_mode` is a `RoundMode`, for f8e8m0.
+    CAST = "cast" ["x"] -> ["y"] {"saturate", "round_mode"}, pending;
+    /// ONNX `QuantizeLinear`; `block_size` 0 unless blocked. `y_zero_point` may be absent.
+    QUANTIZE_LINEAR = "quantize_linear" ["x", "y_scale", "y_zero_point"] -> ["y"] {"axis", "block_size", "saturate"}, pending;
+    /// ONNX `DequantizeLinear`; `block_size` 0 unless blocked. `x_zero_point` may be absent.
+    DEQUANTIZE_LINEAR = "dequantize_linear" ["x", "x_scale", "x_zero_point"] -> ["y"] {"axis", "block_size"}, pending;
+    /// ONNX `DynamicQuantizeLinear`.
+    DYNAMIC_QUANTIZE_LINEAR = "dynamic_quantize_linear" ["x"] -> ["y", "y_scale", "y_zero_point"] {}, pending;
+
+    /// ONNX `NonZero`. `y` has room for [rank, elements of x]; it is written densely as [rank, count].
+    NON_ZERO = "non_zero" ["x"] -> ["y", "count"] {}, pending;
+    /// ONNX `NonMaxSuppression`. The three limits may be absent. `y` has room for [most, 3]; `count` rows are written.
+    NON_MAX_SUPPRESSION = "non_max_suppression"
+        ["boxes", "scores", "max_output_boxes_per_class", "iou_threshold", "score_threshold"] -> ["y", "count"]
+        {"center_point_box"}, pending;
+    /// ONNX `Compress` along `axis`, or of the flattened input if `flatten`. `y` has room for all; it is written densely
+    /// with the extent `count` on the axis.
+    COMPRESS = "compress" ["x", "condition"] -> ["y", "count"] {"flatten", "axis"}, pending;
+    /// ONNX `Unique` of the flattened input, or of slices along `axis` unless `flatten`. `y`, `indices` and `counts` have
+    /// room for all and are written densely with the extent `count`.
+    UNIQUE = "unique" ["x"] -> ["y", "indices", "inverse_indices", "counts", "count"] {"flatten", "axis", "sorted"}, pending;
+
+    /// ONNX `Det` of f32 or f64 matrices `x[.., n, n]`.
+    DET = "det" ["x"] -> ["y"] {}, pending;
+    /// ONNX `DFT` of f32 or f64 `x[.., 1 or 2]`; the length of the transform is `length`.
+    DFT = "dft" ["x"] -> ["y"] {"axis", "inverse", "onesided", "length"}, pending;
+    /// ONNX `STFT` of f32 or f64 `signal[B, n, 1 or 2]`; `window` may be absent.
+    STFT = "stft" ["signal", "window"] -> ["y"] {"frame_step", "frame_length", "onesided"}, pending;
+    /// ONNX `MelWeightMatrix`.
+    MEL_WEIGHT_MATRIX = "mel_weight_matrix"
+        ["num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz"] -> ["y"] {}, pending;
+    /// ONNX `DeformConv` of f32, two spatial axes; `b` and `mask` may be absent. `window` is kernel, strides, dilations, pad
+    /// begins and pad ends.
+    F32_DEFORM_CONV = "f32_deform_conv" ["x", "w", "offset", "b", "mask"] -> ["y"] {"group", "offset_group", "window[]"}, pending;
+}
