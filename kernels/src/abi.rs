@@ -47,7 +47,7 @@ pub struct Call<'a> {
     pub epilogue: &'a [EpilogueOp],
     /// Generated code that finishes the result in place, after `epilogue`. Contractions only.
     pub callback: Option<Callback<'a>>,
-    /// Scratch memory, 64-byte aligned, of at least the size that [`Kernel::scratch`] gave for these shapes.
+    /// Scratch memory, 64-byte aligned, of at least [`Kernel::scratch_with_callback`] bytes for these shapes.
     pub scratch: *mut u8,
     /// The threads to use.
     pub pool: &'a dyn Parallel,
@@ -84,6 +84,13 @@ pub struct Callback<'a> {
     pub table: &'a Table,
     /// Bytes of scratch that each call needs.
     pub scratch_bytes: usize,
+}
+
+impl Callback<'_> {
+    /// Bytes of scratch of one thread, rounded up to the alignment.
+    pub fn scratch_stride(&self) -> usize {
+        self.scratch_bytes.next_multiple_of(64)
+    }
 }
 
 /// Signature of generated code.
@@ -208,6 +215,20 @@ pub struct Kernel {
     pub scratch: fn(&[Operand], &[i64], usize) -> usize,
     /// Runs the kernel.
     pub run: unsafe fn(&Call) -> Result<(), KernelError>,
+}
+
+impl Kernel {
+    /// Bytes of scratch of a call: [`scratch`](Kernel::scratch), after 64-byte aligned room for the callback on each
+    /// thread.
+    pub fn scratch_with_callback(
+        &self,
+        operands: &[Operand],
+        attrs: &[i64],
+        threads: usize,
+        callback: Option<&Callback>,
+    ) -> usize {
+        callback.map_or(0, |callback| callback.scratch_stride() * threads) + (self.scratch)(operands, attrs, threads)
+    }
 }
 
 /// Why a kernel refused its inputs at run time: an index out of range, say.

@@ -6,4 +6,13 @@
 #![warn(missing_docs)]
 
 pub mod abi;
+pub mod isa;
 pub mod library;
+pub mod pack;
+pub mod table;
+
+mod conv;
+mod epilogue;
+mod gemm;
+mod norms;
+mod strips;

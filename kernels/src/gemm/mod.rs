@@ -1,0 +1,44 @@
+//! f32 matrix products.
+//!
+//! Each result is one sequential chain of fused multiply-adds over K in order, starting from 0, followed by the
+//! epilogue. So every instruction set, blocking and number of threads gives the same bits.
+//!
+//! - `f32_matmul_packed`, layout 1: `y[.., N] = a[.., K] x b[K, N]`, where `b` was packed by
+//!   [`pack_matmul_b`](crate::pack::pack_matmul_b) and its operand's shape is `[K, N]`. `a` and `y` have the same
+//!   leading axes.
+//! - `f32_matmul`, layout 0: `y[.., M, N] = a[.., M, K] x b[.., K, N]`. The leading axes of `a` and `b` are those of
+//!   `y`, right-aligned, or have extent 1, or are missing.
+//!
+//! `a` and a `b` that is not packed take any strides (a transposed operand is a view). `y` takes any strides but that
+//! of its last axis, which is 1. The epilogue's tensors are laid out as `y` is: the same strides from their own start.
+
+mod reference;
+
+use crate::abi::Kernel;
+use crate::isa::Isa;
+
+/// The kernels of this module for `isa`.
+pub(crate) fn kernels(_isa: Isa) -> &'static [Kernel] {
+    const {
+        &[
+            Kernel {
+                name: "f32_matmul",
+                layout: 0,
+                revision: 1,
+                operands: &["a", "b", "y"],
+                attrs: &[],
+                scratch: |_, _, _| 0,
+                run: reference::matmul,
+            },
+            Kernel {
+                name: "f32_matmul_packed",
+                layout: 1,
+                revision: 1,
+                operands: &["a", "b", "y"],
+                attrs: &[],
+                scratch: |_, _, _| 0,
+                run: reference::matmul_packed,
+            },
+        ]
+    }
+}

@@ -1,0 +1,66 @@
+//! Instruction sets that kernels are instantiated for, and which of them this machine has.
+//!
+//! The choice of instruction set never changes a result: every instance gives the bits of the portable one.
+
+/// An instruction set that the vector kernels are compiled for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Isa {
+    /// Plain Rust: any machine.
+    Portable,
+    /// x86-64 with AVX2 and FMA (x86-64-v3).
+    Avx2,
+    /// x86-64 with AVX-512 F, VL, BW and DQ (x86-64-v4).
+    Avx512,
+    /// AArch64 with Advanced SIMD.
+    Neon,
+}
+
+impl Isa {
+    /// Every instruction set, slowest first.
+    pub const ALL: &[Isa] = &[Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
+
+    /// The name on command lines and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Neon => "neon",
+        }
+    }
+
+    /// The instruction set called `name`, whether or not this machine has it.
+    pub fn from_name(name: &str) -> Option<Isa> {
+        Isa::ALL.iter().copied().find(|isa| isa.name() == name)
+    }
+
+    /// Whether this machine can run the instances for it.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                Isa::Avx2.is_supported()
+                    && std::is_x86_feature_detected!("avx512f")
+                    && std::is_x86_feature_detected!("avx512vl")
+                    && std::is_x86_feature_detected!("avx512bw")
+                    && std::is_x86_feature_detected!("avx512dq")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            _ => false,
+        }
+    }
+
+    /// The instruction sets that this machine has, slowest first.
+    pub fn supported() -> impl Iterator<Item = Isa> {
+        Isa::ALL.iter().copied().filter(|isa| isa.is_supported())
+    }
+
+    /// The fastest instruction set that this machine has.
+    pub fn detect() -> Isa {
+        Isa::supported().last().unwrap_or(Isa::Portable)
+    }
+}

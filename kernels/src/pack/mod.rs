@@ -1,0 +1,17 @@
+//! Layouts of packed weights, and the functions that write them.
+//!
+//! One packing serves every instruction set. Layout 1 of a matrix `[K, N]` is `[ceil(N / 16)][K][16]`: panels of 16
+//! columns, padded with zeros. Sources are read one row or filter at a time, so that weights can be streamed from a
+//! mapped file.
+
+mod conv;
+mod matrix;
+
+pub use conv::{
+    ConvTransposeShape, ConvWeightShape, conv_transpose_weights_len, conv_weights_len, depthwise_weights_len,
+    pack_conv_transpose_weights, pack_conv_weights, pack_depthwise_weights,
+};
+pub use matrix::{matmul_b_len, pack_matmul_b, pack_matmul_b_transposed};
+
+/// Columns in one panel.
+pub const PANEL: usize = 16;
