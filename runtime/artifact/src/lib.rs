@@ -5,10 +5,24 @@
 
 #![warn(missing_docs)]
 
+mod check;
+mod code;
+mod error;
+mod format;
 mod manifest;
 mod plan;
+mod read;
+mod temporary;
+mod write;
 
+pub use check::{PlanContext, PlanError};
+pub use code::{CodeSection, CodeView};
+pub use error::ArtifactError;
+pub use format::{FORMAT_VERSION, Section, SectionKind};
 pub use manifest::{Entry, Manifest, Port, State, SymbolRange, Target};
 pub use plan::{
     Buffer, BufferId, Callback, DimOp, DimSlot, Epilogue, KernelRef, Operand, Place, Plan, Segment, Step, SymbolSource,
 };
+pub use read::{ArtifactReader, MAX_MANIFEST_BYTES, MAX_PLAN_BYTES};
+pub use temporary::{TemporaryFile, remove_temporaries};
+pub use write::{ArtifactWriter, WeightsWriter};
