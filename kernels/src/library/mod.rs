@@ -6,26 +6,32 @@
 mod args;
 pub mod codes;
 mod element;
+mod gather;
+mod indices;
+mod movement;
 mod pending;
 mod split;
+mod strided;
+#[cfg(test)]
+mod testing;
 
 use crate::abi::Kernel;
 
 /// Every library kernel.
 pub(crate) const KERNELS: &[Kernel] = &[
-    pending::GATHER,
-    pending::GATHER_ELEMENTS,
-    pending::GATHER_ND,
+    gather::GATHER,
+    gather::GATHER_ELEMENTS,
+    gather::GATHER_ND,
     pending::SCATTER_ELEMENTS,
     pending::SCATTER_ND,
     pending::TENSOR_SCATTER,
-    pending::COPY,
-    pending::COPY_STRIDED,
-    pending::TRANSPOSE,
-    pending::EXPAND,
-    pending::TILE,
-    pending::SLICE,
-    pending::SLICE_DYNAMIC,
+    movement::COPY,
+    movement::COPY_STRIDED,
+    movement::TRANSPOSE,
+    movement::EXPAND,
+    movement::TILE,
+    movement::SLICE,
+    movement::SLICE_DYNAMIC,
     pending::CONCAT,
     pending::SPLIT,
     pending::PAD,

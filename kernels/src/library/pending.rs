@@ -8,12 +8,6 @@ fn pending(_: &mut Args) -> Result<(), KernelError> {
 }
 
 kernels! {
-    /// ONNX `Gather`. `data[.., k, ..]`, `indices` i32 or i64 of any shape; `y[.., indices.., ..]`.
-    GATHER = "gather" ["data", "indices"] -> ["y"] {"axis"}, pending;
-    /// ONNX `GatherElements`.
-    GATHER_ELEMENTS = "gather_elements" ["data", "indices"] -> ["y"] {"axis"}, pending;
-    /// ONNX `GatherND`.
-    GATHER_ND = "gather_nd" ["data", "indices"] -> ["y"] {"batch_dims"}, pending;
     /// ONNX `ScatterElements`; `reduction` is a `ScatterReduction`.
     SCATTER_ELEMENTS = "scatter_elements" ["data", "indices", "updates"] -> ["y"] {"axis", "reduction"}, pending;
     /// ONNX `ScatterND`; `reduction` is a `ScatterReduction`.
@@ -21,21 +15,6 @@ kernels! {
     /// ONNX `TensorScatter`. `write_indices` i64 may be absent (zeros).
     TENSOR_SCATTER = "tensor_scatter" ["past", "update", "write_indices"] -> ["present"] {"axis", "circular"}, pending;
 
-    /// The elements of `x` in the shape of `y`, which has as many.
-    COPY = "copy" ["x"] -> ["y"] {}, pending;
-    /// `y` is `x` read by its strides (0 and negative ones too); same shape. `x.data` points to element (0, …).
-    COPY_STRIDED = "copy_strided" ["x"] -> ["y"] {}, pending;
-    /// ONNX `Transpose`; `perm` in full.
-    TRANSPOSE = "transpose" ["x"] -> ["y"] {"perm[]"}, pending;
-    /// ONNX `Expand`: the shape is `y`'s, with which `x`'s broadcasts.
-    EXPAND = "expand" ["x"] -> ["y"] {}, pending;
-    /// ONNX `Tile`: the repeats are `y`'s extents over `x`'s.
-    TILE = "tile" ["x"] -> ["y"] {}, pending;
-    /// ONNX `Slice` of `y`'s shape; `window` is the start on every axis, within the extents, then the step on every axis.
-    SLICE = "slice" ["x"] -> ["y"] {"window[]"}, pending;
-    /// ONNX `Slice` with operands: `starts`, `axes` (may be absent), `steps` (may be absent), i32 or i64. Ends are implied
-    /// by `y`'s shape.
-    SLICE_DYNAMIC = "slice_dynamic" ["x", "starts", "axes", "steps"] -> ["y"] {}, pending;
     /// ONNX `Concat`.
     CONCAT = "concat" ["x[]"] -> ["y"] {"axis"}, pending;
     /// ONNX `Split`: the sizes are the outputs'. Absent outputs may not be left out.
