@@ -5,11 +5,14 @@
 
 mod args;
 pub mod codes;
+mod concat;
 mod element;
 mod gather;
 mod indices;
 mod movement;
+mod pad;
 mod pending;
+mod reverse_sequence;
 mod split;
 mod strided;
 #[cfg(test)]
@@ -32,11 +35,11 @@ pub(crate) const KERNELS: &[Kernel] = &[
     movement::TILE,
     movement::SLICE,
     movement::SLICE_DYNAMIC,
-    pending::CONCAT,
-    pending::SPLIT,
-    pending::PAD,
-    pending::PAD_DYNAMIC,
-    pending::REVERSE_SEQUENCE,
+    concat::CONCAT,
+    concat::SPLIT,
+    pad::PAD,
+    pad::PAD_DYNAMIC,
+    reverse_sequence::REVERSE_SEQUENCE,
     pending::F32_MAX_POOL_NHWC,
     pending::F32_AVERAGE_POOL_NHWC,
     pending::MAX_POOL,

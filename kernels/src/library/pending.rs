@@ -15,17 +15,6 @@ kernels! {
     /// ONNX `TensorScatter`. `write_indices` i64 may be absent (zeros).
     TENSOR_SCATTER = "tensor_scatter" ["past", "update", "write_indices"] -> ["present"] {"axis", "circular"}, pending;
 
-    /// ONNX `Concat`.
-    CONCAT = "concat" ["x[]"] -> ["y"] {"axis"}, pending;
-    /// ONNX `Split`: the sizes are the outputs'. Absent outputs may not be left out.
-    SPLIT = "split" ["x"] -> ["y[]"] {"axis"}, pending;
-    /// ONNX `Pad`. `mode` is a `PadMode`; `value` is one element or absent (zero); `begins` is the number of elements
-    /// before each axis, negative ones crop; ends are implied by `y`'s shape.
-    PAD = "pad" ["x", "value"] -> ["y"] {"mode", "begins[]"}, pending;
-    /// ONNX `Pad` with operands: `pads` and `axes` (may be absent), i32 or i64, as in ONNX.
-    PAD_DYNAMIC = "pad_dynamic" ["x", "pads", "value", "axes"] -> ["y"] {"mode"}, pending;
-    /// ONNX `ReverseSequence`; `sequence_lens` i64.
-    REVERSE_SEQUENCE = "reverse_sequence" ["x", "sequence_lens"] -> ["y"] {"batch_axis", "time_axis"}, pending;
 
     /// ONNX `MaxPool` of `x[N, H, W, C]`; pads count elements at the beginning, the end is implied by `y`'s shape.
     F32_MAX_POOL_NHWC = "f32_max_pool_nhwc" ["x"] -> ["y"] {
