@@ -1,1 +1,33 @@
-//! Placeholder.
+//! The intermediate representations of `ic`.
+//!
+//! [`Graph`] is Graph IR: a typed SSA graph of tensor operations with symbolic dims, the oracle evaluator and a text
+//! form. [`kernel`] is Kernel IR: stages of scalar expressions over iteration spaces. Both name no target.
+
+#![warn(missing_docs)]
+
+#[macro_use]
+mod attr;
+pub mod builder;
+pub mod diagnostic;
+pub mod eval;
+mod graph;
+pub mod kernel;
+mod literal;
+mod math;
+mod op;
+pub mod ops;
+pub mod scalar;
+pub mod text;
+mod types;
+mod verify;
+
+pub use attr::{Attr, AttrError, AttrMap, Attrs, F32};
+pub use builder::Builder;
+pub use diagnostic::{Diagnostic, Location};
+pub use graph::{Graph, GraphError, Node, NodeId, SymbolRange, Value, ValueDef, ValueId};
+pub use literal::{Literal, LiteralData, Source};
+pub use op::{Constraint, OpDef, OpError, OperandSpec, Operands, Tensors};
+pub use ops::Op;
+pub use scalar::ScalarOp;
+pub use types::{MAX_TENSOR_BYTES, TensorType, Type};
+pub use verify::verify;

@@ -4,6 +4,7 @@
 
 #![warn(missing_docs)]
 
+mod bytes;
 mod dim;
 mod dim_text;
 mod dtype;

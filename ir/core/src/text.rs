@@ -1,0 +1,19 @@
+//! Text form of Graph IR: `parse(print(g))` prints the same text again.
+//!
+//! ```text
+//! graph @attention(%x: f32[N, 64]) {
+//!   %0 = softmax(%x) {axis = 1} : f32[N, 64] @"/attn/Softmax"
+//!   return "y" = %0
+//! }
+//! ```
+//! Inputs are named as in the model where the name is plain, results are numbered. A nested graph follows its node in
+//! braces.
+
+mod lexer;
+mod literal;
+mod parse;
+mod print;
+
+pub(crate) use literal::{literal_from_text, literal_to_text};
+pub use parse::{ParseError, parse};
+pub use print::print;
