@@ -1,1 +1,13 @@
-//! Kernel IR.
+//! Kernel IR: what partition makes of a graph and every target generates code from.
+//!
+//! A [`Program`] is a list of steps over buffers. A step runs a [`Kernel`]: stages that share an outer tile. A stage is an
+//! iteration space, scalar expressions over it, and an anchor that says what becomes of them. Softmax is one kernel of
+//! four stages; a projection with bias and activation is one kernel of two. No target is named here.
+
+mod index;
+mod program;
+mod stage;
+
+pub use index::{Atom, Index};
+pub use program::{Argument, Buffer, BufferId, BufferKind, Program, Step};
+pub use stage::{Anchor, Axis, Bound, Expr, ExprId, Kernel, Load, Operand, Param, Stage, Store};

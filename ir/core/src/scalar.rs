@@ -180,6 +180,26 @@ scalar_ops! {
     Select = "select", 3, Select;
 }
 
+crate::word_attr! {
+    /// How a reduction combines elements.
+    ReduceFn {
+        /// Sum.
+        Sum = "sum",
+        /// Product.
+        Prod = "prod",
+        /// Largest; NaN if any is NaN.
+        Max = "max",
+        /// Smallest; NaN if any is NaN.
+        Min = "min",
+        /// Sum divided by the number of elements.
+        Mean = "mean",
+        /// Logical or.
+        Any = "any",
+        /// Logical and.
+        All = "all",
+    }
+}
+
 /// One element.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Scalar {

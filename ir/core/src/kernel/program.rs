@@ -1,0 +1,91 @@
+//! Programs: kernels in order, the buffers between them, and branches.
+
+use super::stage::Kernel;
+use crate::graph::{SymbolRange, ValueId};
+use crate::op::Constraint;
+use crate::types::TensorType;
+use ic_types::Dim;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A graph after partition.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// The graph's name.
+    pub name: String,
+    /// Known ranges of symbols.
+    pub symbols: BTreeMap<Arc<str>, SymbolRange>,
+    /// Input names, in declaration order; their buffers are of kind [`BufferKind::Input`].
+    pub inputs: Vec<Arc<str>>,
+    /// Output names, in declaration order; their buffers are of kind [`BufferKind::Output`].
+    pub outputs: Vec<Arc<str>>,
+    /// Buffers.
+    pub buffers: Vec<Buffer>,
+    /// Steps in order.
+    pub steps: Vec<Step>,
+    /// Conditions on symbols that the run checks, with the model node that needs each.
+    pub constraints: Vec<(Constraint, Arc<str>)>,
+    /// Symbols that the run reads from memory: name, buffer, element.
+    pub runtime_symbols: Vec<(Arc<str>, BufferId, u32)>,
+}
+
+/// Index into [`Program::buffers`].
+pub type BufferId = u32;
+
+/// A dense row-major tensor in memory.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Buffer {
+    /// Element type and extents.
+    pub ty: TensorType,
+    /// What it is.
+    pub kind: BufferKind,
+}
+
+/// What a buffer is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BufferKind {
+    /// An input, by index.
+    Input(u32),
+    /// An output, by index.
+    Output(u32),
+    /// A value of the graph that depends on constants alone; the compiler evaluates and packs it.
+    Constant(ValueId),
+    /// Memory that lives between its first and last use.
+    Temporary,
+    /// The memory of another buffer that is not itself a view, from `offset` elements on. In-place results and pieces
+    /// of concatenations.
+    View {
+        /// The whole.
+        of: BufferId,
+        /// First element, counted in elements of this buffer's type.
+        offset: Dim,
+    },
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Runs a kernel.
+    Kernel {
+        /// The kernel.
+        kernel: Kernel,
+        /// One buffer per parameter.
+        args: Vec<Argument>,
+        /// Names of the model's nodes that it computes, for messages.
+        location: Arc<str>,
+    },
+    /// Runs one of two lists of steps.
+    If {
+        /// A buffer that holds one bool.
+        condition: BufferId,
+        /// If it is true.
+        then: Vec<Step>,
+        /// If it is false.
+        otherwise: Vec<Step>,
+        /// Name of the model's node.
+        location: Arc<str>,
+    },
+}
+
+/// A buffer as an argument of a kernel.
+pub type Argument = BufferId;
