@@ -12,6 +12,10 @@ mod indices;
 mod movement;
 mod pad;
 mod pending;
+mod pool_nhwc;
+mod resize;
+mod resize_axis;
+mod resize_nhwc;
 mod reverse_sequence;
 mod split;
 mod strided;
@@ -40,8 +44,8 @@ pub(crate) const KERNELS: &[Kernel] = &[
     pad::PAD,
     pad::PAD_DYNAMIC,
     reverse_sequence::REVERSE_SEQUENCE,
-    pending::F32_MAX_POOL_NHWC,
-    pending::F32_AVERAGE_POOL_NHWC,
+    pool_nhwc::F32_MAX_POOL_NHWC,
+    pool_nhwc::F32_AVERAGE_POOL_NHWC,
     pending::MAX_POOL,
     pending::AVERAGE_POOL,
     pending::LP_POOL,
@@ -50,8 +54,8 @@ pub(crate) const KERNELS: &[Kernel] = &[
     pending::GRID_SAMPLE,
     pending::AFFINE_GRID,
     pending::COL2IM,
-    pending::RESIZE,
-    pending::F32_RESIZE_NHWC,
+    resize::RESIZE,
+    resize_nhwc::F32_RESIZE_NHWC,
     pending::F32_LSTM,
     pending::F32_GRU,
     pending::F32_RNN,

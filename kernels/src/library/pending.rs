@@ -16,15 +16,6 @@ kernels! {
     TENSOR_SCATTER = "tensor_scatter" ["past", "update", "write_indices"] -> ["present"] {"axis", "circular"}, pending;
 
 
-    /// ONNX `MaxPool` of `x[N, H, W, C]`; pads count elements at the beginning, the end is implied by `y`'s shape.
-    F32_MAX_POOL_NHWC = "f32_max_pool_nhwc" ["x"] -> ["y"] {
-        "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left"
-    }, pending;
-    /// ONNX `AveragePool` of `x[N, H, W, C]`; all four pads, because `count_include_pad` needs them.
-    F32_AVERAGE_POOL_NHWC = "f32_average_pool_nhwc" ["x"] -> ["y"] {
-        "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w",
-        "pad_top", "pad_left", "pad_bottom", "pad_right", "count_include_pad"
-    }, pending;
     /// ONNX `MaxPool`, channels first, any number type and 1 to 3 spatial axes. `window` is kernel, strides, dilations,
     /// pad begins and pad ends, a list each. `indices` i64 may be absent.
     MAX_POOL = "max_pool" ["x"] -> ["y", "indices"] {"storage_order", "window[]"}, pending;
@@ -45,16 +36,6 @@ kernels! {
     /// ONNX `Col2Im`; `window` is image shape, block shape, dilations, pad begins, pad ends, strides.
     COL2IM = "col2im" ["x"] -> ["y"] {"window[]"}, pending;
 
-    /// ONNX `Resize`, every mode. `mode` is a `ResizeMode`, `coordinate_mode` a `CoordinateMode`, `nearest_mode` a
-    /// `NearestMode`; `cubic_a` and `extrapolation` f32 bits; `scales` f64 bits for every axis. `roi` (f32 or f64, 2 × rank,
-    /// all axes) is absent unless `tf_crop_and_resize`.
-    RESIZE = "resize" ["x", "roi"] -> ["y"] {
-        "mode", "coordinate_mode", "nearest_mode", "antialias", "exclude_outside", "cubic_a", "extrapolation", "scales[]"
-    }, pending;
-    /// ONNX `Resize` of `x[N, H, W, C]`, nearest or linear, without antialias or `tf_crop_and_resize`; scales f64 bits.
-    F32_RESIZE_NHWC = "f32_resize_nhwc" ["x"] -> ["y"] {
-        "mode", "coordinate_mode", "nearest_mode", "scale_h", "scale_w"
-    }, pending;
 
     /// ONNX `LSTM`. `w` and `r` as ONNX has them or packed by `pack_recurrent` (rank 4). `direction` is a `Direction`;
     /// `clip` f32 bits, infinity for none; `activations` is (`Activation`, alpha bits, beta bits) for f, g, h of each
