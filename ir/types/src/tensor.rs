@@ -3,6 +3,7 @@
 //! Invariant: the number of elements equals the product of the shape.
 
 use crate::DType;
+use std::collections::TryReserveError;
 
 macro_rules! data {
     ($($variant:ident($element:ty);)*) => {
@@ -39,6 +40,25 @@ macro_rules! data {
             /// `len` default elements: 0, false or the empty string.
             pub fn zeros(dtype: DType, len: usize) -> Data {
                 match dtype { $(DType::$variant => Data::$variant(vec![Default::default(); len]),)* }
+            }
+
+            /// Makes the number of elements `len`; new ones are 0, false or the empty string. Memory is kept.
+            ///
+            /// # Errors
+            /// If there is not enough memory.
+            pub fn try_resize(&mut self, len: usize) -> Result<(), TryReserveError> {
+                match self {
+                    $(Data::$variant(v) => {
+                        v.try_reserve_exact(len.saturating_sub(v.len()))?;
+                        v.resize(len, Default::default());
+                    })*
+                }
+                Ok(())
+            }
+
+            /// The address of the first element, for writing. What is written must be elements of the type.
+            pub fn as_mut_ptr(&mut self) -> *mut u8 {
+                match self { $(Data::$variant(v) => v.as_mut_ptr().cast(),)* }
             }
 
             /// The elements, borrowed.
@@ -252,6 +272,24 @@ impl Tensor {
     /// If the number of elements differs.
     pub fn reshaped(self, shape: Vec<usize>) -> Tensor {
         Tensor::new(shape, self.data)
+    }
+
+    /// Makes the shape `shape`, keeping memory; the elements are unspecified.
+    ///
+    /// # Errors
+    /// If there is not enough memory; the tensor is then empty.
+    pub fn try_resize(&mut self, shape: &[usize]) -> Result<(), TryReserveError> {
+        // A product that does not fit is more than any reservation grants.
+        let len = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent)).unwrap_or(usize::MAX);
+        self.shape.clear();
+        self.shape.push(0);
+        if let Err(error) = self.data.try_resize(len) {
+            self.data.try_resize(0)?;
+            return Err(error);
+        }
+        self.shape.clear();
+        self.shape.extend_from_slice(shape);
+        Ok(())
     }
 
     /// The tensor, borrowed.

@@ -1,4 +1,5 @@
 //! Artifacts round-trip; damaged ones are refused, and none makes the reader panic.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use ic_artifact::*;
 use std::io::{Cursor, Write};

@@ -1,0 +1,46 @@
+//! What one run at a time has to itself: memory and the addresses in it. A session keeps those that are not in use.
+
+use crate::memory::Memory;
+use ic_kernels::abi;
+
+/// Memory of one run. Lists keep their capacity from run to run, so that a run on a shape already seen allocates
+/// nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Context {
+    /// Extents of all inputs, then values of data-dependent symbols in the order in which they are read.
+    pub(crate) key: Vec<i64>,
+    /// Values of the plan's symbols; 0 until known.
+    pub(crate) symbols: Vec<i64>,
+    /// The inputs' memory.
+    pub(crate) inputs: Vec<*const u8>,
+    /// The outputs' memory; null until shaped.
+    pub(crate) outputs: Vec<*mut u8>,
+    /// The states' memory.
+    pub(crate) states: Vec<*mut u8>,
+    /// The addresses of buffers, as far as they are bound.
+    pub(crate) buffers: Vec<*mut u8>,
+    /// One arena per segment.
+    pub(crate) arenas: Vec<Memory>,
+    /// Scratch of the step that runs.
+    pub(crate) scratch: Memory,
+    /// The lists of the call that is made.
+    pub(crate) call: CallLists,
+}
+
+/// What a call points to. Empty between calls.
+#[derive(Debug, Default)]
+pub(crate) struct CallLists {
+    pub(crate) operands: Vec<abi::Operand<'static>>,
+    pub(crate) epilogue: Vec<abi::EpilogueOp>,
+    pub(crate) buffers: Vec<*mut u8>,
+}
+
+// SAFETY: the addresses are of memory that the context owns, or are written anew by each run before they are read.
+unsafe impl Send for Context {}
+
+impl Context {
+    /// Bytes of arena and scratch.
+    pub(crate) fn bytes(&self) -> usize {
+        self.arenas.iter().map(Memory::len).sum::<usize>() + self.scratch.len()
+    }
+}

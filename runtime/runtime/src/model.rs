@@ -1,0 +1,275 @@
+//! A loaded artifact: mapped, checked and ready for sessions.
+
+use crate::memory::{Code, Memory};
+use crate::{Error, LoadOptions, Options, Session, TruncationGuard, cpu};
+use ic_artifact::{ArtifactError, ArtifactReader, Entry, KernelRef, Manifest, Plan};
+use ic_types::DType;
+use memmap2::Mmap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Features that an artifact may ask for.
+const FEATURES: &[&str] = &[];
+
+/// A loaded artifact. Cheap to clone; sessions keep it alive.
+#[derive(Clone, Debug)]
+pub struct Model {
+    loaded: Arc<Loaded>,
+}
+
+/// What models and sessions share.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    storage: Storage,
+    weights: Range<usize>,
+    pub(crate) manifest: Manifest,
+    target: usize,
+    /// One per entry.
+    pub(crate) plans: Vec<Plan>,
+    pub(crate) code: Code,
+    /// Where each function of each plan starts, plan after plan.
+    offsets: Vec<u32>,
+    origin: String,
+}
+
+/// Where the artifact's bytes are.
+#[derive(Debug)]
+enum Storage {
+    Mapped(Mmap),
+    Copied(Memory),
+    Static(&'static [u8]),
+}
+
+impl Storage {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Storage::Mapped(map) => map,
+            Storage::Copied(memory) => memory.as_slice(),
+            Storage::Static(bytes) => bytes,
+        }
+    }
+}
+
+impl Model {
+    /// Maps and checks the artifact in the file `path`. Weights are not read.
+    ///
+    /// # Errors
+    /// If the file cannot be mapped, is damaged, or does not run on this machine.
+    ///
+    /// # Safety
+    /// An artifact holds machine code: its author can do whatever this process can. Nobody may change the file while
+    /// it is in use.
+    pub unsafe fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
+        // SAFETY: the caller promises the same.
+        unsafe { Model::load_with(path, &LoadOptions::new()) }
+    }
+
+    /// [`load`](Self::load) with options.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    ///
+    /// # Safety
+    /// As for [`load`](Self::load).
+    pub unsafe fn load_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Model, Error> {
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        let failed = |source| Error::Open { path: origin.clone(), source };
+        let file = File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() == 0 {
+            return Err(Error::Artifact { origin, source: ArtifactError::Magic });
+        }
+        // SAFETY: the caller promises that the file does not change.
+        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        Model::from_storage(Storage::Mapped(map), origin, options)
+    }
+
+    /// Copies and checks an artifact in memory.
+    ///
+    /// # Errors
+    /// If it is damaged or does not run on this machine.
+    ///
+    /// # Safety
+    /// An artifact holds machine code: its author can do whatever this process can.
+    pub unsafe fn from_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Model, Error> {
+        let copy = Memory::copy_of(bytes, "the artifact")?;
+        Model::from_storage(Storage::Copied(copy), "artifact in memory".into(), options)
+    }
+
+    /// Checks an artifact that is part of the program. It is used in place if it is 64-byte aligned.
+    ///
+    /// # Errors
+    /// If it is damaged or does not run on this machine.
+    ///
+    /// # Safety
+    /// An artifact holds machine code: its author can do whatever this process can.
+    pub unsafe fn from_static(bytes: &'static [u8], options: &LoadOptions) -> Result<Model, Error> {
+        if !bytes.as_ptr().addr().is_multiple_of(64) {
+            // SAFETY: the caller promises the same.
+            return unsafe { Model::from_bytes(bytes, options) };
+        }
+        Model::from_storage(Storage::Static(bytes), "artifact in the program".into(), options)
+    }
+
+    fn from_storage(storage: Storage, origin: String, options: &LoadOptions) -> Result<Model, Error> {
+        let damaged = |source| Error::Artifact { origin: origin.clone(), source };
+        let reader = ArtifactReader::open(storage.bytes()).map_err(damaged)?;
+        let manifest = reader.manifest().clone();
+        check_support(&manifest, &origin)?;
+        let target = choose_target(&manifest, &origin, options)?;
+        let plans = reader.plans(target).map_err(damaged)?;
+        let code = reader.code(target).map_err(damaged)?;
+        let n_functions: usize = plans.iter().map(|plan| plan.functions.len()).sum();
+        if code.offsets.len() != n_functions {
+            let problem = format!("{} functions, the plans name {n_functions}", code.offsets.len());
+            return Err(damaged(ArtifactError::Damaged { section: "code".into(), problem }));
+        }
+        let (offsets, weights) = (code.offsets, reader.weight_range());
+        let code = Code::copy_of(code.code)?;
+        let loaded = Loaded { storage, weights, manifest, target, plans, code, offsets, origin };
+        Ok(Model { loaded: Arc::new(loaded) })
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.loaded.manifest
+    }
+
+    /// The entries: names, inputs and outputs.
+    pub fn entries(&self) -> &[Entry] {
+        &self.loaded.manifest.entries
+    }
+
+    /// The name of the target that was chosen.
+    pub fn target(&self) -> &str {
+        &self.loaded.manifest.targets[self.loaded.target].name
+    }
+
+    /// The plan of each entry on the chosen target.
+    pub fn plans(&self) -> &[Plan] {
+        &self.loaded.plans
+    }
+
+    /// Bytes of packed weights.
+    pub fn weight_bytes(&self) -> usize {
+        self.loaded.weights.len()
+    }
+
+    /// Reads all weights and checks their hash.
+    ///
+    /// # Errors
+    /// If they are damaged.
+    pub fn verify_weights(&self) -> Result<(), Error> {
+        let damaged = |source| Error::Artifact { origin: self.loaded.origin.clone(), source };
+        ArtifactReader::open(self.loaded.storage.bytes()).and_then(|reader| reader.verify_weights()).map_err(damaged)
+    }
+
+    /// A session on the entry `main`, or on the only one.
+    ///
+    /// # Errors
+    /// If there is no such entry, or the options cannot be met.
+    pub fn session(&self, options: &Options) -> Result<Session, Error> {
+        match self.entries() {
+            [only] => self.session_entry(&only.name, options),
+            _ => self.session_entry("main", options),
+        }
+    }
+
+    /// A session on the entry `name`.
+    ///
+    /// # Errors
+    /// If there is no such entry, or the options cannot be met.
+    pub fn session_entry(&self, name: &str, options: &Options) -> Result<Session, Error> {
+        Session::new(self.loaded.clone(), self.loaded.entry(name)?, options)
+    }
+
+    /// Until the guard is dropped, ends the process with exit code 1 and a message that names the file, rather than by
+    /// a signal, if another process cuts the mapped file short. `None` if the model is not mapped from a file.
+    pub fn exit_on_truncation(&self) -> Option<TruncationGuard> {
+        match &self.loaded.storage {
+            Storage::Mapped(map) => Some(TruncationGuard::new(map, Path::new(&self.loaded.origin))),
+            Storage::Copied(_) | Storage::Static(_) => None,
+        }
+    }
+}
+
+impl Loaded {
+    /// The first byte of the weights.
+    pub(crate) fn weights(&self) -> *const u8 {
+        self.storage.bytes()[self.weights.clone()].as_ptr()
+    }
+
+    /// Number of weight bytes.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// The index of the entry `name`.
+    pub(crate) fn entry(&self, name: &str) -> Result<usize, Error> {
+        let known = || self.manifest.entries.iter().map(|e| e.name.clone()).collect();
+        let found = self.manifest.entries.iter().position(|e| e.name == name);
+        found.ok_or_else(|| Error::Entry { name: name.into(), known: known() })
+    }
+
+    /// Addresses of the functions of the plan of `entry`, all inside the code.
+    pub(crate) fn functions(&self, entry: usize) -> Vec<*const u8> {
+        let begin: usize = self.plans[..entry].iter().map(|plan| plan.functions.len()).sum();
+        let offsets = &self.offsets[begin..begin + self.plans[entry].functions.len()];
+        offsets.iter().map(|&offset| self.code.at(offset)).collect()
+    }
+
+    /// The refusal of an artifact that needs `kernel`.
+    pub(crate) fn lacks_kernel(&self, kernel: &KernelRef, found: Option<u32>) -> Error {
+        let KernelRef { name, layout, revision } = kernel;
+        let has = found.map_or(String::new(), |found| format!(" (it has revision {found})"));
+        Error::Unsupported {
+            origin: self.origin.clone(),
+            needs: format!("kernel `{name}` of layout {layout} in revision {revision}{has}"),
+            producer: self.manifest.producer.clone(),
+        }
+    }
+}
+
+/// Whether this runtime can run what the manifest describes.
+fn check_support(manifest: &Manifest, origin: &str) -> Result<(), Error> {
+    let lacks =
+        |needs: String| Error::Unsupported { origin: origin.into(), needs, producer: manifest.producer.clone() };
+    let unknown: Vec<&str> =
+        manifest.features.iter().map(String::as_str).filter(|feature| !FEATURES.contains(feature)).collect();
+    if !unknown.is_empty() {
+        return Err(lacks(format!("the features {}", unknown.join(", "))));
+    }
+    let ports = manifest.entries.iter().flat_map(|entry| entry.inputs.iter().chain(&entry.outputs));
+    let named = ports.map(|port| (&port.name, port.dtype)).chain(manifest.states.iter().map(|s| (&s.name, s.dtype)));
+    let strings: Vec<&str> =
+        named.filter(|(_, dtype)| *dtype == DType::String as u8).map(|(name, _)| name.as_str()).collect();
+    if !strings.is_empty() {
+        return Err(lacks(format!("string tensors (`{}`)", strings.join("`, `"))));
+    }
+    Ok(())
+}
+
+/// The first target that runs here, or the one that the options name.
+fn choose_target(manifest: &Manifest, origin: &str, options: &LoadOptions) -> Result<usize, Error> {
+    let mut reasons = Vec::new();
+    for (index, target) in manifest.targets.iter().enumerate() {
+        if options.target.as_ref().is_some_and(|name| *name != target.name) {
+            continue;
+        }
+        match cpu::obstacle(target) {
+            None => return Ok(index),
+            Some(reason) => reasons.push(format!("{}: {reason}", target.name)),
+        }
+    }
+    if reasons.is_empty() {
+        let names: Vec<&str> = manifest.targets.iter().map(|t| t.name.as_str()).collect();
+        let wanted = options.target.as_ref().map_or(String::new(), |name| format!("target {name} was asked for, "));
+        reasons.push(format!(
+            "{wanted}the artifact holds {}",
+            if names.is_empty() { "none".into() } else { names.join(", ") }
+        ));
+    }
+    Err(Error::NoTarget { origin: origin.into(), reasons })
+}

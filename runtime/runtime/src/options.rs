@@ -1,0 +1,70 @@
+//! How a model is loaded and a session runs.
+
+use crate::ThreadPool;
+use std::sync::Arc;
+
+/// How a model is loaded.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    pub(crate) target: Option<String>,
+}
+
+impl LoadOptions {
+    /// The best target for this machine.
+    pub fn new() -> LoadOptions {
+        LoadOptions::default()
+    }
+
+    /// Uses the target `name` and no other.
+    pub fn target(mut self, name: &str) -> LoadOptions {
+        self.target = Some(name.into());
+        self
+    }
+}
+
+/// How a session runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub(crate) threads: Option<usize>,
+    pub(crate) pool: Option<Arc<ThreadPool>>,
+    pub(crate) kernels: Option<String>,
+    pub(crate) cached_shapes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { threads: None, pool: None, kernels: None, cached_shapes: 64 }
+    }
+}
+
+impl Options {
+    /// One thread per core, the fastest kernels of this machine, 64 cached shapes.
+    pub fn new() -> Options {
+        Options::default()
+    }
+
+    /// Runs on `threads` threads, the caller included. Results do not depend on it.
+    pub fn threads(mut self, threads: usize) -> Options {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Runs on the threads of `pool`, which sessions may share; [`threads`](Self::threads) has no effect then.
+    pub fn pool(mut self, pool: &Arc<ThreadPool>) -> Options {
+        self.pool = Some(pool.clone());
+        self
+    }
+
+    /// Uses the kernels of one instruction set: `portable`, `avx2`, `avx512` or `neon`. Results do not depend on it.
+    /// Without it the environment variable `IC_KERNELS` decides, and without that the machine.
+    pub fn kernels(mut self, isa: &str) -> Options {
+        self.kernels = Some(isa.into());
+        self
+    }
+
+    /// Keeps what was prepared for the `shapes` most recently used tuples of input shapes.
+    pub fn cached_shapes(mut self, shapes: usize) -> Options {
+        self.cached_shapes = shapes;
+        self
+    }
+}

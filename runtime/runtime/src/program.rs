@@ -1,0 +1,145 @@
+//! An entry's plan with its kernels and functions found: what all runs of a session share.
+
+use crate::bind::{kept_until, values_read};
+use crate::model::Loaded;
+use crate::states::States;
+use crate::{Error, Options};
+use ic_artifact::{Entry, Epilogue, KernelRef, Place, Plan, Step};
+use ic_kernels::abi::{GeneratedFn, Kernel, Strip, Table};
+use ic_kernels::isa::Isa;
+use ic_kernels::table;
+use std::sync::Arc;
+
+/// An entry, ready to be bound.
+pub(crate) struct Program {
+    pub(crate) loaded: Arc<Loaded>,
+    pub(crate) entry: usize,
+    pub(crate) isa: Isa,
+    pub(crate) threads: usize,
+    pub(crate) states: Arc<States>,
+    /// One per kernel of the plan.
+    pub(crate) kernels: Vec<&'static Kernel>,
+    /// One per function of the plan.
+    pub(crate) functions: Vec<GeneratedFn>,
+    pub(crate) table: &'static Table,
+    /// For each segment, the symbols read from memory before it is bound, with buffer and element.
+    pub(crate) values: Vec<Vec<(u32, u32, u32)>>,
+    /// For each buffer, the step up to which the arena must keep it beyond its last use.
+    pub(crate) kept_until: Vec<u32>,
+    /// The first buffer in each output.
+    pub(crate) first_buffers: Vec<usize>,
+    pub(crate) uses_states: bool,
+}
+
+impl Program {
+    /// Finds everything that the plan of `entry` names.
+    ///
+    /// # Errors
+    /// If a kernel is missing or called in a way that it does not know.
+    pub(crate) fn new(
+        loaded: Arc<Loaded>,
+        entry: usize,
+        isa: Isa,
+        threads: usize,
+        states: Arc<States>,
+    ) -> Result<Program, Error> {
+        let plan = &loaded.plans[entry];
+        let kernels =
+            plan.kernels.iter().map(|kernel| find(&loaded, kernel, isa)).collect::<Result<Vec<_>, Error>>()?;
+        for step in &plan.steps {
+            check_call(step, &kernels)
+                .map_err(|problem| Error::Shapes { entry: loaded.manifest.entries[entry].name.clone(), problem })?;
+        }
+        let functions = loaded.functions(entry).into_iter().map(|address| {
+            // SAFETY: `Model::load` makes the caller vouch for the artifact: its functions have this signature. The
+            // code lives as long as `loaded`, which the program keeps.
+            unsafe { std::mem::transmute::<*const u8, GeneratedFn>(address) }
+        });
+        let functions = functions.collect();
+        let values = values_read(plan);
+        let kept_until = kept_until(plan, &values);
+        let mut first_buffers = vec![usize::MAX; plan.outputs.len()];
+        for (index, buffer) in plan.buffers.iter().enumerate().rev() {
+            if let Place::Output(output) = buffer.place {
+                first_buffers[output as usize] = index;
+            }
+        }
+        let uses_states = plan.buffers.iter().any(|b| matches!(b.place, Place::State(_)));
+        Ok(Program {
+            entry,
+            isa,
+            threads,
+            states,
+            kernels,
+            functions,
+            table: table::table(isa),
+            values,
+            kept_until,
+            first_buffers,
+            uses_states,
+            loaded,
+        })
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.loaded.plans[self.entry]
+    }
+
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.loaded.manifest.entries[self.entry]
+    }
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (entry, isa, threads) = (&self.entry().name, self.isa.name(), self.threads);
+        f.debug_struct("Program").field("entry", entry).field("isa", &isa).field("threads", &threads).finish()
+    }
+}
+
+/// The kernels' instruction set: that of the options, of the environment or of the machine.
+pub(crate) fn choose_isa(options: &Options) -> Result<Isa, Error> {
+    let variable = std::env::var("IC_KERNELS").ok().filter(|name| !name.is_empty());
+    let Some(name) = options.kernels.as_ref().or(variable.as_ref()) else {
+        return Ok(Isa::detect());
+    };
+    let known = || Isa::ALL.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
+    let isa = Isa::from_name(name)
+        .ok_or_else(|| Error::Option(format!("no kernels `{name}`; expected one of: {}", known())))?;
+    if !isa.is_supported() {
+        return Err(Error::Option(format!("this machine cannot run the kernels `{name}`")));
+    }
+    Ok(isa)
+}
+
+fn find(loaded: &Loaded, kernel: &KernelRef, isa: Isa) -> Result<&'static Kernel, Error> {
+    match table::find(&kernel.name, kernel.layout, isa) {
+        Some(found) if found.revision == kernel.revision => Ok(found),
+        found => Err(loaded.lacks_kernel(kernel, found.map(|f| f.revision))),
+    }
+}
+
+/// Whether a library step has the operands and attributes that its kernel takes.
+fn check_call(step: &Step, kernels: &[&'static Kernel]) -> Result<(), String> {
+    let Step::Library { name, kernel, operands, attrs, epilogue, .. } = step else {
+        return Ok(());
+    };
+    let kernel = kernels[*kernel as usize];
+    let sides = [("operands", operands.len(), kernel.operands), ("attributes", attrs.len(), kernel.attrs)];
+    for (side, found, names) in sides {
+        // A name that ends in `[]` stands for any number.
+        let n_lists = names.iter().filter(|name| name.ends_with("[]")).count();
+        let fixed = names.len() - n_lists;
+        if found < fixed || (n_lists == 0 && found > fixed) {
+            return Err(format!("`{name}`: {} takes {side} [{}], found {found}", kernel.name, names.join(", ")));
+        }
+    }
+    for op in epilogue {
+        if let Epilogue::Strip(strip) = op
+            && *strip as usize >= Strip::ALL.len()
+        {
+            return Err(format!("`{name}`: no strip {strip}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! A session: one entry with its kernels, threads and memory, which runs from any number of threads at a time.
+
+use crate::bind::{Binding, bind};
+use crate::cache::BindingCache;
+use crate::context::Context;
+use crate::memory::Memory;
+use crate::model::Loaded;
+use crate::program::{Program, choose_isa};
+use crate::states::States;
+use crate::{Entry, Error, Options, Outputs, Profile, ThreadPool, execute, inputs};
+use ic_artifact::SymbolSource;
+use ic_kernels::abi::Parallel;
+use ic_types::TensorView;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Runs one entry of a model.
+#[derive(Debug)]
+pub struct Session {
+    program: Program,
+    pool: Arc<ThreadPool>,
+    bindings: Mutex<BindingCache>,
+    /// Contexts that no run uses.
+    contexts: Mutex<Vec<Context>>,
+}
+
+impl Session {
+    pub(crate) fn new(loaded: Arc<Loaded>, entry: usize, options: &Options) -> Result<Session, Error> {
+        let isa = choose_isa(options)?;
+        let pool = match &options.pool {
+            Some(pool) => pool.clone(),
+            None => Arc::new(ThreadPool::new(options.threads.unwrap_or_else(ThreadPool::default_threads))?),
+        };
+        let states = Arc::new(States::new(&loaded.manifest.states)?);
+        let program = Program::new(loaded, entry, isa, pool.threads(), states)?;
+        Ok(Session::from_program(program, pool, options.cached_shapes))
+    }
+
+    fn from_program(program: Program, pool: Arc<ThreadPool>, cached_shapes: usize) -> Session {
+        let capacity = cached_shapes.max(1) * program.plan().segments.len();
+        Session { program, pool, bindings: Mutex::new(BindingCache::new(capacity)), contexts: Mutex::new(Vec::new()) }
+    }
+
+    /// A session on another entry of the same model, with the same threads, kernels and states.
+    ///
+    /// # Errors
+    /// If there is no such entry.
+    pub fn sibling(&self, name: &str) -> Result<Session, Error> {
+        let Program { loaded, isa, threads, states, .. } = &self.program;
+        let program = Program::new(loaded.clone(), loaded.entry(name)?, *isa, *threads, states.clone())?;
+        Ok(Session::from_program(program, self.pool.clone(), Options::default().cached_shapes))
+    }
+
+    /// The entry: name, inputs and outputs.
+    pub fn entry(&self) -> &Entry {
+        self.program.entry()
+    }
+
+    /// Number of threads, the caller included.
+    pub fn threads(&self) -> usize {
+        self.program.threads
+    }
+
+    /// The instruction set of the kernels: `portable`, `avx2`, `avx512` or `neon`.
+    pub fn kernels(&self) -> &'static str {
+        self.program.isa.name()
+    }
+
+    /// Bytes of arena and scratch that runs have taken and that no run uses at present.
+    pub fn arena_bytes(&self) -> usize {
+        lock(&self.contexts).iter().map(Context::bytes).sum()
+    }
+
+    /// Sets all state buffers to zero.
+    pub fn clear_states(&self) {
+        self.program.states.clear();
+    }
+
+    /// Runs the entry on `inputs`, by name.
+    ///
+    /// # Errors
+    /// If inputs do not fit the entry, memory runs out, or a kernel refuses its data.
+    pub fn run(&self, inputs: &[(&str, TensorView)]) -> Result<Outputs, Error> {
+        let mut outputs = Outputs::new();
+        self.run_into(inputs, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    /// Runs the entry on `inputs` into `outputs`. Allocates nothing on a shape already seen if `outputs` has held
+    /// results of that size before.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run); the contents of `outputs` are then unspecified.
+    pub fn run_into(&self, inputs: &[(&str, TensorView)], outputs: &mut Outputs) -> Result<(), Error> {
+        self.run_with(inputs, outputs, None)
+    }
+
+    /// [`run_into`](Self::run_into), adding the time of each step to `profile`.
+    ///
+    /// # Errors
+    /// As for [`run_into`](Self::run_into).
+    pub fn run_profiled(
+        &self,
+        inputs: &[(&str, TensorView)],
+        outputs: &mut Outputs,
+        profile: &mut Profile,
+    ) -> Result<(), Error> {
+        self.run_with(inputs, outputs, Some(profile))
+    }
+
+    fn run_with(
+        &self,
+        inputs: &[(&str, TensorView)],
+        outputs: &mut Outputs,
+        profile: Option<&mut Profile>,
+    ) -> Result<(), Error> {
+        let mut context = lock(&self.contexts).pop().unwrap_or_default();
+        let result = self.run_in(&mut context, inputs, outputs, profile);
+        lock(&self.contexts).push(context);
+        result
+    }
+
+    fn run_in(
+        &self,
+        context: &mut Context,
+        inputs: &[(&str, TensorView)],
+        outputs: &mut Outputs,
+        mut profile: Option<&mut Profile>,
+    ) -> Result<(), Error> {
+        inputs::take(self.entry(), inputs, context)?;
+        outputs.prepare(self.entry());
+        // Held to the end: runs that use states follow one another.
+        let mut states = self.program.uses_states.then(|| self.program.states.lock());
+        self.prepare(context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice));
+        let pool: &dyn Parallel = &*self.pool;
+        let mut previous: Option<Arc<Binding>> = None;
+        for segment in 0..self.program.plan().segments.len() {
+            self.read_values(segment, previous.as_deref(), context)?;
+            let binding = self.binding(segment, previous.as_deref(), context)?;
+            execute::place(&self.program, segment, &binding, context, outputs)?;
+            execute::run(&self.program, segment, &binding, context, pool, profile.as_deref_mut())?;
+            previous = Some(binding);
+        }
+        Ok(())
+    }
+
+    /// Makes the lists of `context` ready for a run on the inputs that it has taken.
+    fn prepare(&self, context: &mut Context, states: &mut [Memory]) {
+        let plan = self.program.plan();
+        context.buffers.clear();
+        context.buffers.reserve(plan.buffers.len());
+        context.outputs.clear();
+        context.outputs.resize(plan.outputs.len(), std::ptr::null_mut());
+        context.states.clear();
+        context.states.extend(states.iter_mut().map(Memory::as_mut_ptr));
+        context.arenas.resize_with(plan.segments.len(), Memory::default);
+        context.symbols.clear();
+        context.symbols.resize(plan.symbols.len(), 0);
+        for (value, source) in context.symbols.iter_mut().zip(&plan.symbols) {
+            if let SymbolSource::Input { input, axis } = *source {
+                let before: usize = plan.inputs[..input as usize].iter().map(Vec::len).sum();
+                *value = context.key[before + axis as usize];
+            }
+        }
+    }
+
+    /// Reads the symbols that segment `index` takes from memory which the segments before it have written.
+    fn read_values(&self, index: usize, previous: Option<&Binding>, context: &mut Context) -> Result<(), Error> {
+        let Some(previous) = previous else { return Ok(()) };
+        for &(symbol, buffer, element) in &self.program.values[index] {
+            let refuse = |problem| Error::Shapes { entry: self.entry().name.clone(), problem };
+            let bytes = previous.slots[self.program.plan().buffers[buffer as usize].bytes as usize];
+            let offset = element as usize * size_of::<i64>();
+            if (offset + size_of::<i64>()) as i64 > bytes {
+                return Err(refuse(format!("element {element} of buffer {buffer} is outside of its {bytes} bytes")));
+            }
+            // SAFETY: the buffer has been placed, and the element lies in it.
+            let value = unsafe { context.buffers[buffer as usize].add(offset).cast::<i64>().read_unaligned() };
+            if value < 0 {
+                return Err(refuse(format!("an extent that depends on the data is {value}")));
+            }
+            context.symbols[symbol as usize] = value;
+            context.key.push(value);
+        }
+        Ok(())
+    }
+
+    /// The binding of segment `index` to the context's key: a kept one, or a new one.
+    fn binding(&self, index: usize, previous: Option<&Binding>, context: &Context) -> Result<Arc<Binding>, Error> {
+        if let Some(found) = lock(&self.bindings).get(index as u32, &context.key) {
+            return Ok(found);
+        }
+        let slots = previous.map_or(&[][..], |previous| &previous.slots);
+        let binding = Arc::new(bind(&self.program, index, slots, &context.key, &context.symbols)?);
+        lock(&self.bindings).insert(index as u32, &context.key, binding.clone());
+        Ok(binding)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
