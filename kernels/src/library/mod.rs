@@ -3,9 +3,11 @@
 //! Inputs are dense and row-major unless a kernel says that it takes strides. Whatever depends on data is checked: an
 //! index out of range is a [`KernelError`](crate::abi::KernelError), and nothing outside of an operand is touched.
 
+mod arg_reduce;
 mod args;
 pub mod codes;
 mod concat;
+mod cumulative;
 mod element;
 mod gather;
 mod indices;
@@ -21,6 +23,7 @@ mod split;
 mod strided;
 #[cfg(test)]
 mod testing;
+mod top_k;
 
 use crate::abi::Kernel;
 
@@ -59,9 +62,9 @@ pub(crate) const KERNELS: &[Kernel] = &[
     pending::F32_LSTM,
     pending::F32_GRU,
     pending::F32_RNN,
-    pending::TOP_K,
-    pending::ARG_REDUCE,
-    pending::CUMULATIVE,
+    top_k::TOP_K,
+    arg_reduce::ARG_REDUCE,
+    cumulative::CUMULATIVE,
     pending::REDUCE,
     pending::CAST,
     pending::QUANTIZE_LINEAR,

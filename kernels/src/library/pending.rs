@@ -50,12 +50,6 @@ kernels! {
     F32_RNN = "f32_rnn" ["x", "w", "r", "b", "sequence_lens", "initial_h"] -> ["y", "y_h"]
         {"direction", "layout", "clip", "activations[]"}, pending;
 
-    /// ONNX `TopK`: k is the extent of the outputs. Equal elements come in the order of their indices.
-    TOP_K = "top_k" ["x"] -> ["values", "indices"] {"axis", "largest", "sorted"}, pending;
-    /// ONNX `ArgMax` and `ArgMin`; `op` is an `ArgReduction`.
-    ARG_REDUCE = "arg_reduce" ["x"] -> ["y"] {"op", "axis", "select_last_index"}, pending;
-    /// ONNX `CumSum` and `CumProd`; `op` is a `Cumulation`.
-    CUMULATIVE = "cumulative" ["x"] -> ["y"] {"op", "axis", "exclusive", "reverse"}, pending;
     /// ONNX `Reduce*`; `op` is a `Reduction`; `y` with or without the reduced axes. No axes reduce nothing.
     REDUCE = "reduce" ["x"] -> ["y"] {"op", "axes[]"}, pending;
 
