@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The compiler: importers, the pipeline from model to artifact, tensor files.
+
+pub mod tensors;

@@ -1,0 +1,107 @@
+//! NumPy `.npz` archives: arrays by name.
+
+use super::TensorFileError;
+use ic_types::{DType, Data, Tensor};
+use npyz::npz::{NpzArchive, NpzWriter};
+use npyz::{NpyFile, Order, WriterBuilder};
+use std::io::Read;
+use std::path::Path;
+
+/// The arrays of an archive, in name order.
+///
+/// # Errors
+/// If the file is not an archive of arrays of supported element types.
+pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, TensorFileError> {
+    let error = |e: &dyn std::fmt::Display| TensorFileError::new(path, e);
+    let mut archive = NpzArchive::open(path).map_err(|e| error(&e))?;
+    let mut names: Vec<String> = archive.array_names().map(String::from).collect();
+    names.sort();
+    let mut tensors = Vec::with_capacity(names.len());
+    for name in names {
+        let file = archive.by_name(&name).map_err(|e| error(&e))?;
+        let file = file.ok_or_else(|| error(&format!("array `{name}` is missing")))?;
+        let tensor = read_array(file).map_err(|e| error(&format!("array `{name}`: {e}")))?;
+        tensors.push((name, tensor));
+    }
+    Ok(tensors)
+}
+
+fn read_array<R: Read>(file: NpyFile<R>) -> std::io::Result<Tensor> {
+    let shape: Vec<usize> = file.shape().iter().map(|&d| d as usize).collect();
+    if file.order() == Order::Fortran && shape.len() > 1 {
+        return Err(std::io::Error::other("the array is in Fortran order; save it with numpy.ascontiguousarray"));
+    }
+    let descr = file.dtype().descr();
+    let kind = descr.trim_matches('\'').trim_start_matches(['<', '|', '=']).to_string();
+    let data = match kind.as_str() {
+        "f8" => Data::F64(file.into_vec()?),
+        "f4" => Data::F32(file.into_vec()?),
+        "f2" => Data::F16(file.into_vec::<half::f16>()?.into_iter().map(half::f16::to_bits).collect()),
+        "i8" => Data::I64(file.into_vec()?),
+        "i4" => Data::I32(file.into_vec()?),
+        "i2" => Data::I16(file.into_vec()?),
+        "i1" => Data::I8(file.into_vec()?),
+        "u8" => Data::U64(file.into_vec()?),
+        "u4" => Data::U32(file.into_vec()?),
+        "u2" => Data::U16(file.into_vec()?),
+        "u1" => Data::U8(file.into_vec()?),
+        "b1" => Data::Bool(file.into_vec()?),
+        _ => return Err(std::io::Error::other(format!("element type {descr} is not supported"))),
+    };
+    let elements = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d));
+    if elements != Some(data.len()) {
+        return Err(std::io::Error::other("the array is shorter than its shape"));
+    }
+    Ok(Tensor::new(shape, data))
+}
+
+/// Writes arrays to an archive. The file appears when it is complete.
+///
+/// # Errors
+/// If the file cannot be written, or an element type has no NumPy form.
+pub fn write_npz(path: &Path, tensors: &[(&str, &Tensor)]) -> Result<(), TensorFileError> {
+    let error = |e: &dyn std::fmt::Display| TensorFileError::new(path, e);
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder).map_err(|e| error(&e))?;
+    {
+        let mut archive = NpzWriter::new(std::io::BufWriter::new(file.as_file()));
+        for (name, tensor) in tensors {
+            write_array(&mut archive, name, tensor).map_err(|e| error(&format!("array `{name}`: {e}")))?;
+        }
+    }
+    file.persist(path).map_err(|e| error(&e.error))?;
+    Ok(())
+}
+
+fn write_array<W: std::io::Write + std::io::Seek>(
+    archive: &mut NpzWriter<W>,
+    name: &str,
+    tensor: &Tensor,
+) -> std::io::Result<()> {
+    let shape: Vec<u64> = tensor.shape().iter().map(|&d| d as u64).collect();
+    macro_rules! write {
+        ($elements:expr) => {{
+            let options = Default::default();
+            let mut writer = archive.array(name, options)?.default_dtype().shape(&shape).begin_nd()?;
+            writer.extend($elements)?;
+            writer.finish()
+        }};
+    }
+    match tensor.data() {
+        Data::F64(v) => write!(v),
+        Data::F32(v) => write!(v),
+        Data::F16(v) => write!(v.iter().map(|&bits| half::f16::from_bits(bits))),
+        // NumPy has no bfloat16: widening is exact.
+        Data::BF16(v) => write!(v.iter().map(|&bits| ic_types::bf16_to_f32(bits))),
+        Data::I64(v) => write!(v),
+        Data::I32(v) => write!(v),
+        Data::I16(v) => write!(v),
+        Data::I8(v) | Data::I4(v) | Data::I2(v) => write!(v),
+        Data::U64(v) => write!(v),
+        Data::U32(v) => write!(v),
+        Data::U16(v) => write!(v),
+        Data::U8(v) | Data::U4(v) | Data::U2(v) => write!(v),
+        Data::Bool(v) => write!(v),
+        data => Err(std::io::Error::other(format!("element type {} has no NumPy form", DType::name(data.dtype())))),
+    }
+}
