@@ -70,6 +70,8 @@ pub(crate) trait Number: Element {
     fn add(self, other: Self) -> Self;
     /// `self * other`.
     fn mul(self, other: Self) -> Self;
+    /// `self / other`; 0 for integers divided by 0.
+    fn div(self, other: Self) -> Self;
     /// `self < other`.
     fn less(self, other: Self) -> bool;
     /// Whether this is not a number.
@@ -99,6 +101,7 @@ macro_rules! integers {
             const HIGHEST: Self = <$ty>::MAX;
             fn add(self, other: Self) -> Self { self.wrapping_add(other) }
             fn mul(self, other: Self) -> Self { self.wrapping_mul(other) }
+            fn div(self, other: Self) -> Self { self.checked_div(other).unwrap_or(0) }
             fn less(self, other: Self) -> bool { self < other }
             fn is_nan(self) -> bool { false }
             fn to_f64(self) -> f64 { self as f64 }
@@ -118,6 +121,7 @@ macro_rules! floats {
             const HIGHEST: Self = $ty::INFINITY;
             fn add(self, other: Self) -> Self { self + other }
             fn mul(self, other: Self) -> Self { self * other }
+            fn div(self, other: Self) -> Self { self / other }
             fn less(self, other: Self) -> bool { self < other }
             fn is_nan(self) -> bool { $ty::is_nan(self) }
             fn to_f64(self) -> f64 { self as f64 }
@@ -137,6 +141,7 @@ macro_rules! half_floats {
             const HIGHEST: Self = $ty($high);
             fn add(self, other: Self) -> Self { $ty($narrow($widen(self.0) + $widen(other.0))) }
             fn mul(self, other: Self) -> Self { $ty($narrow($widen(self.0) * $widen(other.0))) }
+            fn div(self, other: Self) -> Self { $ty($narrow($widen(self.0) / $widen(other.0))) }
             fn less(self, other: Self) -> bool { $widen(self.0) < $widen(other.0) }
             fn is_nan(self) -> bool { $widen(self.0).is_nan() }
             fn to_f64(self) -> f64 { f64::from($widen(self.0)) }
@@ -148,6 +153,84 @@ macro_rules! half_floats {
 half_floats! {
     Half, f16_to_f32, f32_to_f16, 0x3c00, 0xfc00, 0x7c00;
     BrainHalf, bf16_to_f32, f32_to_bf16, 0x3f80, 0xff80, 0x7f80;
+}
+
+/// A number with the type that sums and products of it are kept in.
+pub(crate) trait Summable: Number {
+    /// f32 for 16-bit floats and f32, 64 bits for the others.
+    type Sum: Sum;
+    /// The same number.
+    fn widen(self) -> Self::Sum;
+    /// The nearest number of this type; integers wrap.
+    fn narrow(sum: Self::Sum) -> Self;
+}
+
+/// What sums are kept in.
+pub(crate) trait Sum: Number {
+    /// `|self|`.
+    fn abs(self) -> Self;
+    /// The square root; towards zero for integers.
+    fn sqrt(self) -> Self;
+    /// The natural logarithm; towards zero for integers.
+    fn log(self) -> Self;
+    /// `e^self`; towards zero for integers.
+    fn exp(self) -> Self;
+    /// The difference.
+    fn sub(self, other: Self) -> Self;
+    /// Whether this is neither infinite nor NaN.
+    fn is_finite(self) -> bool;
+}
+
+macro_rules! summable {
+    ($($ty:ident as $sum:ty: $value:ident => $widen:expr, $narrow:expr;)*) => {$(
+        impl Summable for $ty {
+            type Sum = $sum;
+            #[inline(always)]
+            fn widen(self) -> $sum { let $value = self; $widen }
+            #[inline(always)]
+            fn narrow($value: $sum) -> Self { $narrow }
+        }
+    )*};
+}
+
+summable! {
+    f32 as f32: x => x, x;
+    f64 as f64: x => x, x;
+    Half as f32: x => f16_to_f32(x.0), Half(f32_to_f16(x));
+    BrainHalf as f32: x => bf16_to_f32(x.0), BrainHalf(f32_to_bf16(x));
+    i8 as i64: x => i64::from(x), x as i8;
+    i16 as i64: x => i64::from(x), x as i16;
+    i32 as i64: x => i64::from(x), x as i32;
+    i64 as i64: x => x, x;
+    u8 as u64: x => u64::from(x), x as u8;
+    u16 as u64: x => u64::from(x), x as u16;
+    u32 as u64: x => u64::from(x), x as u32;
+    u64 as u64: x => x, x;
+}
+
+macro_rules! sums {
+    ($($ty:ident: $abs:expr, $sqrt:expr, $log:expr, $exp:expr, $sub:expr, $finite:expr;)*) => {$(
+        impl Sum for $ty {
+            #[inline(always)]
+            fn abs(self) -> Self { $abs(self) }
+            fn sqrt(self) -> Self { $sqrt(self) }
+            fn log(self) -> Self { $log(self) }
+            fn exp(self) -> Self { $exp(self) }
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self { $sub(self, other) }
+            #[inline(always)]
+            fn is_finite(self) -> bool { $finite(self) }
+        }
+    )*};
+}
+
+sums! {
+    f32: f32::abs, f32::sqrt, libm::logf, libm::expf, |a, b| a - b, f32::is_finite;
+    f64: f64::abs, f64::sqrt, libm::log, libm::exp, |a, b| a - b, f64::is_finite;
+    i64: i64::wrapping_abs, |x| f64::sqrt(x as f64) as i64, |x| libm::log(x as f64) as i64,
+        |x| libm::exp(x as f64) as i64, i64::wrapping_sub, |_| true;
+    u64: |x| x, |x| f64::sqrt(x as f64) as u64, |x| libm::log(x as f64) as u64,
+        |x| libm::exp(x as f64) as u64, u64::wrapping_sub, |_| true;
 }
 
 /// Runs `$body` with `$ty` an unsigned type as wide as the elements of `$dtype`; an error for strings.

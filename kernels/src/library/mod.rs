@@ -15,6 +15,7 @@ mod movement;
 mod pad;
 mod pending;
 mod pool_nhwc;
+mod reduce;
 mod resize;
 mod resize_axis;
 mod resize_nhwc;
@@ -65,7 +66,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
     top_k::TOP_K,
     arg_reduce::ARG_REDUCE,
     cumulative::CUMULATIVE,
-    pending::REDUCE,
+    reduce::REDUCE,
     pending::CAST,
     pending::QUANTIZE_LINEAR,
     pending::DEQUANTIZE_LINEAR,

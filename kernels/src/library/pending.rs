@@ -50,8 +50,6 @@ kernels! {
     F32_RNN = "f32_rnn" ["x", "w", "r", "b", "sequence_lens", "initial_h"] -> ["y", "y_h"]
         {"direction", "layout", "clip", "activations[]"}, pending;
 
-    /// ONNX `Reduce*`; `op` is a `Reduction`; `y` with or without the reduced axes. No axes reduce nothing.
-    REDUCE = "reduce" ["x"] -> ["y"] {"op", "axes[]"}, pending;
 
     /// ONNX `Cast` between any two types but strings; `round_mode` is a `RoundMode`, for f8e8m0.
     CAST = "cast" ["x"] -> ["y"] {"saturate", "round_mode"}, pending;
