@@ -1,39 +1,187 @@
 //! What a contraction does to its finished results.
+//!
+//! The first operations of an epilogue that are a few instructions each run in registers, before the result is
+//! stored. From the first other one on, they run over the stored rows while these are in cache ([`finish_rows`]);
+//! then comes the generated callback. Elementwise operations in the same order give the same bits wherever they run.
 
-use crate::abi::{Call, EpilogueOp, Tile};
-use crate::strips;
+use crate::abi::{Call, EpilogueOp, Strip, StripFn, Tile};
+use crate::strips::{self, functions};
+use crate::vector::{LANES, Task, Vector};
+use std::ops::Range;
 
-/// Applies `epilogue` to the result `value` at `column`, whose offset from the start of `y` is `offset` elements.
-///
-/// # Safety
-/// The epilogue's vectors cover `column` and its tensors `offset`.
-pub(crate) unsafe fn eval(epilogue: &[EpilogueOp], value: f32, column: usize, offset: usize) -> f32 {
-    epilogue.iter().fold(value, |value, op| {
-        // SAFETY: the caller covers the column and the offset.
-        unsafe {
-            match *op {
-                EpilogueOp::AddColumn(v) => value + *v.add(column),
-                EpilogueOp::MulColumn(v) => value * *v.add(column),
-                EpilogueOp::AddTensor(t) => value + *t.add(offset),
-                EpilogueOp::MulTensor(t) => value * *t.add(offset),
-                EpilogueOp::Clamp(low, high) => {
-                    let value = if value < low { low } else { value };
-                    if value > high { high } else { value }
-                }
-                EpilogueOp::Strip(strip) => strips::eval(strip, value),
-            }
-        }
-    })
+/// Splits an epilogue into what runs in registers and the rest.
+pub(crate) fn split(epilogue: &[EpilogueOp]) -> (&[EpilogueOp], &[EpilogueOp]) {
+    let is_cheap = |op: &EpilogueOp| match op {
+        EpilogueOp::Strip(strip) => matches!(strip, Strip::Relu | Strip::HardSwish),
+        _ => true,
+    };
+    epilogue.split_at(epilogue.iter().take_while(|op| is_cheap(op)).count())
 }
 
-/// Calls the generated code, if there is any, on the whole result.
+/// Some columns of the result.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns {
+    /// First column.
+    pub(crate) column: usize,
+    /// How many.
+    pub(crate) n: usize,
+}
+
+impl Columns {
+    /// The columns of panel `panel`: up to 16.
+    #[inline(always)]
+    pub(crate) fn panel(self, panel: usize) -> Columns {
+        Columns { column: self.column + panel * LANES, n: LANES.min(self.n - panel * LANES) }
+    }
+
+    /// Elements `at..at + n` of `from`, then zeros.
+    ///
+    /// # Safety
+    /// They are readable.
+    #[inline(always)]
+    pub(crate) unsafe fn load<V: Vector>(self, from: *const f32, at: isize) -> V {
+        // SAFETY: the caller vouches for the elements.
+        unsafe {
+            let from = from.offset(at);
+            if self.n == LANES { V::load(from) } else { V::load_partial(from, self.n) }
+        }
+    }
+
+    /// Stores the first `n` lanes at `to + at`.
+    ///
+    /// # Safety
+    /// They are writable.
+    #[inline(always)]
+    pub(crate) unsafe fn store<V: Vector>(self, value: V, to: *mut f32, at: isize) {
+        // SAFETY: the caller vouches for the elements.
+        unsafe {
+            let to = to.offset(at);
+            if self.n == LANES { value.store(to) } else { value.store_partial(to, self.n) }
+        }
+    }
+}
+
+/// Applies one operation that [`split`] put first to a tile of results, whose first column is `column` and which has
+/// `n` columns. `offsets` are those of the rows from the start of `y`.
 ///
 /// # Safety
-/// The callback's buffers are valid and `call.scratch` has room for it.
-pub(crate) unsafe fn finish(call: &Call, rows: usize, columns: usize) {
+/// The operation's vector covers the columns, its tensor the rows.
+#[inline(always)]
+pub(crate) unsafe fn in_registers<V: Vector, const ROWS: usize, const PANELS: usize>(
+    op: &EpilogueOp,
+    values: &mut [[V; PANELS]; ROWS],
+    tile: Columns,
+    offsets: *const isize,
+) {
+    for panel in 0..PANELS {
+        let columns = tile.panel(panel);
+        let column = columns.column as isize;
+        // SAFETY: the caller covers the columns and rows.
+        let tensor = |t: *const f32, row: usize| unsafe { columns.load::<V>(t, *offsets.add(row) + column) };
+        match *op {
+            EpilogueOp::AddColumn(v) => {
+                // SAFETY: the caller covers the columns.
+                let v = unsafe { columns.load::<V>(v, column) };
+                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].add(v));
+            }
+            EpilogueOp::MulColumn(v) => {
+                // SAFETY: the caller covers the columns.
+                let v = unsafe { columns.load::<V>(v, column) };
+                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].mul(v));
+            }
+            EpilogueOp::AddTensor(t) => {
+                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].add(tensor(t, row)));
+            }
+            EpilogueOp::MulTensor(t) => {
+                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].mul(tensor(t, row)));
+            }
+            EpilogueOp::Clamp(low, high) => {
+                (0..ROWS).for_each(|row| values[row][panel] = functions::clamp(values[row][panel], low, high));
+            }
+            EpilogueOp::Strip(Strip::HardSwish) => {
+                (0..ROWS).for_each(|row| values[row][panel] = functions::hard_swish(values[row][panel]));
+            }
+            EpilogueOp::Strip(_) => {
+                (0..ROWS).for_each(|row| values[row][panel] = functions::relu(values[row][panel]));
+            }
+        }
+    }
+}
+
+/// One operation over `n` contiguous results.
+struct OverRow {
+    op: EpilogueOp,
+    strips: &'static [StripFn],
+    row: *mut f32,
+    column: usize,
+    /// Offset of `row` from the start of `y`.
+    offset: isize,
+    n: usize,
+}
+
+impl Task for OverRow {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        // SAFETY: the caller covers the row.
+        unsafe {
+            if let EpilogueOp::Strip(strip) = self.op {
+                return self.strips[strip as usize](self.row, self.row, self.n);
+            }
+            for i in (0..self.n).step_by(LANES) {
+                let columns = Columns { column: self.column + i, n: LANES.min(self.n - i) };
+                let mut value = [[columns.load::<V>(self.row, i as isize)]];
+                in_registers(&self.op, &mut value, columns, &(self.offset - self.column as isize));
+                columns.store(value[0][0], self.row, i as isize);
+            }
+        }
+    }
+}
+
+/// Applies what [`split`] put last to stored results: `columns` of the rows at `offsets` from `y`.
+///
+/// # Safety
+/// The rows are writable and the operations' vectors and tensors cover them.
+pub(crate) unsafe fn finish_rows<V: Vector>(
+    epilogue: &[EpilogueOp],
+    y: *mut f32,
+    offsets: &[isize],
+    columns: Range<usize>,
+) {
+    let strips = &strips::table_of::<V>().strips;
+    for &row_offset in offsets {
+        for &op in epilogue {
+            let offset = row_offset + columns.start as isize;
+            // SAFETY: the caller covers the row.
+            unsafe {
+                let row = y.offset(offset);
+                V::vectorize(OverRow { op, strips, row, column: columns.start, offset, n: columns.len() });
+            }
+        }
+    }
+}
+
+/// Calls the generated code of `call`, if there is any, on a finished tile.
+///
+/// # Safety
+/// The callback's buffers are valid, `call.scratch` has room for it on every thread, and `thread` is the caller's.
+pub(crate) unsafe fn call_back(call: &Call, rows: Range<usize>, columns: Range<usize>, thread: usize) {
     if let Some(callback) = call.callback {
-        let tile = Tile { begin: [0, 0], end: [rows as i64, columns as i64], scratch: call.scratch };
+        // SAFETY: scratch has room for every thread.
+        let scratch = unsafe { call.scratch.add(thread * callback.scratch_stride()) };
+        let tile = Tile {
+            begin: [rows.start as i64, columns.start as i64],
+            end: [rows.end as i64, columns.end as i64],
+            scratch,
+        };
         // SAFETY: the caller vouches for the callback's buffers.
         unsafe { (callback.function)(callback.buffers.as_ptr(), callback.dims.as_ptr(), callback.table, &tile) };
     }
+}
+
+/// The kernel's own part of the scratch of `call`, which follows the callback's.
+pub(crate) fn own_scratch(call: &Call) -> *mut u8 {
+    let before = call.callback.map_or(0, |callback| callback.scratch_stride() * call.pool.threads());
+    call.scratch.wrapping_add(before)
 }

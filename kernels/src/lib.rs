@@ -11,8 +11,13 @@ pub mod library;
 pub mod pack;
 pub mod table;
 
+mod cache;
 mod conv;
 mod epilogue;
 mod gemm;
 mod norms;
 mod strips;
+mod vector;
+
+#[cfg(test)]
+mod tests;

@@ -15,45 +15,51 @@
 //! `x` and `y` take any strides but that of their last axis, which is 1: a slice of the channels of a larger tensor is
 //! an operand. The epilogue's tensors are laid out as `y` is: the same strides from their own start.
 
-mod reference;
+mod depthwise;
+mod implicit_gemm;
+mod rows;
+mod shape;
+mod transpose;
 
 use crate::abi::Kernel;
+use crate::gemm::Tiles;
 use crate::isa::Isa;
-
-const ATTRS: &[&str] =
-    &["kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left", "dilation_h", "dilation_w", "groups"];
+use crate::vector::for_isa;
+use shape::ATTRS;
 
 /// The kernels of this module for `isa`.
-pub(crate) fn kernels(_isa: Isa) -> &'static [Kernel] {
-    const {
-        &[
-            Kernel {
-                name: "f32_conv_nhwc",
-                layout: 1,
-                revision: 1,
-                operands: &["x", "w", "y"],
-                attrs: ATTRS,
-                scratch: |_, _, _| 0,
-                run: reference::conv,
-            },
-            Kernel {
-                name: "f32_depthwise_conv_nhwc",
-                layout: 1,
-                revision: 1,
-                operands: &["x", "w", "y"],
-                attrs: ATTRS,
-                scratch: |_, _, _| 0,
-                run: reference::depthwise,
-            },
-            Kernel {
-                name: "f32_conv_transpose_nhwc",
-                layout: 1,
-                revision: 1,
-                operands: &["x", "w", "y"],
-                attrs: ATTRS,
-                scratch: |_, _, _| 0,
-                run: reference::conv_transpose,
-            },
-        ]
-    }
+pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {
+    for_isa!(isa, V => const { &kernels_of::<V>() })
+}
+
+const fn kernels_of<V: Tiles>() -> [Kernel; 3] {
+    [
+        Kernel {
+            name: "f32_conv_nhwc",
+            layout: 1,
+            revision: 1,
+            operands: &["x", "w", "y"],
+            attrs: ATTRS,
+            scratch: implicit_gemm::scratch::<V>,
+            run: implicit_gemm::conv::<V>,
+        },
+        Kernel {
+            name: "f32_depthwise_conv_nhwc",
+            layout: 1,
+            revision: 1,
+            operands: &["x", "w", "y"],
+            attrs: ATTRS,
+            scratch: depthwise::scratch,
+            run: depthwise::depthwise::<V>,
+        },
+        Kernel {
+            name: "f32_conv_transpose_nhwc",
+            layout: 1,
+            revision: 1,
+            operands: &["x", "w", "y"],
+            attrs: ATTRS,
+            scratch: transpose::scratch::<V>,
+            run: transpose::conv_transpose::<V>,
+        },
+    ]
 }

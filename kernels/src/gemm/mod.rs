@@ -12,33 +12,43 @@
 //! `a` and a `b` that is not packed take any strides (a transposed operand is a view). `y` takes any strides but that
 //! of its last axis, which is 1. The epilogue's tensors are laid out as `y` is: the same strides from their own start.
 
-mod reference;
+mod contraction;
+mod matmul;
+mod microkernel;
+mod pack_b;
+mod tiles;
+
+pub(crate) use contraction::{Contraction, Panels, Rows, scratch_bytes};
+pub(crate) use tiles::Tiles;
 
 use crate::abi::Kernel;
 use crate::isa::Isa;
+use crate::vector::for_isa;
 
 /// The kernels of this module for `isa`.
-pub(crate) fn kernels(_isa: Isa) -> &'static [Kernel] {
-    const {
-        &[
-            Kernel {
-                name: "f32_matmul",
-                layout: 0,
-                revision: 1,
-                operands: &["a", "b", "y"],
-                attrs: &[],
-                scratch: |_, _, _| 0,
-                run: reference::matmul,
-            },
-            Kernel {
-                name: "f32_matmul_packed",
-                layout: 1,
-                revision: 1,
-                operands: &["a", "b", "y"],
-                attrs: &[],
-                scratch: |_, _, _| 0,
-                run: reference::matmul_packed,
-            },
-        ]
-    }
+pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {
+    for_isa!(isa, V => const { &kernels_of::<V>() })
+}
+
+const fn kernels_of<V: Tiles>() -> [Kernel; 2] {
+    [
+        Kernel {
+            name: "f32_matmul",
+            layout: 0,
+            revision: 1,
+            operands: &["a", "b", "y"],
+            attrs: &[],
+            scratch: matmul::scratch::<V>,
+            run: matmul::matmul::<V>,
+        },
+        Kernel {
+            name: "f32_matmul_packed",
+            layout: 1,
+            revision: 1,
+            operands: &["a", "b", "y"],
+            attrs: &[],
+            scratch: matmul::packed_scratch::<V>,
+            run: matmul::matmul_packed::<V>,
+        },
+    ]
 }

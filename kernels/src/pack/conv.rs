@@ -102,7 +102,12 @@ pub struct ConvTransposeShape {
 }
 
 /// Taps of a filter axis that reach output pixels of `phase`: those pixels `o` with `(o + pad) % stride == phase`.
-pub(crate) fn phase_taps(kernel: usize, stride: usize, dilation: usize, phase: usize) -> impl Iterator<Item = usize> {
+pub(crate) fn phase_taps(
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    phase: usize,
+) -> impl Iterator<Item = usize> + Clone {
     (0..kernel).filter(move |tap| tap * dilation % stride == phase)
 }
 

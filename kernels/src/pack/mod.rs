@@ -7,6 +7,7 @@
 mod conv;
 mod matrix;
 
+pub(crate) use conv::phase_taps;
 pub use conv::{
     ConvTransposeShape, ConvWeightShape, conv_transpose_weights_len, conv_weights_len, depthwise_weights_len,
     pack_conv_transpose_weights, pack_conv_weights, pack_depthwise_weights,

@@ -1,20 +1,18 @@
 //! Math functions over contiguous arrays.
 
+pub(crate) mod functions;
 mod scalar;
 
-use crate::abi::{Strip, Table};
+use crate::abi::Table;
 use crate::isa::Isa;
+use crate::vector::{Vector, for_isa};
 
 /// The strips for `isa`.
-pub(crate) fn table(_isa: Isa) -> &'static Table {
-    static PORTABLE: Table = Table { strips: scalar::STRIPS, pow: scalar::pow };
-    &PORTABLE
+pub(crate) fn table(isa: Isa) -> &'static Table {
+    for_isa!(isa, V => table_of::<V>())
 }
 
-/// `strip(x)`, one element at a time.
-pub(crate) fn eval(strip: Strip, x: f32) -> f32 {
-    let mut y = x;
-    // SAFETY: both pointers cover one element.
-    unsafe { table(Isa::Portable).strips[strip as usize](&mut y, &x, 1) };
-    y
+/// The strips for the instruction set of `V`.
+pub(crate) fn table_of<V: Vector>() -> &'static Table {
+    const { &Table { strips: scalar::STRIPS, pow: scalar::pow } }
 }

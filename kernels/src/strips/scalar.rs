@@ -39,7 +39,7 @@ pub(super) const STRIPS: [StripFn; Strip::ALL.len()] = [
     strip!(|x| x * sigmoid(x)),
     strip!(gelu),
     strip!(gelu_tanh),
-    strip!(|x: f32| x * (x / 6.0 + 0.5).clamp(0.0, 1.0)),
+    strip!(|x: f32| x * x.mul_add(1.0 / 6.0, 0.5).clamp(0.0, 1.0)),
     strip!(|x: f32| if x < 0.0 { 0.0 } else { x }),
     strip!(libm::sinf),
     strip!(libm::cosf),

@@ -1,7 +1,7 @@
 //! Convolutions written plainly: the oracle of the tests.
 
+use super::epilogue_oracle as epilogue;
 use crate::abi::{Call, KernelError, Operand};
-use crate::epilogue;
 use crate::pack::{ConvTransposeShape, PANEL, conv_transpose_weights_len, matmul_b_len};
 
 /// Attributes as numbers: pairs are (height, width).

@@ -1,7 +1,7 @@
 //! Matrix products written plainly: the oracle of the tests.
 
+use super::epilogue_oracle as epilogue;
 use crate::abi::{Call, KernelError, Operand};
-use crate::epilogue;
 use crate::pack::PANEL;
 
 /// Offset in `operand` of the element that `index` names in a tensor of the same rank or higher (right-aligned; an

@@ -1,0 +1,228 @@
+//! The outer loops of every f32 contraction: threads, cache blocks, tiles.
+//!
+//! Each thread has a rectangle of rows by panels. It walks blocks of panels that fit half of the second-level cache;
+//! within one, tiles of rows whose part of A stays in the first-level cache; within one, panels.
+
+use super::microkernel::{MAX_ROWS, Start, TileArgs};
+use super::tiles::Tiles;
+use crate::abi::{Call, Parallel};
+use crate::cache::caches;
+use crate::epilogue::{call_back, finish_rows, split};
+use crate::pack::PANEL;
+use std::ops::Range;
+
+/// Where the rows of A and of the result lie.
+pub(crate) trait Rows: Sync {
+    /// Writes pointers to A of rows `first..first + offsets.len()`, `[segment][row]`, and the rows' offsets in the
+    /// result. `copies` has room for [`Contraction::copy_len`] elements, for rows that must be gathered first.
+    ///
+    /// # Safety
+    /// The rows exist; `pointers` has room for all segments of these rows.
+    unsafe fn locate(&self, first: usize, pointers: *mut *const f32, offsets: &mut [isize], copies: *mut f32);
+}
+
+/// Panels of B.
+#[derive(Clone, Copy)]
+pub(crate) struct Panels {
+    /// First element of the first panel.
+    pub(crate) data: *const f32,
+    /// Elements between neighbours on K.
+    pub(crate) step: usize,
+    /// Elements between panels.
+    pub(crate) panel: usize,
+}
+
+impl Panels {
+    /// A packed matrix with `k` rows.
+    pub(crate) fn packed(data: *const f32, k: usize) -> Panels {
+        Panels { data, step: PANEL, panel: k * PANEL }
+    }
+}
+
+/// `y[row, column] = epilogue(sum over k of a[row, k] * b[k, column])`.
+pub(crate) struct Contraction<'a, R> {
+    /// The call whose epilogue and callback this applies.
+    pub(crate) call: &'a Call<'a>,
+    /// The rows.
+    pub(crate) rows: R,
+    /// Number of rows.
+    pub(crate) n_rows: usize,
+    /// What the callback calls the first row.
+    pub(crate) first_row: usize,
+    /// Number of segments of K.
+    pub(crate) segments: usize,
+    /// Elements of each.
+    pub(crate) segment_len: usize,
+    /// B.
+    pub(crate) b: Panels,
+    /// Columns of the result: those of B, from this column of the result on.
+    pub(crate) columns: Range<usize>,
+    /// Start of the result.
+    pub(crate) y: *mut f32,
+    /// Scratch, of [`scratch_bytes`] for all threads.
+    pub(crate) scratch: *mut u8,
+    /// Elements of `copies` that [`Rows::locate`] needs.
+    pub(crate) copy_len: usize,
+}
+
+// SAFETY: threads write disjoint parts of the result and of the scratch, and only read the rest.
+unsafe impl<R: Sync> Sync for Contraction<'_, R> {}
+
+/// Bytes of scratch of one thread.
+fn thread_scratch(segments: usize, copy_len: usize) -> usize {
+    (segments * MAX_ROWS * size_of::<*const f32>()).next_multiple_of(64) + (copy_len * 4).next_multiple_of(64)
+}
+
+/// Bytes of scratch of a contraction on `threads` threads.
+pub(crate) fn scratch_bytes(segments: usize, copy_len: usize, threads: usize) -> usize {
+    thread_scratch(segments, copy_len) * threads
+}
+
+/// How many ways to split (rows, columns) so that `threads` threads have equal work: the least work of the busiest
+/// thread, in tiles, then the least memory to read.
+fn grid(threads: usize, row_tiles: usize, groups: usize) -> (usize, usize) {
+    let cost = |rows: usize| {
+        let columns = threads / rows;
+        let (tall, wide) = (row_tiles.div_ceil(rows), groups.div_ceil(columns));
+        (tall * wide, tall + wide)
+    };
+    let rows = (1..=threads).filter(|rows| threads.is_multiple_of(*rows)).min_by_key(|&rows| cost(rows)).unwrap_or(1);
+    (rows, threads / rows)
+}
+
+/// Part `index` of `parts` nearly equal parts of `0..len`.
+pub(crate) fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
+    len * index / parts..len * (index + 1) / parts
+}
+
+/// Multiply-adds below which one thread is faster than several.
+const SERIAL: usize = 1 << 15;
+
+impl<R: Rows> Contraction<'_, R> {
+    /// Runs on the threads of the call.
+    ///
+    /// # Safety
+    /// The machine has `V`; rows, B, result, scratch and the call's epilogue are valid.
+    pub(crate) unsafe fn run<V: Tiles>(&self) {
+        let panels = self.columns.len().div_ceil(PANEL);
+        let work = self.n_rows * self.columns.len() * self.segments * self.segment_len;
+        let threads = if work < SERIAL { 1 } else { self.call.pool.threads() };
+        let wide = V::tile(self.n_rows.clamp(1, V::ROWS), usize::MAX).0;
+        let (row_tiles, groups) = (self.n_rows.div_ceil(V::ROWS), panels.div_ceil(wide));
+        let (row_parts, column_parts) = grid(threads, row_tiles, groups);
+        let run = |range: Range<usize>, thread: usize| {
+            for index in range {
+                let tiles = part(row_tiles, row_parts, index / column_parts);
+                let groups = part(groups, column_parts, index % column_parts);
+                let rows = part(self.n_rows, row_tiles.max(1), tiles.start).start
+                    ..part(self.n_rows, row_tiles.max(1), tiles.end).start;
+                let panels = groups.start * wide..(groups.end * wide).min(panels);
+                // SAFETY: the caller's pointers are valid; parts are disjoint.
+                unsafe { self.run_part::<V>(rows, panels, thread) };
+            }
+        };
+        let parallel: &dyn Parallel = if threads == 1 { &crate::abi::Serial } else { self.call.pool };
+        parallel.run(row_parts * column_parts, &run);
+    }
+
+    /// Runs the part of `rows` by `panels` on the calling thread.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run); `thread` is the caller's own.
+    pub(crate) unsafe fn run_part<V: Tiles>(&self, rows: Range<usize>, panels: Range<usize>, thread: usize) {
+        let k = self.segments * self.segment_len;
+        // Half of the cache holds panels of B; where K is too long for one tile's width, blocks of K follow each other.
+        let budget = caches().l2 / 2 / (PANEL * 4);
+        let k_block = (budget / V::panels()).clamp(256, 1 << 20);
+        let n_blocks = k.div_ceil(k_block).max(1);
+        let width = (budget / k.div_ceil(n_blocks).max(1)).max(1).next_multiple_of(V::panels());
+        let n_tiles = rows.len().div_ceil(V::ROWS);
+        for first in panels.clone().step_by(width) {
+            let block = first..(first + width).min(panels.end);
+            for k_part in 0..n_blocks {
+                for tile in 0..n_tiles {
+                    let tile = part(rows.len(), n_tiles, tile);
+                    let tile = rows.start + tile.start..rows.start + tile.end;
+                    // SAFETY: the caller's pointers are valid.
+                    unsafe { self.run_tile::<V>(tile, block.clone(), (k_part, n_blocks), thread) };
+                }
+            }
+        }
+    }
+
+    /// One tile of rows by a block of panels, over part `index` of `parts` of K.
+    unsafe fn run_tile<V: Tiles>(
+        &self,
+        rows: Range<usize>,
+        block: Range<usize>,
+        (index, parts): (usize, usize),
+        thread: usize,
+    ) {
+        let own = self.scratch.wrapping_add(thread_scratch(self.segments, self.copy_len) * thread);
+        let pointers = own.cast::<*const f32>();
+        let copies = own.wrapping_add(thread_scratch(self.segments, 0)).cast::<f32>();
+        let mut offsets = [0; MAX_ROWS];
+        let offsets = &mut offsets[..rows.len()];
+        // SAFETY: the scratch has room for this thread's pointers and copies.
+        unsafe { self.rows.locate(rows.start, pointers, offsets, copies) };
+        let segments = self.k_part(pointers, rows.len(), index, parts);
+        let last = index + 1 == parts;
+        let (in_registers, rest) = split(self.call.epilogue);
+        let mut panel = block.start;
+        while panel < block.end {
+            let (width, tile) = V::tile(rows.len(), block.end - panel);
+            let column = self.columns.start + panel * PANEL;
+            let args = TileArgs {
+                a: segments.pointers,
+                segments: segments.n,
+                segment_len: segments.len,
+                b: self.b.data.wrapping_add(panel * self.b.panel + segments.k * self.b.step),
+                b_step: self.b.step,
+                b_panel: self.b.panel,
+                start: if index == 0 { Start::Zero } else { Start::Stored },
+                y: self.y,
+                offsets: offsets.as_ptr(),
+                column,
+                columns: (width * PANEL).min(self.columns.end - column),
+                epilogue: if last { in_registers } else { &[] },
+            };
+            // SAFETY: the pointers cover the tile.
+            unsafe { tile(&args) };
+            panel += width;
+        }
+        if last && !(rest.is_empty() && self.call.callback.is_none()) {
+            let start = self.columns.start;
+            let columns = start + block.start * PANEL..(start + block.end * PANEL).min(self.columns.end);
+            let rows = self.first_row + rows.start..self.first_row + rows.end;
+            // SAFETY: the rows are finished and this thread's own.
+            unsafe {
+                finish_rows::<V>(rest, self.y, offsets, columns.clone());
+                call_back(self.call, rows, columns, thread);
+            }
+        }
+    }
+
+    /// Part `index` of `parts` of K: whole segments if there are several, else a piece of the one.
+    fn k_part(&self, pointers: *mut *const f32, rows: usize, index: usize, parts: usize) -> Segments {
+        if self.segments == 1 {
+            let k = part(self.segment_len, parts, index);
+            for row in 0..rows {
+                // SAFETY: `locate` wrote a pointer for each row; the piece lies in the segment.
+                unsafe { *pointers.add(row) = (*pointers.add(row)).wrapping_add(k.start) };
+            }
+            return Segments { pointers, n: 1, len: k.len(), k: k.start };
+        }
+        let segments = part(self.segments, parts, index);
+        let pointers = pointers.wrapping_add(segments.start * rows);
+        Segments { pointers, n: segments.len(), len: self.segment_len, k: segments.start * self.segment_len }
+    }
+}
+
+/// A part of K.
+struct Segments {
+    pointers: *const *const f32,
+    n: usize,
+    len: usize,
+    /// First index on K.
+    k: usize,
+}

@@ -1,0 +1,340 @@
+//! `f32_matmul` and `f32_matmul_packed`: operands to rows and panels.
+
+use super::contraction::{Contraction, Panels, Rows, part, scratch_bytes};
+use super::pack_b::{Matrix, pack_panels};
+use super::tiles::Tiles;
+use crate::abi::{Call, KernelError, Operand};
+use crate::epilogue::own_scratch;
+use crate::pack::PANEL;
+use std::ops::Range;
+
+/// Rows of a strided tensor: all its axes but the last, in order.
+struct StridedRows<'a> {
+    a: *const f32,
+    /// Extent of each row axis, with its stride in A and in the result.
+    axes: &'a [Axis],
+    /// Elements of a row.
+    k: usize,
+    /// Stride of A on K.
+    k_stride: isize,
+    /// Offset of row 0 in the result.
+    y_offset: isize,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Axis {
+    extent: usize,
+    a_stride: isize,
+    y_stride: isize,
+}
+
+// SAFETY: rows are only read.
+unsafe impl Sync for StridedRows<'_> {}
+
+impl Rows for StridedRows<'_> {
+    unsafe fn locate(&self, first: usize, pointers: *mut *const f32, offsets: &mut [isize], copies: *mut f32) {
+        for (row, offset) in offsets.iter_mut().enumerate() {
+            let (mut index, mut from) = (first + row, 0);
+            *offset = self.y_offset;
+            for axis in self.axes.iter().rev() {
+                let i = (index % axis.extent) as isize;
+                index /= axis.extent;
+                from += i * axis.a_stride;
+                *offset += i * axis.y_stride;
+            }
+            let mut from = self.a.wrapping_offset(from);
+            // SAFETY: the row exists; there is room for copies of as many rows as a tile has.
+            unsafe {
+                if self.k_stride != 1 {
+                    let copy = copies.add(row * self.k);
+                    for k in 0..self.k {
+                        *copy.add(k) = *from.offset(k as isize * self.k_stride);
+                    }
+                    from = copy;
+                }
+                *pointers.add(row) = from;
+            }
+        }
+    }
+}
+
+/// Most leading axes of a matrix product.
+const MAX_AXES: usize = 12;
+
+/// Stride of `operand` on axis `axis` of a result of rank `rank` (right-aligned); 0 where it is broadcast.
+fn stride(operand: &Operand, axis: usize, rank: usize) -> isize {
+    let skip = rank - operand.shape.len();
+    if axis < skip || operand.shape[axis - skip] == 1 { 0 } else { operand.strides[axis - skip] as isize }
+}
+
+/// Row axes of `y` with the strides of `a`, neighbours merged where both are contiguous.
+fn row_axes<'s>(a: &Operand, y: &Operand, axes: Range<usize>, storage: &'s mut [Axis; MAX_AXES]) -> &'s [Axis] {
+    let rank = y.shape.len();
+    let mut n = 0;
+    for axis in axes.filter(|&axis| y.shape[axis] != 1) {
+        let next = Axis {
+            extent: y.shape[axis] as usize,
+            a_stride: stride(a, axis, rank),
+            y_stride: y.strides[axis] as isize,
+        };
+        if n > 0 {
+            let last = &mut storage[n - 1];
+            let extent = next.extent as isize;
+            if last.a_stride == next.a_stride * extent && last.y_stride == next.y_stride * extent {
+                *last = Axis { extent: last.extent * next.extent, ..next };
+                continue;
+            }
+        }
+        storage[n] = next;
+        n += 1;
+    }
+    &storage[..n]
+}
+
+/// Length of K, and A's stride on it.
+fn k_axis(a: &Operand) -> (usize, isize) {
+    match (a.shape, a.strides) {
+        ([.., k], [.., stride]) => (*k as usize, if *k > 1 { *stride as isize } else { 1 }),
+        _ => (1, 1),
+    }
+}
+
+/// Elements that rows of `a` must be copied to, one tile at a time.
+fn copy_len<V: Tiles>(a: &Operand) -> usize {
+    let (k, k_stride) = k_axis(a);
+    if k_stride == 1 { 0 } else { V::ROWS * k }
+}
+
+fn operands<'a>(call: &'a Call<'a>, row_axes: usize) -> Result<[&'a Operand<'a>; 3], KernelError> {
+    let [a, b, y] = call.operands else {
+        return Err(KernelError(format!("matmul: expected 3 operands, found {}", call.operands.len())));
+    };
+    let rank = y.shape.len();
+    if rank <= row_axes || rank > MAX_AXES || a.shape.len() > rank || b.shape.len() > rank.max(2) {
+        return Err(KernelError(format!(
+            "matmul: ranks {}, {} and {rank} do not go together",
+            a.shape.len(),
+            b.shape.len()
+        )));
+    }
+    Ok([a, b, y])
+}
+
+/// Bytes of scratch of `f32_matmul_packed`.
+pub(crate) fn packed_scratch<V: Tiles>(operands: &[Operand], _attrs: &[i64], threads: usize) -> usize {
+    scratch_bytes(1, copy_len::<V>(&operands[0]), threads)
+}
+
+/// `f32_matmul_packed`.
+///
+/// # Safety
+/// The machine has `V`; the call is as the kernel's description says.
+pub(crate) unsafe fn matmul_packed<V: Tiles>(call: &Call) -> Result<(), KernelError> {
+    let [a, b, y] = operands(call, 0)?;
+    let (rank, (k, k_stride)) = (y.shape.len(), k_axis(a));
+    let columns = y.shape[rank - 1] as usize;
+    if y.is_empty() {
+        return Ok(());
+    }
+    let mut storage = Default::default();
+    let axes = row_axes(a, y, 0..rank - 1, &mut storage);
+    let rows = StridedRows { a: a.data.cast(), axes, k, k_stride, y_offset: 0 };
+    let contraction = Contraction {
+        call,
+        rows,
+        n_rows: y.len() / columns,
+        first_row: 0,
+        segments: 1,
+        segment_len: k,
+        b: Panels::packed(b.data.cast(), k),
+        columns: 0..columns,
+        y: y.data.cast(),
+        scratch: own_scratch(call),
+        copy_len: copy_len::<V>(a),
+    };
+    // SAFETY: the caller vouches for the operands.
+    unsafe { contraction.run::<V>() };
+    Ok(())
+}
+
+/// A matrix product whose B is packed at run time, or read in place.
+struct Dynamic<'a> {
+    call: &'a Call<'a>,
+    operands: [&'a Operand<'a>; 3],
+    /// Axes of the rows that share one B.
+    axes: &'a [Axis],
+    rows: usize,
+    columns: usize,
+    k: usize,
+    k_stride: isize,
+    /// Number of leading axes of `y` that select B.
+    batch_axes: usize,
+    batches: usize,
+    scratch: *mut u8,
+    copy_len: usize,
+}
+
+// SAFETY: threads write disjoint parts of the result and of the scratch, and only read the rest.
+unsafe impl Sync for Dynamic<'_> {}
+
+/// How many leading axes of `y` select B: up to the last on which B has a stride.
+fn batch_axes(b: &Operand, y: &Operand) -> usize {
+    let rank = y.shape.len();
+    (0..rank - 2).rev().find(|&axis| y.shape[axis] != 1 && stride(b, axis, rank) != 0).map_or(0, |axis| axis + 1)
+}
+
+/// Elements of one packed B.
+fn packed_len(k: usize, columns: usize) -> usize {
+    k * columns.next_multiple_of(PANEL)
+}
+
+/// Bytes of scratch of `f32_matmul`: one packed B for each thread, and the threads' own.
+pub(crate) fn scratch<V: Tiles>(operands: &[Operand], _attrs: &[i64], threads: usize) -> usize {
+    let (k, columns) = (k_axis(&operands[0]).0, operands[2].shape.last().map_or(1, |&n| n as usize));
+    packed_len(k, columns) * 4 * threads + scratch_bytes(1, copy_len::<V>(&operands[0]), threads)
+}
+
+/// `f32_matmul`.
+///
+/// # Safety
+/// The machine has `V`; the call is as the kernel's description says.
+pub(crate) unsafe fn matmul<V: Tiles>(call: &Call) -> Result<(), KernelError> {
+    let operands @ [a, b, y] = operands(call, 1)?;
+    if b.shape.len() < 2 {
+        return Err(KernelError("matmul: b has fewer than 2 axes".into()));
+    }
+    if y.is_empty() {
+        return Ok(());
+    }
+    let (rank, (k, k_stride)) = (y.shape.len(), k_axis(a));
+    let columns = y.shape[rank - 1] as usize;
+    let batch_axes = batch_axes(b, y);
+    let mut storage = Default::default();
+    let axes = row_axes(a, y, batch_axes..rank - 1, &mut storage);
+    let rows = y.shape[batch_axes..rank - 1].iter().product::<i64>() as usize;
+    let batches = y.shape[..batch_axes].iter().product::<i64>() as usize;
+    let (scratch, copy_len) = (own_scratch(call), copy_len::<V>(a));
+    let dynamic = Dynamic { call, operands, axes, rows, columns, k, k_stride, batch_axes, batches, scratch, copy_len };
+    // SAFETY: the caller vouches for the operands.
+    unsafe { dynamic.run::<V>() };
+    Ok(())
+}
+
+impl<'a> Dynamic<'a> {
+    unsafe fn run<V: Tiles>(&self) {
+        let pool = self.call.pool;
+        let threads = pool.threads();
+        if threads > 1 && (self.batches.is_multiple_of(threads) || self.batches >= 4 * threads) {
+            let body = |batches: Range<usize>, thread: usize| {
+                for batch in batches {
+                    let b = self.b(batch);
+                    let packed = self.packed(thread);
+                    for (contraction, panels) in self.pieces::<V>(batch, b, packed) {
+                        // SAFETY: the caller vouches for the operands; the packed B is this thread's own.
+                        unsafe {
+                            pack_panels::<V>(b, panels.clone(), packed);
+                            let n = contraction.columns.len().div_ceil(PANEL);
+                            contraction.run_part::<V>(0..self.rows, 0..n, thread);
+                        }
+                    }
+                }
+            };
+            pool.run(self.batches, &body);
+            return;
+        }
+        for batch in 0..self.batches {
+            let b = self.b(batch);
+            for (contraction, panels) in self.pieces::<V>(batch, b, self.packed(0)) {
+                let pack = |parts: Range<usize>, _: usize| {
+                    for index in parts {
+                        let range = part(panels.len(), threads, index);
+                        // SAFETY: threads pack disjoint panels.
+                        unsafe {
+                            pack_panels::<V>(b, panels.start + range.start..panels.start + range.end, self.packed(0))
+                        };
+                    }
+                };
+                if threads > 1 && panels.len() * self.k > 1 << 10 {
+                    pool.run(threads, &pack);
+                } else {
+                    pack(0..threads, 0);
+                }
+                // SAFETY: the caller vouches for the operands.
+                unsafe { contraction.run::<V>() };
+            }
+        }
+    }
+
+    /// Where thread `thread` packs B.
+    fn packed(&self, thread: usize) -> *mut f32 {
+        let own = scratch_bytes(1, self.copy_len, self.call.pool.threads());
+        self.scratch.wrapping_add(own).cast::<f32>().wrapping_add(packed_len(self.k, self.columns) * thread)
+    }
+
+    /// Offsets of batch `batch` in `operand`.
+    fn offset(&self, operand: &Operand, batch: usize) -> isize {
+        let [_, _, y] = self.operands;
+        let mut index = batch;
+        let mut offset = 0;
+        for axis in (0..self.batch_axes).rev() {
+            let extent = y.shape[axis] as usize;
+            offset += (index % extent) as isize * stride(operand, axis, y.shape.len());
+            index /= extent;
+        }
+        offset
+    }
+
+    fn b(&self, batch: usize) -> Matrix {
+        let [_, b, _] = self.operands;
+        let [.., row_stride, column_stride] = b.strides else { unreachable!("b has at least 2 axes") };
+        Matrix {
+            data: b.data.cast::<f32>().cast_const().wrapping_offset(self.offset(b, batch)),
+            k: self.k,
+            columns: self.columns,
+            k_stride: *row_stride as isize,
+            column_stride: *column_stride as isize,
+        }
+    }
+
+    /// What to contract, each with the panels of B to pack first. A B with contiguous rows that few rows of A meet is
+    /// read in place, but for a last panel that is cut.
+    fn pieces<V: Tiles>(
+        &self,
+        batch: usize,
+        b: Matrix,
+        packed: *mut f32,
+    ) -> impl Iterator<Item = (Contraction<'a, StridedRows<'a>>, Range<usize>)> {
+        let panels = self.columns.div_ceil(PANEL);
+        let in_place = b.column_stride == 1 && b.k_stride >= 0 && self.rows <= 2 * V::ROWS;
+        let whole = if in_place { self.columns / PANEL } else { 0 };
+        let direct = Panels { data: b.data, step: b.k_stride as usize, panel: PANEL };
+        let in_place = (whole > 0).then(|| (self.contraction(batch, direct, 0..whole * PANEL), 0..0));
+        let packed = Panels::packed(packed.wrapping_add(whole * self.k * PANEL), self.k);
+        let rest =
+            (whole < panels).then(|| (self.contraction(batch, packed, whole * PANEL..self.columns), whole..panels));
+        in_place.into_iter().chain(rest)
+    }
+
+    fn contraction(&self, batch: usize, b: Panels, columns: Range<usize>) -> Contraction<'a, StridedRows<'a>> {
+        let [a, _, y] = self.operands;
+        Contraction {
+            call: self.call,
+            rows: StridedRows {
+                a: a.data.cast::<f32>().cast_const().wrapping_offset(self.offset(a, batch)),
+                axes: self.axes,
+                k: self.k,
+                k_stride: self.k_stride,
+                y_offset: self.offset(y, batch),
+            },
+            n_rows: self.rows,
+            first_row: batch * self.rows,
+            segments: 1,
+            segment_len: self.k,
+            b,
+            columns,
+            y: y.data.cast(),
+            scratch: self.scratch,
+            copy_len: self.copy_len,
+        }
+    }
+}

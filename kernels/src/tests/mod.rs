@@ -1,0 +1,8 @@
+//! Every kernel, on every instruction set of this machine, against an oracle that is written plainly.
+
+mod conv;
+mod conv_oracle;
+mod epilogue_oracle;
+mod harness;
+mod matmul;
+mod matmul_oracle;

@@ -1,0 +1,282 @@
+//! The AVX2 instance: two 256-bit registers.
+
+use super::{LANES, Task, Vector};
+use std::arch::x86_64::*;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(__m256, __m256);
+
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+#[inline(always)]
+fn int(x: __m256) -> __m256i {
+    // SAFETY: vectors exist only inside `vectorize`, whose caller vouches for AVX2.
+    unsafe { _mm256_castps_si256(x) }
+}
+
+#[inline(always)]
+fn float(x: __m256i) -> __m256 {
+    // SAFETY: as in `int`.
+    unsafe { _mm256_castsi256_ps(x) }
+}
+
+/// Masks of the first `n <= 16` lanes, one for each register.
+#[inline(always)]
+fn first(n: usize) -> (__m256i, __m256i) {
+    const MASK: [i32; 32] = {
+        let mut mask = [0; 32];
+        let mut i = 0;
+        while i < LANES {
+            mask[i] = -1;
+            i += 1;
+        }
+        mask
+    };
+    let from = MASK[LANES - n..].as_ptr();
+    // SAFETY: 16 elements follow, because `n` is at most 16.
+    unsafe { (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn vectorize<T: Task>(task: T) -> T::Output {
+    // SAFETY: the caller vouches for the task.
+    unsafe { task.run::<Avx2>() }
+}
+
+impl Vector for Avx2 {
+    type Mask = Avx2;
+
+    #[inline(always)]
+    unsafe fn vectorize<T: Task>(task: T) -> T::Output {
+        // SAFETY: the caller vouches for the instruction set and the task.
+        unsafe { vectorize(task) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe { Avx2(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_partial(from: *const f32, n: usize) -> Self {
+        let (low, high) = first(n);
+        // SAFETY: the caller vouches for `n` elements; masked lanes are not read.
+        unsafe { Avx2(_mm256_maskload_ps(from, low), _mm256_maskload_ps(from.wrapping_add(8), high)) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe {
+            _mm256_storeu_ps(to, self.0);
+            _mm256_storeu_ps(to.add(8), self.1);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, n: usize) {
+        let (low, high) = first(n);
+        // SAFETY: the caller vouches for `n` elements; masked lanes are not written.
+        unsafe {
+            _mm256_maskstore_ps(to, low, self.0);
+            _mm256_maskstore_ps(to.wrapping_add(8), high, self.1);
+        }
+    }
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_set1_ps(x), _mm256_set1_ps(x)) }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_div_ps(self.0, other.0), _mm256_div_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_max_ps(self.0, other.0), _mm256_max_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_min_ps(self.0, other.0), _mm256_min_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_and_ps(self.0, other.0), _mm256_and_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_or_ps(self.0, other.0), _mm256_or_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_xor_ps(self.0, other.0), _mm256_xor_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_fmadd_ps(self.0, factor.0, addend.0), _mm256_fmadd_ps(self.1, factor.1, addend.1)) }
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_sqrt_ps(self.0), _mm256_sqrt_ps(self.1)) }
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_round_ps::<NEAREST>(self.0), _mm256_round_ps::<NEAREST>(self.1)) }
+    }
+
+    #[inline(always)]
+    fn less(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_cmp_ps::<_CMP_LT_OQ>(self.0, other.0), _mm256_cmp_ps::<_CMP_LT_OQ>(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn equal(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_cmp_ps::<_CMP_EQ_OQ>(self.0, other.0), _mm256_cmp_ps::<_CMP_EQ_OQ>(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn select(mask: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_blendv_ps(no.0, yes.0, mask.0), _mm256_blendv_ps(no.1, yes.1, mask.1)) }
+    }
+
+    #[inline(always)]
+    fn any(mask: Self) -> bool {
+        // SAFETY: as in `int`.
+        unsafe { _mm256_movemask_ps(_mm256_or_ps(mask.0, mask.1)) != 0 }
+    }
+
+    #[inline(always)]
+    fn add_int(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe {
+            Avx2(float(_mm256_add_epi32(int(self.0), int(other.0))), float(_mm256_add_epi32(int(self.1), int(other.1))))
+        }
+    }
+
+    #[inline(always)]
+    fn sub_int(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe {
+            Avx2(float(_mm256_sub_epi32(int(self.0), int(other.0))), float(_mm256_sub_epi32(int(self.1), int(other.1))))
+        }
+    }
+
+    #[inline(always)]
+    fn shift_left<const N: i32>(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(float(_mm256_slli_epi32::<N>(int(self.0))), float(_mm256_slli_epi32::<N>(int(self.1)))) }
+    }
+
+    #[inline(always)]
+    fn shift_right<const N: i32>(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(float(_mm256_srai_epi32::<N>(int(self.0))), float(_mm256_srai_epi32::<N>(int(self.1)))) }
+    }
+
+    #[inline(always)]
+    fn to_int(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(float(_mm256_cvtps_epi32(self.0)), float(_mm256_cvtps_epi32(self.1))) }
+    }
+
+    #[inline(always)]
+    fn int_to_float(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx2(_mm256_cvtepi32_ps(int(self.0)), _mm256_cvtepi32_ps(int(self.1))) }
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        // SAFETY: both are 16 floats.
+        unsafe { std::mem::transmute([self.0, self.1]) }
+    }
+
+    #[inline(always)]
+    fn from_array(lanes: [f32; LANES]) -> Self {
+        // SAFETY: both are 16 floats.
+        let [low, high] = unsafe { std::mem::transmute::<[f32; LANES], [__m256; 2]>(lanes) };
+        Avx2(low, high)
+    }
+
+    #[inline(always)]
+    fn transpose(rows: &mut [Self; LANES]) {
+        let block = |i: usize| std::array::from_fn::<__m256, 8, _>(|row| rows[8 * i + row].0);
+        let right = |i: usize| std::array::from_fn::<__m256, 8, _>(|row| rows[8 * i + row].1);
+        let blocks = [block(0), right(0), block(1), right(1)].map(transpose_block);
+        for i in 0..8 {
+            rows[i] = Avx2(blocks[0][i], blocks[2][i]);
+            rows[8 + i] = Avx2(blocks[1][i], blocks[3][i]);
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        // SAFETY: a prefetch of an invalid address does nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+}
+
+/// Transposes an 8 by 8 matrix.
+#[inline(always)]
+fn transpose_block(rows: [__m256; 8]) -> [__m256; 8] {
+    let mut out = rows;
+    // SAFETY: as in `int`.
+    unsafe {
+        for half in 0..2 {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|i| rows[4 * half + i]);
+            let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            out[4 * half] = _mm256_shuffle_ps::<0x44>(ab_low, cd_low);
+            out[4 * half + 1] = _mm256_shuffle_ps::<0xee>(ab_low, cd_low);
+            out[4 * half + 2] = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
+            out[4 * half + 3] = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
+        }
+        for j in 0..4 {
+            let (low, high) = (out[j], out[4 + j]);
+            out[j] = _mm256_permute2f128_ps::<0x20>(low, high);
+            out[4 + j] = _mm256_permute2f128_ps::<0x31>(low, high);
+        }
+    }
+    out
+}

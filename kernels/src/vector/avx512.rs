@@ -1,0 +1,251 @@
+//! The AVX-512 instance: one 512-bit register.
+
+use super::{LANES, Task, Vector};
+use std::arch::x86_64::*;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(__m512);
+
+#[inline(always)]
+fn int(x: Avx512) -> __m512i {
+    // SAFETY: vectors exist only inside `vectorize`, whose caller vouches for AVX-512.
+    unsafe { _mm512_castps_si512(x.0) }
+}
+
+#[inline(always)]
+fn float(x: __m512i) -> Avx512 {
+    // SAFETY: as in `int`.
+    Avx512(unsafe { _mm512_castsi512_ps(x) })
+}
+
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    ((1u32 << n) - 1) as __mmask16
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+unsafe fn vectorize<T: Task>(task: T) -> T::Output {
+    // SAFETY: the caller vouches for the task.
+    unsafe { task.run::<Avx512>() }
+}
+
+impl Vector for Avx512 {
+    type Mask = __mmask16;
+
+    #[inline(always)]
+    unsafe fn vectorize<T: Task>(task: T) -> T::Output {
+        // SAFETY: the caller vouches for the instruction set and the task.
+        unsafe { vectorize(task) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        Avx512(unsafe { _mm512_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_partial(from: *const f32, n: usize) -> Self {
+        // SAFETY: the caller vouches for `n` elements; masked lanes are not read.
+        Avx512(unsafe { _mm512_maskz_loadu_ps(first(n), from) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe { _mm512_storeu_ps(to, self.0) };
+    }
+
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, n: usize) {
+        // SAFETY: the caller vouches for `n` elements; masked lanes are not written.
+        unsafe { _mm512_mask_storeu_ps(to, first(n), self.0) };
+    }
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_set1_ps(x)) }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_add_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_sub_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_mul_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_div_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_max_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_min_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_and_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_or_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_xor_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_fmadd_ps(self.0, factor.0, addend.0)) }
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_sqrt_ps(self.0)) }
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(self.0)) }
+    }
+
+    #[inline(always)]
+    fn less(self, other: Self) -> __mmask16 {
+        // SAFETY: as in `int`.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, other.0) }
+    }
+
+    #[inline(always)]
+    fn equal(self, other: Self) -> __mmask16 {
+        // SAFETY: as in `int`.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(self.0, other.0) }
+    }
+
+    #[inline(always)]
+    fn select(mask: __mmask16, yes: Self, no: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_mask_blend_ps(mask, no.0, yes.0)) }
+    }
+
+    #[inline(always)]
+    fn add_int(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { float(_mm512_add_epi32(int(self), int(other))) }
+    }
+
+    #[inline(always)]
+    fn sub_int(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { float(_mm512_sub_epi32(int(self), int(other))) }
+    }
+
+    #[inline(always)]
+    fn to_int(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { float(_mm512_cvtps_epi32(self.0)) }
+    }
+
+    #[inline(always)]
+    fn int_to_float(self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe { Avx512(_mm512_cvtepi32_ps(int(self))) }
+    }
+
+    #[inline(always)]
+    fn shift_left<const N: i32>(self) -> Self {
+        // SAFETY: as in `int`.
+        float(unsafe { _mm512_sllv_epi32(int(self), _mm512_set1_epi32(N)) })
+    }
+
+    #[inline(always)]
+    fn shift_right<const N: i32>(self) -> Self {
+        // SAFETY: as in `int`.
+        float(unsafe { _mm512_srav_epi32(int(self), _mm512_set1_epi32(N)) })
+    }
+
+    #[inline(always)]
+    fn any(mask: __mmask16) -> bool {
+        mask != 0
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        // SAFETY: both are 16 floats.
+        unsafe { std::mem::transmute(self.0) }
+    }
+
+    #[inline(always)]
+    fn from_array(lanes: [f32; LANES]) -> Self {
+        // SAFETY: both are 16 floats.
+        Avx512(unsafe { std::mem::transmute::<[f32; LANES], __m512>(lanes) })
+    }
+
+    #[inline(always)]
+    fn transpose(rows: &mut [Self; LANES]) {
+        // SAFETY: as in `int`.
+        unsafe {
+            // Within 128-bit blocks: 4 by 4 transposes.
+            let mut pairs = [rows[0].0; LANES];
+            for i in 0..8 {
+                pairs[2 * i] = _mm512_unpacklo_ps(rows[2 * i].0, rows[2 * i + 1].0);
+                pairs[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i].0, rows[2 * i + 1].0);
+            }
+            let pair = |i: usize| _mm512_castps_pd(pairs[i]);
+            let mut quads = [rows[0].0; LANES];
+            for i in 0..4 {
+                for half in 0..2 {
+                    let (a, b) = (pair(4 * i + half), pair(4 * i + 2 + half));
+                    quads[4 * i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                    quads[4 * i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                }
+            }
+            // Among the blocks: `quads[4 * i + j]` holds column `4 * block + j` of rows `4 * i..4 * i + 4`.
+            for j in 0..4 {
+                let [a, b, c, d] = [quads[j], quads[4 + j], quads[8 + j], quads[12 + j]];
+                let (ab_low, ab_high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                let (cd_low, cd_high) = (_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                rows[j] = Avx512(_mm512_shuffle_f32x4::<0x88>(ab_low, cd_low));
+                rows[4 + j] = Avx512(_mm512_shuffle_f32x4::<0xdd>(ab_low, cd_low));
+                rows[8 + j] = Avx512(_mm512_shuffle_f32x4::<0x88>(ab_high, cd_high));
+                rows[12 + j] = Avx512(_mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        // SAFETY: a prefetch of an invalid address does nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+}

@@ -1,0 +1,196 @@
+//! Sixteen f32 lanes on every instruction set.
+//!
+//! A kernel is one generic body over [`Vector`], instantiated for each instruction set. Every operation is defined bit
+//! for bit (NaN payloads aside), whatever the width of the registers behind it, so the instances agree.
+//!
+//! Bodies are `#[inline(always)]` and run inside [`Vector::vectorize`], which compiles them with the instruction set's
+//! features. Values of a vector type exist nowhere else; that is what makes its methods safe to call.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+pub(crate) use portable::Portable;
+
+/// Number of lanes.
+pub(crate) const LANES: usize = 16;
+
+/// A kernel body, generic over the instruction set.
+pub(crate) trait Task {
+    /// What it returns.
+    type Output;
+
+    /// The body; implementations are `#[inline(always)]`.
+    ///
+    /// # Safety
+    /// Runs inside [`Vector::vectorize`]; the task's own pointers are valid.
+    unsafe fn run<V: Vector>(self) -> Self::Output;
+}
+
+/// Sixteen f32 lanes. Integer operations see the lanes as 32-bit integers.
+pub(crate) trait Vector: Copy + 'static {
+    /// One boolean for each lane.
+    type Mask: Copy;
+
+    /// Runs `task` compiled with this instruction set.
+    ///
+    /// # Safety
+    /// The machine has the instruction set; the task's pointers are valid.
+    unsafe fn vectorize<T: Task>(task: T) -> T::Output;
+
+    /// All lanes `x`.
+    fn splat(x: f32) -> Self;
+
+    /// # Safety
+    /// 16 elements are readable at `from`.
+    unsafe fn load(from: *const f32) -> Self;
+
+    /// The first `n <= 16` elements, then zeros.
+    ///
+    /// # Safety
+    /// `n` elements are readable at `from`.
+    unsafe fn load_partial(from: *const f32, n: usize) -> Self;
+
+    /// # Safety
+    /// 16 elements are writable at `to`.
+    unsafe fn store(self, to: *mut f32);
+
+    /// Stores the first `n <= 16` lanes.
+    ///
+    /// # Safety
+    /// `n` elements are writable at `to`.
+    unsafe fn store_partial(self, to: *mut f32, n: usize);
+
+    /// `self + other`.
+    fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    fn sub(self, other: Self) -> Self;
+    /// `self * other`.
+    fn mul(self, other: Self) -> Self;
+    /// `self / other`.
+    fn div(self, other: Self) -> Self;
+    /// `self * factor + addend`, rounded once.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// Square root, correctly rounded.
+    fn sqrt(self) -> Self;
+    /// Nearest integer, ties to even.
+    fn round(self) -> Self;
+
+    /// `self > other ? self : other`: gives `other` if either is NaN.
+    fn max(self, other: Self) -> Self;
+    /// `self < other ? self : other`: gives `other` if either is NaN.
+    fn min(self, other: Self) -> Self;
+
+    /// `self < other`, false for NaN.
+    fn less(self, other: Self) -> Self::Mask;
+    /// `self == other`, false for NaN.
+    fn equal(self, other: Self) -> Self::Mask;
+    /// Lanes of `yes` where `mask` is true, of `no` elsewhere.
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+    /// Whether any lane is true.
+    fn any(mask: Self::Mask) -> bool;
+
+    /// Bitwise and.
+    fn and(self, other: Self) -> Self;
+    /// Bitwise or.
+    fn or(self, other: Self) -> Self;
+    /// Bitwise exclusive or.
+    fn xor(self, other: Self) -> Self;
+    /// Integer addition, wrapping.
+    fn add_int(self, other: Self) -> Self;
+    /// Integer subtraction, wrapping.
+    fn sub_int(self, other: Self) -> Self;
+    /// Integer shift left.
+    fn shift_left<const N: i32>(self) -> Self;
+    /// Arithmetic integer shift right.
+    fn shift_right<const N: i32>(self) -> Self;
+    /// The integer that an integral float below 2^31 in magnitude is; anything for other values.
+    fn to_int(self) -> Self;
+    /// The float nearest to an integer.
+    fn int_to_float(self) -> Self;
+
+    /// The lanes.
+    fn to_array(self) -> [f32; LANES];
+    /// A vector of these lanes.
+    fn from_array(lanes: [f32; LANES]) -> Self;
+
+    /// Transposes a 16 by 16 matrix in place.
+    #[inline(always)]
+    fn transpose(rows: &mut [Self; LANES]) {
+        let from = rows.map(Self::to_array);
+        for (j, row) in rows.iter_mut().enumerate() {
+            *row = Self::from_array(std::array::from_fn(|i| from[i][j]));
+        }
+    }
+
+    /// Starts loading the cache line at `at`, which need not be valid.
+    #[inline(always)]
+    fn prefetch(_at: *const f32) {}
+
+    /// All lanes the integer `bits`.
+    #[inline(always)]
+    fn splat_bits(bits: u32) -> Self {
+        Self::splat(f32::from_bits(bits))
+    }
+
+    /// The sum of all lanes: lane `i` with `i + 8`, then 4, 2, 1.
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        tree(self.to_array(), |a, b| a + b)
+    }
+
+    /// The greatest lane; NaN if any lane is.
+    #[inline(always)]
+    fn greatest(self) -> f32 {
+        tree(self.to_array(), |a, b| if a > b || a.is_nan() { a } else { b })
+    }
+}
+
+/// Combines lane `i` with `i + 8`, then 4, 2, 1.
+#[inline(always)]
+fn tree(mut lanes: [f32; LANES], combine: impl Fn(f32, f32) -> f32) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            lanes[i] = combine(lanes[i], lanes[i + half]);
+        }
+    }
+    lanes[0]
+}
+
+/// `$body` for the vector type `$V` of an [`Isa`](crate::isa::Isa). One that this architecture lacks gets the portable type.
+macro_rules! for_isa {
+    ($isa:expr, $V:ident => $body:expr) => {
+        match $isa {
+            #[cfg(target_arch = "x86_64")]
+            $crate::isa::Isa::Avx512 => {
+                type $V = $crate::vector::Avx512;
+                $body
+            }
+            #[cfg(target_arch = "x86_64")]
+            $crate::isa::Isa::Avx2 => {
+                type $V = $crate::vector::Avx2;
+                $body
+            }
+            #[cfg(target_arch = "aarch64")]
+            $crate::isa::Isa::Neon => {
+                type $V = $crate::vector::Neon;
+                $body
+            }
+            _ => {
+                type $V = $crate::vector::Portable;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use for_isa;

@@ -1,0 +1,177 @@
+//! The portable instance: what every other instance must agree with.
+
+use super::{LANES, Task, Vector};
+use std::array::from_fn;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Portable([f32; LANES]);
+
+impl Portable {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Portable(from_fn(|i| f(self.0[i], other.0[i])))
+    }
+
+    #[inline(always)]
+    fn bits(self, other: Self, f: impl Fn(u32, u32) -> u32) -> Self {
+        self.zip(other, |a, b| f32::from_bits(f(a.to_bits(), b.to_bits())))
+    }
+}
+
+impl Vector for Portable {
+    type Mask = [bool; LANES];
+
+    unsafe fn vectorize<T: Task>(task: T) -> T::Output {
+        // SAFETY: the caller vouches for the task.
+        unsafe { task.run::<Self>() }
+    }
+
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Portable([x; LANES])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        Portable(from_fn(|i| unsafe { *from.add(i) }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_partial(from: *const f32, n: usize) -> Self {
+        // SAFETY: the caller vouches for `n` elements.
+        Portable(from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, LANES) };
+    }
+
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, n: usize) {
+        // SAFETY: the caller vouches for `n` elements.
+        unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, n) };
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        Portable(from_fn(|i| self.0[i].mul_add(factor.0[i], addend.0[i])))
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Portable(self.0.map(f32::sqrt))
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        Portable(self.0.map(f32::round_ties_even))
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn less(self, other: Self) -> Self::Mask {
+        from_fn(|i| self.0[i] < other.0[i])
+    }
+
+    #[inline(always)]
+    fn equal(self, other: Self) -> Self::Mask {
+        from_fn(|i| self.0[i] == other.0[i])
+    }
+
+    #[inline(always)]
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
+        Portable(from_fn(|i| if mask[i] { yes.0[i] } else { no.0[i] }))
+    }
+
+    #[inline(always)]
+    fn any(mask: Self::Mask) -> bool {
+        mask.contains(&true)
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        self.bits(other, |a, b| a & b)
+    }
+
+    #[inline(always)]
+    fn or(self, other: Self) -> Self {
+        self.bits(other, |a, b| a | b)
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        self.bits(other, |a, b| a ^ b)
+    }
+
+    #[inline(always)]
+    fn add_int(self, other: Self) -> Self {
+        self.bits(other, u32::wrapping_add)
+    }
+
+    #[inline(always)]
+    fn sub_int(self, other: Self) -> Self {
+        self.bits(other, u32::wrapping_sub)
+    }
+
+    #[inline(always)]
+    fn shift_left<const N: i32>(self) -> Self {
+        Portable(self.0.map(|x| f32::from_bits(x.to_bits() << N)))
+    }
+
+    #[inline(always)]
+    fn shift_right<const N: i32>(self) -> Self {
+        Portable(self.0.map(|x| f32::from_bits((x.to_bits() as i32 >> N) as u32)))
+    }
+
+    #[inline(always)]
+    fn to_int(self) -> Self {
+        Portable(self.0.map(|x| f32::from_bits(x as i32 as u32)))
+    }
+
+    #[inline(always)]
+    fn int_to_float(self) -> Self {
+        Portable(self.0.map(|x| x.to_bits() as i32 as f32))
+    }
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        self.0
+    }
+
+    #[inline(always)]
+    fn from_array(lanes: [f32; LANES]) -> Self {
+        Portable(lanes)
+    }
+}
