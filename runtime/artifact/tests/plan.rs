@@ -1,5 +1,4 @@
 //! A plan that refers to something that is not there is refused, with the place.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use ic_artifact::*;
 

@@ -75,6 +75,18 @@ impl Session {
         self.program.states.clear();
     }
 
+    /// Checks `inputs` and prepares for their shapes without running, so that the first run on them does not have to.
+    /// Returns the bytes of arena that the part of the run up to the first data-dependent extent takes.
+    ///
+    /// # Errors
+    /// If inputs do not fit the entry, or the entry cannot run on their shapes.
+    pub fn prepare(&self, inputs: &[(&str, TensorView)]) -> Result<usize, Error> {
+        let mut context = Context::default();
+        inputs::take(self.entry(), inputs, &mut context)?;
+        self.start(&mut context, &mut []);
+        Ok(self.binding(0, None, &context)?.arena_bytes)
+    }
+
     /// Runs the entry on `inputs`, by name.
     ///
     /// # Errors
@@ -130,7 +142,7 @@ impl Session {
         outputs.prepare(self.entry());
         // Held to the end: runs that use states follow one another.
         let mut states = self.program.uses_states.then(|| self.program.states.lock());
-        self.prepare(context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice));
+        self.start(context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice));
         let pool: &dyn Parallel = &*self.pool;
         let mut previous: Option<Arc<Binding>> = None;
         for segment in 0..self.program.plan().segments.len() {
@@ -144,7 +156,7 @@ impl Session {
     }
 
     /// Makes the lists of `context` ready for a run on the inputs that it has taken.
-    fn prepare(&self, context: &mut Context, states: &mut [Memory]) {
+    fn start(&self, context: &mut Context, states: &mut [Memory]) {
         let plan = self.program.plan();
         context.buffers.clear();
         context.buffers.reserve(plan.buffers.len());
