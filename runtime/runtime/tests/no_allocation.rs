@@ -35,20 +35,24 @@ static ALLOCATOR: Counting = Counting;
 // The only test of its binary: another one's allocations would be counted too.
 #[test]
 fn a_shape_already_seen_allocates_nothing() {
-    let bytes = artifact(vec![sum(), prefix()], vec![], &[]);
+    let bytes = artifact(vec![sum(), dense(), prefix()], vec![], &dense_weights());
     // SAFETY: the test has made the artifact.
     let model = unsafe { Model::from_bytes(&bytes, &LoadOptions::new()) }.unwrap();
     let session = model.session(&Options::new().threads(2)).unwrap();
-    let prefix = session.sibling("prefix").unwrap();
+    let (dense, prefix) = (session.sibling("dense").unwrap(), session.sibling("prefix").unwrap());
     let vectors = [10, 1000, 0, 300].map(|n| Tensor::from_elements(vec![n], vec![1.0f32; n]));
+    let matrices = [1, 5].map(|n| Tensor::from_elements(vec![n, 3], vec![1.0f32; 3 * n]));
     let counts = [3i64, 9, 0].map(Tensor::scalar);
-    let mut outputs = [Outputs::new(), Outputs::new()];
+    let mut outputs = [Outputs::new(), Outputs::new(), Outputs::new()];
     let mut run_all = || {
         for vector in &vectors {
             session.run_into(&[("a", vector.view()), ("b", vector.view())], &mut outputs[0]).unwrap();
         }
+        for matrix in &matrices {
+            dense.run_into(&[("x", matrix.view())], &mut outputs[1]).unwrap();
+        }
         for count in &counts {
-            prefix.run_into(&[("x", vectors[0].view()), ("n", count.view())], &mut outputs[1]).unwrap();
+            prefix.run_into(&[("x", vectors[0].view()), ("n", count.view())], &mut outputs[2]).unwrap();
         }
     };
     run_all();
