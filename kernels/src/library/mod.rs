@@ -5,16 +5,19 @@
 
 mod arg_reduce;
 mod args;
+mod cast;
 pub mod codes;
 mod concat;
 mod cumulative;
 mod element;
 mod gather;
 mod indices;
+mod minifloat;
 mod movement;
 mod pad;
 mod pending;
 mod pool_nhwc;
+mod quantize;
 mod reduce;
 mod resize;
 mod resize_axis;
@@ -67,10 +70,10 @@ pub(crate) const KERNELS: &[Kernel] = &[
     arg_reduce::ARG_REDUCE,
     cumulative::CUMULATIVE,
     reduce::REDUCE,
-    pending::CAST,
-    pending::QUANTIZE_LINEAR,
-    pending::DEQUANTIZE_LINEAR,
-    pending::DYNAMIC_QUANTIZE_LINEAR,
+    cast::CAST,
+    quantize::QUANTIZE_LINEAR,
+    quantize::DEQUANTIZE_LINEAR,
+    quantize::DYNAMIC_QUANTIZE_LINEAR,
     pending::NON_ZERO,
     pending::NON_MAX_SUPPRESSION,
     pending::COMPRESS,

@@ -51,14 +51,6 @@ kernels! {
         {"direction", "layout", "clip", "activations[]"}, pending;
 
 
-    /// ONNX `Cast` between any two types but strings; `round_mode` is a `RoundMode`, for f8e8m0.
-    CAST = "cast" ["x"] -> ["y"] {"saturate", "round_mode"}, pending;
-    /// ONNX `QuantizeLinear`; `block_size` 0 unless blocked. `y_zero_point` may be absent.
-    QUANTIZE_LINEAR = "quantize_linear" ["x", "y_scale", "y_zero_point"] -> ["y"] {"axis", "block_size", "saturate"}, pending;
-    /// ONNX `DequantizeLinear`; `block_size` 0 unless blocked. `x_zero_point` may be absent.
-    DEQUANTIZE_LINEAR = "dequantize_linear" ["x", "x_scale", "x_zero_point"] -> ["y"] {"axis", "block_size"}, pending;
-    /// ONNX `DynamicQuantizeLinear`.
-    DYNAMIC_QUANTIZE_LINEAR = "dynamic_quantize_linear" ["x"] -> ["y", "y_scale", "y_zero_point"] {}, pending;
 
     /// ONNX `NonZero`. `y` has room for [rank, elements of x]; it is written densely as [rank, count].
     NON_ZERO = "non_zero" ["x"] -> ["y", "count"] {}, pending;
