@@ -22,6 +22,9 @@ pub struct Model {
 /// What models and sessions share.
 #[derive(Debug)]
 pub(crate) struct Loaded {
+    /// Watches `storage`, and so goes first.
+    #[expect(dead_code, reason = "works by being there")]
+    guard: Option<TruncationGuard>,
     storage: Storage,
     weights: Range<usize>,
     pub(crate) manifest: Manifest,
@@ -83,7 +86,8 @@ impl Model {
         }
         // SAFETY: the caller promises that the file does not change.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Model::from_storage(Storage::Mapped(map), origin, options)
+        let guard = options.exit_on_truncation.then(|| TruncationGuard::new(&map, path));
+        Model::from_storage(Storage::Mapped(map), guard, origin, options)
     }
 
     /// Copies and checks an artifact in memory.
@@ -95,7 +99,7 @@ impl Model {
     /// An artifact holds machine code: its author can do whatever this process can.
     pub unsafe fn from_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Model, Error> {
         let copy = Memory::copy_of(bytes, "the artifact")?;
-        Model::from_storage(Storage::Copied(copy), "artifact in memory".into(), options)
+        Model::from_storage(Storage::Copied(copy), None, "artifact in memory".into(), options)
     }
 
     /// Checks an artifact that is part of the program. It is used in place if it is 64-byte aligned.
@@ -110,10 +114,15 @@ impl Model {
             // SAFETY: the caller promises the same.
             return unsafe { Model::from_bytes(bytes, options) };
         }
-        Model::from_storage(Storage::Static(bytes), "artifact in the program".into(), options)
+        Model::from_storage(Storage::Static(bytes), None, "artifact in the program".into(), options)
     }
 
-    fn from_storage(storage: Storage, origin: String, options: &LoadOptions) -> Result<Model, Error> {
+    fn from_storage(
+        storage: Storage,
+        guard: Option<TruncationGuard>,
+        origin: String,
+        options: &LoadOptions,
+    ) -> Result<Model, Error> {
         let damaged = |source| Error::Artifact { origin: origin.clone(), source };
         let reader = ArtifactReader::open(storage.bytes()).map_err(damaged)?;
         let manifest = reader.manifest().clone();
@@ -128,7 +137,7 @@ impl Model {
         }
         let (offsets, weights) = (code.offsets, reader.weight_range());
         let code = Code::copy_of(code.code)?;
-        let loaded = Loaded { storage, weights, manifest, target, plans, code, offsets, origin };
+        let loaded = Loaded { guard, storage, weights, manifest, target, plans, code, offsets, origin };
         Ok(Model { loaded: Arc::new(loaded) })
     }
 
@@ -183,15 +192,6 @@ impl Model {
     /// If there is no such entry, or the options cannot be met.
     pub fn session_entry(&self, name: &str, options: &Options) -> Result<Session, Error> {
         Session::new(self.loaded.clone(), self.loaded.entry(name)?, options)
-    }
-
-    /// Until the guard is dropped, ends the process with exit code 1 and a message that names the file, rather than by
-    /// a signal, if another process cuts the mapped file short. `None` if the model is not mapped from a file.
-    pub fn exit_on_truncation(&self) -> Option<TruncationGuard> {
-        match &self.loaded.storage {
-            Storage::Mapped(map) => Some(TruncationGuard::new(map, Path::new(&self.loaded.origin))),
-            Storage::Copied(_) | Storage::Static(_) => None,
-        }
     }
 }
 

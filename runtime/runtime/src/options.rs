@@ -7,6 +7,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     pub(crate) target: Option<String>,
+    pub(crate) exit_on_truncation: bool,
 }
 
 impl LoadOptions {
@@ -18,6 +19,14 @@ impl LoadOptions {
     /// Uses the target `name` and no other.
     pub fn target(mut self, name: &str) -> LoadOptions {
         self.target = Some(name.into());
+        self
+    }
+
+    /// If another process cuts the mapped file short while it is in use, ends this process with exit code 1 and a
+    /// message that names the file, rather than by a signal. Installs a SIGBUS handler; meant for programs that have
+    /// none. See [`TruncationGuard`](crate::TruncationGuard).
+    pub fn exit_on_truncation(mut self) -> LoadOptions {
+        self.exit_on_truncation = true;
         self
     }
 }

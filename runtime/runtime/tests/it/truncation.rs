@@ -30,8 +30,7 @@ fn truncation_in_use_is_an_error() {
 
 fn use_and_truncate(path: &Path) {
     // SAFETY: the test has made the artifact, and wants to see what happens when it changes.
-    let model = unsafe { Model::load(path) }.unwrap();
-    let _guard = model.exit_on_truncation().unwrap();
+    let model = unsafe { Model::load_with(path, &LoadOptions::new().exit_on_truncation()) }.unwrap();
     let session = model.session(&Options::new().threads(2)).unwrap();
     std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(4096).unwrap();
     let x = Tensor::zeros(DType::F32, vec![4, 3]);
