@@ -175,6 +175,10 @@ pub(crate) trait Sum: Number {
     fn log(self) -> Self;
     /// `e^self`; towards zero for integers.
     fn exp(self) -> Self;
+    /// This number, not negative, to the power of `exponent`; towards zero for integers.
+    fn power(self, exponent: f64) -> Self {
+        Self::from_f64(libm::pow(self.to_f64(), exponent))
+    }
     /// The difference.
     fn sub(self, other: Self) -> Self;
     /// Whether this is neither infinite nor NaN.

@@ -16,6 +16,7 @@ mod minifloat;
 mod movement;
 mod pad;
 mod pending;
+mod pool;
 mod pool_nhwc;
 mod quantize;
 mod reduce;
@@ -23,6 +24,7 @@ mod resize;
 mod resize_axis;
 mod resize_nhwc;
 mod reverse_sequence;
+mod scatter;
 mod split;
 mod strided;
 #[cfg(test)]
@@ -36,9 +38,9 @@ pub(crate) const KERNELS: &[Kernel] = &[
     gather::GATHER,
     gather::GATHER_ELEMENTS,
     gather::GATHER_ND,
-    pending::SCATTER_ELEMENTS,
-    pending::SCATTER_ND,
-    pending::TENSOR_SCATTER,
+    scatter::SCATTER_ELEMENTS,
+    scatter::SCATTER_ND,
+    scatter::TENSOR_SCATTER,
     movement::COPY,
     movement::COPY_STRIDED,
     movement::TRANSPOSE,
@@ -53,10 +55,10 @@ pub(crate) const KERNELS: &[Kernel] = &[
     reverse_sequence::REVERSE_SEQUENCE,
     pool_nhwc::F32_MAX_POOL_NHWC,
     pool_nhwc::F32_AVERAGE_POOL_NHWC,
-    pending::MAX_POOL,
-    pending::AVERAGE_POOL,
-    pending::LP_POOL,
-    pending::MAX_UNPOOL,
+    pool::MAX_POOL,
+    pool::AVERAGE_POOL,
+    pool::LP_POOL,
+    pool::MAX_UNPOOL,
     pending::F32_ROI_ALIGN,
     pending::GRID_SAMPLE,
     pending::AFFINE_GRID,

@@ -8,23 +8,8 @@ fn pending(_: &mut Args) -> Result<(), KernelError> {
 }
 
 kernels! {
-    /// ONNX `ScatterElements`; `reduction` is a `ScatterReduction`.
-    SCATTER_ELEMENTS = "scatter_elements" ["data", "indices", "updates"] -> ["y"] {"axis", "reduction"}, pending;
-    /// ONNX `ScatterND`; `reduction` is a `ScatterReduction`.
-    SCATTER_ND = "scatter_nd" ["data", "indices", "updates"] -> ["y"] {"reduction"}, pending;
-    /// ONNX `TensorScatter`. `write_indices` i64 may be absent (zeros).
-    TENSOR_SCATTER = "tensor_scatter" ["past", "update", "write_indices"] -> ["present"] {"axis", "circular"}, pending;
 
 
-    /// ONNX `MaxPool`, channels first, any number type and 1 to 3 spatial axes. `window` is kernel, strides, dilations,
-    /// pad begins and pad ends, a list each. `indices` i64 may be absent.
-    MAX_POOL = "max_pool" ["x"] -> ["y", "indices"] {"storage_order", "window[]"}, pending;
-    /// ONNX `AveragePool`, channels first, floats; `window` as for `max_pool`.
-    AVERAGE_POOL = "average_pool" ["x"] -> ["y"] {"count_include_pad", "window[]"}, pending;
-    /// ONNX `LpPool`, channels first, floats; `window` as for `max_pool`.
-    LP_POOL = "lp_pool" ["x"] -> ["y"] {"p", "window[]"}, pending;
-    /// ONNX `MaxUnpool`; `window` is kernel, strides, pad begins and pad ends.
-    MAX_UNPOOL = "max_unpool" ["x", "indices"] -> ["y"] {"window[]"}, pending;
     /// ONNX `RoiAlign`. `mode` is a `RoiMode`, `half_pixel` 0 for `output_half_pixel`, `spatial_scale` f32 bits.
     F32_ROI_ALIGN = "f32_roi_align" ["x", "rois", "batch_indices"] -> ["y"] {
         "mode", "half_pixel", "sampling_ratio", "spatial_scale"
