@@ -5,9 +5,19 @@
 use crate::graph::{Graph, ValueId};
 use crate::op::{OpError, Tensors};
 use crate::types::Type;
-use ic_types::{DType, Data, Tensor, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use ic_types::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+mod elements;
+mod index;
+
+pub(crate) use elements::Number;
+pub use elements::{from_ints, from_reals, from_reals_with, indices, int_range, ints, reals};
+pub use index::{
+    MAX_ELEMENTS, checked_len, coordinates_of, for_each_coordinate, for_each_lane, offset, rearrange, strides,
+    wrap_index, zeros,
+};
 
 /// Values of symbols.
 pub type Symbols = BTreeMap<Arc<str>, i64>;
@@ -24,27 +34,27 @@ pub fn eval_graph(graph: &Graph, inputs: &[Tensor], outer: &Symbols) -> Result<V
 /// Evaluates the `wanted` values of a graph. Values that nothing needs any more are dropped on the way.
 ///
 /// # Errors
-/// If a node cannot be evaluated; the message names the node.
+/// If a node cannot be evaluated, or its results do not have the types that inference gave; the message names the node.
 pub fn eval_values(
     graph: &Graph,
     inputs: &[Tensor],
     symbols: &Symbols,
     wanted: &[ValueId],
 ) -> Result<Vec<Tensor>, OpError> {
+    let mut symbols = symbols.clone();
     let mut uses = needed_uses(graph, wanted);
     let mut values: Vec<Option<Tensor>> = vec![None; graph.values().len()];
     for (&id, tensor) in graph.inputs().iter().zip(inputs) {
         values[id.index()] = Some(tensor.clone());
     }
-    let lookup = |name: &str| symbols.get(name).copied();
     for (_, node) in graph.nodes() {
         if node.results.iter().all(|r| uses[r.index()] == 0) {
             continue;
         }
+        let at_node = |e: OpError| OpError(format!("{} at `{}`: {e}", node.op.name(), node.location));
         let operands = node.operands.iter().map(|v| v.and_then(|v| values[v.index()].as_ref())).collect();
-        let x = Tensors { operands, regions: &node.regions, symbols: &lookup };
-        let results =
-            node.op.eval(&x).map_err(|e| OpError(format!("{} at `{}`: {e}", node.op.name(), node.location)))?;
+        let lookup = |name: &str| symbols.get(name).copied();
+        let results = node.op.eval(&Tensors { operands, regions: &node.regions, symbols: &lookup }).map_err(at_node)?;
         for operand in node.operands.iter().flatten() {
             uses[operand.index()] -= 1;
             if uses[operand.index()] == 0 {
@@ -52,11 +62,32 @@ pub fn eval_values(
             }
         }
         for (&id, tensor) in node.results.iter().zip(results) {
+            bind_result(&mut symbols, graph.ty(id), &tensor).map_err(at_node)?;
             values[id.index()] = (uses[id.index()] > 0).then_some(tensor);
         }
     }
     let found = wanted.iter().map(|v| values[v.index()].clone());
     found.collect::<Option<_>>().ok_or_else(|| OpError::new("an output has no value"))
+}
+
+/// Checks a result against its type. A symbol without value, which is the extent of a data-dependent result, gets one.
+fn bind_result(symbols: &mut Symbols, ty: &Type, tensor: &Tensor) -> Result<(), OpError> {
+    let Type::Tensor(ty) = ty else { return Ok(()) };
+    crate::ensure!(
+        ty.dtype == tensor.dtype() && ty.rank() == tensor.rank(),
+        "the result must be {ty}, found {}{:?}",
+        tensor.dtype(),
+        tensor.shape()
+    );
+    for (dim, &extent) in ty.shape.iter().zip(tensor.shape()) {
+        if let Some(name) = dim.as_symbol() {
+            symbols.entry(name.clone()).or_insert(extent as i64);
+        }
+        // An expression over a symbol that nothing binds cannot be checked.
+        let expected = dim.eval(&|name| symbols.get(name).copied()).unwrap_or(extent as i64);
+        crate::ensure!(expected == extent as i64, "the result must be {ty}, found extents {:?}", tensor.shape());
+    }
+    Ok(())
 }
 
 /// How often each value is used by nodes that `wanted` depends on, `wanted` itself counted.
@@ -105,45 +136,4 @@ pub fn bind_symbols(graph: &Graph, inputs: &[Tensor], outer: &Symbols) -> Result
         crate::ensure!(fits, "input `{name}` must be {ty}, found {}{:?}", tensor.dtype(), tensor.shape());
     }
     Ok(symbols)
-}
-
-/// The elements of a float tensor of at most 32 bits as f32.
-///
-/// # Errors
-/// If the elements are of another type.
-pub fn floats(tensor: &Tensor) -> Result<Vec<f32>, OpError> {
-    match tensor.data() {
-        Data::F32(v) => Ok(v.clone()),
-        Data::F16(v) => Ok(v.iter().map(|&x| f16_to_f32(x)).collect()),
-        Data::BF16(v) => Ok(v.iter().map(|&x| bf16_to_f32(x)).collect()),
-        Data::F64(v) => Ok(v.iter().map(|&x| x as f32).collect()),
-        data => Err(OpError(format!("expected floats, found {}", data.dtype()))),
-    }
-}
-
-/// A tensor of a float type from f32 elements, rounded to nearest even.
-///
-/// # Errors
-/// If `dtype` is not a float type of at least 16 bits.
-pub fn from_floats(dtype: DType, shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor, OpError> {
-    let data = match dtype {
-        DType::F32 => Data::F32(values),
-        DType::F16 => Data::F16(values.into_iter().map(f32_to_f16).collect()),
-        DType::BF16 => Data::BF16(values.into_iter().map(f32_to_bf16).collect()),
-        DType::F64 => Data::F64(values.into_iter().map(f64::from).collect()),
-        _ => return Err(OpError(format!("expected a float type, found {dtype}"))),
-    };
-    Ok(Tensor::new(shape, data))
-}
-
-/// Calls `body` with the indices of each one-dimensional lane along `axis`.
-pub fn for_each_lane(shape: &[usize], axis: usize, mut body: impl FnMut(&[usize])) {
-    let inner: usize = shape[axis + 1..].iter().product();
-    let outer: usize = shape[..axis].iter().product();
-    for o in 0..outer {
-        for i in 0..inner {
-            let lane: Vec<usize> = (0..shape[axis]).map(|k| (o * shape[axis] + k) * inner + i).collect();
-            body(&lane);
-        }
-    }
 }

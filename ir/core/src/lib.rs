@@ -14,6 +14,7 @@ mod graph;
 pub mod kernel;
 mod literal;
 mod math;
+pub mod minifloat;
 mod op;
 pub mod ops;
 pub mod scalar;

@@ -9,15 +9,70 @@ use crate::scalar::ScalarOp;
 use crate::types::Type;
 use ic_types::{Dim, Tensor};
 
-mod constant;
-mod dims;
-mod pointwise;
-mod softmax;
+mod support;
 
+mod arg_reduce;
+mod bit_cast;
+mod cast;
+mod concat;
+mod constant;
+mod convolution;
+mod dims;
+mod expand;
+mod gather;
+mod gru;
+mod if_;
+mod iota;
+mod layer_normalization;
+mod lstm;
+mod matmul;
+mod pad;
+mod pointwise;
+mod pool;
+mod recurrent;
+mod reduce;
+mod reshape;
+mod resize;
+mod rms_normalization;
+mod rnn;
+mod slice;
+mod softmax;
+mod spatial;
+mod top_k;
+mod transpose;
+
+pub use arg_reduce::{ArgFn, ArgReduce};
+pub use bit_cast::BitCast;
+pub use cast::Cast;
+pub use concat::Concat;
 pub use constant::Constant;
+pub use convolution::Convolution;
 pub use dims::Dims;
+pub use expand::Expand;
+pub use gather::Gather;
+pub use gru::Gru;
+pub use if_::If;
+pub use iota::Iota;
+pub use layer_normalization::LayerNormalization;
+pub use lstm::Lstm;
+pub use matmul::Matmul;
+pub use pad::{Pad, PadMode};
 pub use pointwise::Pointwise;
+pub use pool::{Pool, PoolFn};
+pub use recurrent::{Direction, RnnActivation};
+pub use reduce::{Reduce, ReduceFn};
+pub use reshape::Reshape;
+pub use resize::{CoordinateMode, NearestMode, Resize, ResizeMode};
+pub use rms_normalization::RmsNormalization;
+pub use rnn::Rnn;
+pub use slice::Slice;
 pub use softmax::Softmax;
+pub use spatial::Layout;
+pub use support::axis_of;
+pub use top_k::TopK;
+pub use transpose::Transpose;
+
+use support::{check_axes, check_float, check_indices, check_operand, rearranged_content};
 
 macro_rules! ops {
     ($($name:ident => $variant:ident,)*) => {
@@ -118,21 +173,34 @@ macro_rules! ops {
 ops! {
     constant => Constant,
     dims => Dims,
+    iota => Iota,
+    cast => Cast,
+    bit_cast => BitCast,
+    reshape => Reshape,
+    transpose => Transpose,
+    expand => Expand,
+    slice => Slice,
+    concat => Concat,
+    pad => Pad,
+    gather => Gather,
+    reduce => Reduce,
+    arg_reduce => ArgReduce,
+    top_k => TopK,
+    matmul => Matmul,
+    convolution => Convolution,
+    pool => Pool,
+    resize => Resize,
     softmax => Softmax,
+    layer_normalization => LayerNormalization,
+    rms_normalization => RmsNormalization,
+    lstm => Lstm,
+    gru => Gru,
+    rnn => Rnn,
+    if => If,
 }
 
 impl From<ScalarOp> for Op {
     fn from(function: ScalarOp) -> Op {
         Op::Pointwise(Pointwise { function })
     }
-}
-
-/// `axis` counted from the front.
-///
-/// # Errors
-/// If it is outside `-rank..rank`.
-pub fn axis_of(axis: i64, rank: usize) -> Result<usize, OpError> {
-    let from_front = if axis < 0 { axis + rank as i64 } else { axis };
-    crate::ensure!((0..rank as i64).contains(&from_front), "axis {axis} is outside of rank {rank}");
-    Ok(from_front as usize)
 }

@@ -381,6 +381,12 @@ fn at_least(dim: &Dim, bound: i64) -> bool {
     dim.lower_bound().is_some_and(|low| low >= bound)
 }
 
+/// 1 if `dim` is never 0, 0 if it always is, where that is known.
+pub(crate) fn truth(dim: &Dim) -> Option<Dim> {
+    let never = at_least(dim, 1) || dim.upper_bound().is_some_and(|high| high < 0);
+    if dim.is(0) { Some(Dim::constant(0)) } else { never.then(|| Dim::constant(1)) }
+}
+
 /// `a` as a float function sees it: NaN wins, then the larger.
 fn float_max<F: Math>(a: F, b: F) -> F {
     if a.is_nan() || a > b { a } else { b }

@@ -1,5 +1,6 @@
 //! `softmax`: normalized exponentials along one axis. ONNX `Softmax`, opset 13.
 
+use crate::eval::{for_each_lane, from_reals, reals};
 use crate::{OpDef, OpError, OperandSpec, Operands, Tensors, Type, ensure};
 use ic_types::Tensor;
 
@@ -24,13 +25,14 @@ impl OpDef for Softmax {
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
         let input = x.get(0)?;
         let axis = super::axis_of(self.axis, input.rank())?;
-        let mut values = crate::eval::floats(input)?;
-        crate::eval::for_each_lane(input.shape(), axis, |lane| {
-            let max = lane.iter().map(|&i| values[i]).fold(f32::NEG_INFINITY, f32::max);
-            lane.iter().for_each(|&i| values[i] = libm::expf(values[i] - max));
-            let sum: f32 = lane.iter().map(|&i| values[i]).sum();
+        let mut values = reals(input)?;
+        for_each_lane(input.shape(), axis, |lane| {
+            let max = lane.iter().map(|&i| values[i]).fold(f64::NEG_INFINITY, f64::max);
+            lane.iter().for_each(|&i| values[i] = libm::exp(values[i] - max));
+            let sum: f64 = lane.iter().map(|&i| values[i]).sum();
             lane.iter().for_each(|&i| values[i] /= sum);
-        });
-        Ok(vec![crate::eval::from_floats(input.dtype(), input.shape().to_vec(), values)?])
+            Ok(())
+        })?;
+        Ok(vec![from_reals(input.dtype(), input.shape().to_vec(), values)?])
     }
 }
