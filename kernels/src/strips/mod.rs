@@ -2,10 +2,12 @@
 
 pub(crate) mod functions;
 mod scalar;
+mod vectorized;
 
-use crate::abi::Table;
+use crate::abi::{Strip, StripFn, Table};
 use crate::isa::Isa;
 use crate::vector::{Vector, for_isa};
+use vectorized::strip;
 
 /// The strips for `isa`.
 pub(crate) fn table(isa: Isa) -> &'static Table {
@@ -14,5 +16,34 @@ pub(crate) fn table(isa: Isa) -> &'static Table {
 
 /// The strips for the instruction set of `V`.
 pub(crate) fn table_of<V: Vector>() -> &'static Table {
-    const { &Table { strips: scalar::STRIPS, pow: scalar::pow } }
+    const { &Table { strips: strips::<V>(), pow: scalar::pow } }
+}
+
+/// The strips by [`Strip`].
+const fn strips<V: Vector>() -> [StripFn; Strip::ALL.len()] {
+    [
+        strip::<V, vectorized::Exp>,
+        strip::<V, vectorized::Log>,
+        strip::<V, vectorized::Erf>,
+        strip::<V, vectorized::Tanh>,
+        strip::<V, vectorized::Sigmoid>,
+        strip::<V, vectorized::Silu>,
+        strip::<V, vectorized::Gelu>,
+        strip::<V, vectorized::GeluTanh>,
+        strip::<V, vectorized::HardSwish>,
+        strip::<V, vectorized::Relu>,
+        strip::<V, vectorized::Sin>,
+        strip::<V, vectorized::Cos>,
+        strip::<V, vectorized::Sqrt>,
+        strip::<V, vectorized::Softplus>,
+        scalar::strip!(libm::tanf),
+        scalar::strip!(libm::asinf),
+        scalar::strip!(libm::acosf),
+        scalar::strip!(libm::atanf),
+        scalar::strip!(libm::sinhf),
+        scalar::strip!(libm::coshf),
+        scalar::strip!(libm::asinhf),
+        scalar::strip!(libm::acoshf),
+        scalar::strip!(libm::atanhf),
+    ]
 }
