@@ -2,7 +2,9 @@
 
 use super::context::Context;
 use super::error::{Result, unsupported};
-use ic_ir::ops::{Cast, Concat, Expand, Gather, Iota, Matmul, Op, Reduce, ReduceFn, Reshape, Slice, Transpose, axis_of};
+use ic_ir::ops::{
+    Cast, Concat, Expand, Gather, Iota, Matmul, Op, Reduce, ReduceFn, Reshape, Slice, Transpose, axis_of,
+};
 use ic_ir::{Builder, Graph, GraphError, ScalarOp, TensorType, Type, ValueId};
 use ic_types::{DType, Dim, Element, Tensor};
 

@@ -63,7 +63,9 @@ impl Files {
         }
         let stays = Path::new(location).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         if !stays || location.is_empty() {
-            return Err(invalid!("external tensor `{tensor}` is in `{location}`, which is outside of the model's folder"));
+            return Err(invalid!(
+                "external tensor `{tensor}` is in `{location}`, which is outside of the model's folder"
+            ));
         }
         let source = FileSource::open(&self.folder.join(location))
             .map_err(|e| invalid!("cannot open `{location}` of external tensor `{tensor}`: {e}"))?;

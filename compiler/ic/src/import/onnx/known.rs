@@ -50,7 +50,7 @@ impl Context {
     /// If they are not constant; `what` names the operand.
     pub(crate) fn floats(&mut self, value: ValueId, what: &str) -> Result<Vec<f32>> {
         let tensor = self.tensor(value).ok_or_else(|| unsupported!("`{what}` is not a constant"))?;
-        Ok(ic_ir::eval::floats(&tensor)?)
+        Ok(ic_ir::eval::reals(&tensor)?.into_iter().map(|x| x as f32).collect())
     }
 
     /// The only element of a bool tensor, if it is known.

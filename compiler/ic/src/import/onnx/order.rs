@@ -67,8 +67,10 @@ pub(crate) fn sort(
     for name in outputs.iter().filter(|name| !definitions.contains_key(name.as_str()) && !is_defined(name)) {
         problems.push(NameProblem { node: None, message: format!("output `{name}` is not defined") });
     }
-    let needs: Vec<BTreeSet<usize>> =
-        nodes.iter().map(|node| used_names(node).into_iter().filter_map(|n| definitions.get(n).copied()).collect()).collect();
+    let needs: Vec<BTreeSet<usize>> = nodes
+        .iter()
+        .map(|node| used_names(node).into_iter().filter_map(|n| definitions.get(n).copied()).collect())
+        .collect();
     let order = topological(&needs);
     if order.len() < nodes.len() {
         problems.push(cycle(nodes, &order));
@@ -106,7 +108,8 @@ fn cycle(nodes: &[NodeProto], order: &[usize]) -> NameProblem {
     let placed: HashSet<usize> = order.iter().copied().collect();
     let stuck: Vec<usize> = (0..nodes.len()).filter(|i| !placed.contains(i)).collect();
     let names: Vec<String> = stuck.iter().take(8).map(|&i| format!("`{}`", node_name(&nodes[i], i))).collect();
-    let more = if stuck.len() > names.len() { format!(" and {} more", stuck.len() - names.len()) } else { String::new() };
+    let more =
+        if stuck.len() > names.len() { format!(" and {} more", stuck.len() - names.len()) } else { String::new() };
     let message = format!("nodes depend on each other in a cycle: {}{more}", names.join(", "));
     NameProblem { node: stuck.first().copied(), message }
 }

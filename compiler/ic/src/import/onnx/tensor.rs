@@ -6,8 +6,8 @@ use super::error::{Result, invalid, unsupported};
 use super::files::Files;
 use super::wire::{INLINE_BYTES, PAYLOAD_BYTES, PAYLOAD_FIELD, PAYLOAD_OFFSET};
 use crate::import::FileSource;
-use ic_ir::{Literal, LiteralData, MAX_TENSOR_BYTES, Source};
 use crate::tensors::{elements_from_raw, tensor_from_proto};
+use ic_ir::{Literal, LiteralData, MAX_TENSOR_BYTES, Source};
 use ic_types::{DType, Data};
 use onnx_protobuf::TensorProto;
 use onnx_protobuf::tensor_proto::DataLocation;
@@ -20,7 +20,9 @@ use std::sync::Arc;
 /// If there is none.
 pub(crate) fn dtype(code: i32) -> Result<DType> {
     let known = u8::try_from(code).ok().and_then(DType::from_code);
-    known.ok_or_else(|| if code == 0 { invalid!("has no element type") } else { unsupported!("element type {code} is unknown") })
+    known.ok_or_else(|| {
+        if code == 0 { invalid!("has no element type") } else { unsupported!("element type {code} is unknown") }
+    })
 }
 
 /// The constant that `tensor` describes. Large ones stay in their file.
@@ -88,7 +90,8 @@ fn from_file(dtype: DType, shape: Vec<usize>, source: &Arc<FileSource>, offset: 
     let data = if packed <= INLINE_BYTES || dtype.bits() < 8 {
         let bytes = source.read(offset, packed as usize)?;
         let len = shape.iter().product();
-        let data = elements_from_raw(dtype, &bytes, len).ok_or_else(|| invalid!("elements of type {dtype} cannot be in a file"))?;
+        let data = elements_from_raw(dtype, &bytes, len)
+            .ok_or_else(|| invalid!("elements of type {dtype} cannot be in a file"))?;
         LiteralData::Inline(Arc::new(data))
     } else {
         LiteralData::File { source: source.clone(), offset }

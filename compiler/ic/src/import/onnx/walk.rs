@@ -37,8 +37,10 @@ pub(crate) fn bind_initializers(cx: &mut Context, graph: &GraphProto) {
 /// Imports the nodes that `outputs` depend on into the current scope.
 pub(crate) fn import_nodes(cx: &mut Context, nodes: &[NodeProto], outputs: &[String]) {
     for (i, node) in nodes.iter().enumerate() {
-        for name in node.output.iter().filter(|name| cx.is_local(name)) {
-            cx.report(&node_name(node, i), &node.op_type, invalid!("value `{name}` is defined twice"));
+        for name in &node.output {
+            if cx.is_local(name) {
+                cx.report(&node_name(node, i), &node.op_type, invalid!("value `{name}` is defined twice"));
+            }
         }
     }
     let order = match sort(nodes, outputs, &|name| cx.find(name).is_some()) {

@@ -156,7 +156,10 @@ fn scan_delimited(
 ) -> Result<(), WireError> {
     let len = reader.varint(at, end)?;
     let body = *at;
-    *at = body.checked_add(len).filter(|&b| b <= end).ok_or_else(|| reader.error(start, "a field that ends within its message"))?;
+    *at = body
+        .checked_add(len)
+        .filter(|&b| b <= end)
+        .ok_or_else(|| reader.error(start, "a field that ends within its message"))?;
     match treatment(message, field) {
         Treatment::Drop => {}
         Treatment::Payload if len > INLINE_BYTES => {

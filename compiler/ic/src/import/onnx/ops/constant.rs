@@ -51,10 +51,14 @@ pub(super) fn constant_of_shape(cx: &mut Context, node: &NodeView) -> Results {
 pub(super) fn range(cx: &mut Context, node: &NodeView) -> Results {
     let [start, limit, delta] = [node.input(0)?, node.input(1)?, node.input(2)?];
     let dtype = cx.dtype(start)?;
-    let extent = if dtype.is_float() { float_extent(cx, start, limit, delta)? } else { int_extent(cx, start, limit, delta)? };
+    let extent =
+        if dtype.is_float() { float_extent(cx, start, limit, delta)? } else { int_extent(cx, start, limit, delta)? };
     let mut value = cx.iota(extent, dtype)?;
     let is = |cx: &mut Context, v: ValueId, number: f64| match cx.tensor(v) {
-        Some(tensor) => ic_ir::eval::reals(&tensor).is_ok_and(|r| r == [number]) || ic_ir::eval::ints(&tensor).is_ok_and(|r| r == [number as i128]),
+        Some(tensor) => {
+            ic_ir::eval::reals(&tensor).is_ok_and(|r| r == [number])
+                || ic_ir::eval::ints(&tensor).is_ok_and(|r| r == [number as i128])
+        }
         None => false,
     };
     if !is(cx, delta, 1.0) {

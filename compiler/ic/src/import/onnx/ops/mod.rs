@@ -6,22 +6,27 @@ mod activation;
 mod cast;
 mod constant;
 mod control;
+mod conv;
 mod dropout;
 mod gather;
 mod matmul;
 mod norm;
 mod pointwise;
+mod pool;
+mod recurrent;
 mod reduce;
+mod resize;
 mod shape;
 mod slice;
 mod softmax;
+mod window;
 
 use super::context::Context;
 use super::error::Result;
 use super::node::NodeView;
 use ic_ir::ScalarOp;
 use ic_ir::ValueId;
-use ic_ir::ops::{ArgFn, CumulativeFn, ReduceFn};
+use ic_ir::ops::{ArgFn, PoolFn, ReduceFn};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -57,6 +62,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Asinh", |cx, n| pointwise::unary(cx, n, ScalarOp::Asinh)),
     ("", "Atan", |cx, n| pointwise::unary(cx, n, ScalarOp::Atan)),
     ("", "Atanh", |cx, n| pointwise::unary(cx, n, ScalarOp::Atanh)),
+    ("", "AveragePool", |cx, n| pool::pool(cx, n, PoolFn::Average)),
     ("", "BatchNormalization", norm::batch),
     ("", "BitCast", cast::bit_cast),
     ("", "BitShift", pointwise::bit_shift),
@@ -74,10 +80,11 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Concat", slice::concat),
     ("", "Constant", constant::constant),
     ("", "ConstantOfShape", constant::constant_of_shape),
+    ("", "Conv", conv::conv),
     ("", "Cos", |cx, n| pointwise::unary(cx, n, ScalarOp::Cos)),
     ("", "Cosh", |cx, n| pointwise::unary(cx, n, ScalarOp::Cosh)),
-    ("", "CumProd", |cx, n| reduce::cumulative(cx, n, CumulativeFn::Prod)),
-    ("", "CumSum", |cx, n| reduce::cumulative(cx, n, CumulativeFn::Sum)),
+    //PENDING ("", "CumProd", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Prod)),
+    //PENDING ("", "CumSum", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Sum)),
     ("", "Div", |cx, n| pointwise::binary(cx, n, ScalarOp::Div)),
     ("", "Dropout", dropout::dropout),
     ("", "Elu", activation::elu),
@@ -88,11 +95,15 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "EyeLike", constant::eye_like),
     ("", "Flatten", shape::flatten),
     ("", "Floor", |cx, n| pointwise::unary(cx, n, ScalarOp::Floor)),
+    ("", "GRU", recurrent::gru),
     ("", "Gather", gather::gather),
-    ("", "GatherElements", gather::gather_elements),
-    ("", "GatherND", gather::gather_nd),
+    //PENDING ("", "GatherElements", scatter::gather_elements),
+    //PENDING ("", "GatherND", scatter::gather_nd),
     ("", "Gelu", activation::gelu),
     ("", "Gemm", matmul::gemm),
+    ("", "GlobalAveragePool", |cx, n| pool::global(cx, n, ReduceFn::Mean)),
+    ("", "GlobalLpPool", pool::global_lp),
+    ("", "GlobalMaxPool", |cx, n| pool::global(cx, n, ReduceFn::Max)),
     ("", "Greater", |cx, n| pointwise::binary(cx, n, ScalarOp::Gt)),
     ("", "GreaterOrEqual", |cx, n| pointwise::binary(cx, n, ScalarOp::Ge)),
     ("", "GroupNormalization", norm::group),
@@ -105,6 +116,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "IsInf", pointwise::is_inf),
     ("", "IsNaN", |cx, n| pointwise::unary(cx, n, ScalarOp::IsNan)),
     ("", "LRN", norm::lrn),
+    ("", "LSTM", recurrent::lstm),
     ("", "LayerNormalization", norm::layer),
     ("", "LeakyRelu", activation::leaky_relu),
     ("", "Less", |cx, n| pointwise::binary(cx, n, ScalarOp::Lt)),
@@ -112,8 +124,10 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Log", |cx, n| pointwise::unary(cx, n, ScalarOp::Log)),
     ("", "LogSoftmax", softmax::log_softmax),
     ("", "LpNormalization", norm::lp),
+    ("", "LpPool", |cx, n| pool::pool(cx, n, PoolFn::Lp)),
     ("", "MatMul", matmul::matmul),
     ("", "Max", |cx, n| pointwise::fold(cx, n, ScalarOp::Max)),
+    ("", "MaxPool", |cx, n| pool::pool(cx, n, PoolFn::Max)),
     ("", "Mean", pointwise::mean),
     ("", "MeanVarianceNormalization", norm::mean_variance),
     ("", "Min", |cx, n| pointwise::fold(cx, n, ScalarOp::Min)),
@@ -128,6 +142,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Pad", slice::pad),
     ("", "Pow", pointwise::pow),
     ("", "RMSNormalization", norm::rms),
+    ("", "RNN", recurrent::rnn),
     ("", "Range", constant::range),
     ("", "Reciprocal", |cx, n| pointwise::unary(cx, n, ScalarOp::Reciprocal)),
     ("", "ReduceL1", reduce::l1),
@@ -142,10 +157,11 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "ReduceSumSquare", reduce::sum_square),
     ("", "Relu", |cx, n| pointwise::unary(cx, n, ScalarOp::Relu)),
     ("", "Reshape", shape::reshape),
+    ("", "Resize", resize::resize),
     ("", "Round", |cx, n| pointwise::unary(cx, n, ScalarOp::Round)),
-    ("", "Scatter", gather::scatter_elements),
-    ("", "ScatterElements", gather::scatter_elements),
-    ("", "ScatterND", gather::scatter_nd),
+    //PENDING ("", "Scatter", scatter::scatter_elements),
+    //PENDING ("", "ScatterElements", scatter::scatter_elements),
+    //PENDING ("", "ScatterND", scatter::scatter_nd),
     ("", "Selu", activation::selu),
     ("", "Shape", shape::shape),
     ("", "Shrink", activation::shrink),
@@ -166,12 +182,13 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Swish", activation::swish),
     ("", "Tan", |cx, n| pointwise::unary(cx, n, ScalarOp::Tan)),
     ("", "Tanh", |cx, n| pointwise::unary(cx, n, ScalarOp::Tanh)),
-    ("", "TensorScatter", gather::tensor_scatter),
+    //PENDING ("", "TensorScatter", scatter::tensor_scatter),
     ("", "ThresholdedRelu", activation::thresholded_relu),
     ("", "Tile", slice::tile),
     ("", "TopK", reduce::top_k),
     ("", "Transpose", shape::transpose),
     ("", "Unsqueeze", shape::unsqueeze),
+    ("", "Upsample", resize::upsample),
     ("", "Where", pointwise::select),
     ("", "Xor", |cx, n| pointwise::binary(cx, n, ScalarOp::Xor)),
     ("ai.onnx.ml", "ArrayFeatureExtractor", gather::array_feature_extractor),

@@ -180,7 +180,8 @@ fn skip_results(node: &NodeView, y: ValueId, sum: ValueId) -> Results {
 pub(super) fn lrn(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
     let (shape, rank) = (cx.shape(x)?, cx.rank(x)?);
-    let size = node.int("size").filter(|&n| (1..=1 << 10).contains(&n)).ok_or_else(|| invalid!("`size` must be positive"))?;
+    let size =
+        node.int("size").filter(|&n| (1..=1 << 10).contains(&n)).ok_or_else(|| invalid!("`size` must be positive"))?;
     let squares = cx.binary(ScalarOp::Mul, x, x)?;
     let mut pads = vec![Dim::constant(0); 2 * rank];
     *pads.get_mut(1).ok_or_else(|| invalid!("`X` has no channels"))? = Dim::constant((size - 1) / 2);

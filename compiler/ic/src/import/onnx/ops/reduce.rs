@@ -1,7 +1,7 @@
-//! ONNX reductions, `ArgMax`, `ArgMin`, `CumSum`, `CumProd`, `TopK`, `Hardmax`.
+//! ONNX reductions, `ArgMax`, `ArgMin`, `TopK`, `Hardmax`.
 
 use super::prelude::*;
-use ic_ir::ops::{ArgFn, ArgReduce, Cumulative, CumulativeFn, Reduce, ReduceFn, TopK};
+use ic_ir::ops::{ArgFn, ArgReduce, Reduce, ReduceFn, TopK};
 
 /// The axes of a reduction; `None` where it does nothing.
 fn axes_of(cx: &mut Context, node: &NodeView) -> Result<Option<Vec<usize>>> {
@@ -111,15 +111,6 @@ pub(super) fn arg(cx: &mut Context, node: &NodeView, function: ArgFn) -> Results
         return Ok(vec![index]);
     }
     Ok(vec![cx.squeeze(index, &[axis])?])
-}
-
-/// `CumSum`, `CumProd`.
-pub(super) fn cumulative(cx: &mut Context, node: &NodeView, function: CumulativeFn) -> Results {
-    let x = node.input(0)?;
-    let axis = cx.constant_ints(node.input(1)?, "axis")?;
-    let axis = cx.axis(x, *axis.first().ok_or_else(|| invalid!("`axis` is empty"))?)?;
-    let (exclusive, reverse) = (node.flag("exclusive", false), node.flag("reverse", false));
-    Ok(vec![cx.push(Cumulative { function, axis, exclusive, reverse }, &[x])?])
 }
 
 /// `TopK`: `k` is an attribute before opset 10.

@@ -109,7 +109,9 @@ pub(super) fn slice(cx: &mut Context, node: &NodeView) -> Results {
         Some(steps) => cx.constant_ints(steps, "steps")?,
         None => vec![1; starts.len()],
     };
-    if [ends.len(), axes.len(), steps.len()].iter().any(|&n| n != starts.len()) || axes.iter().any(|&a| a >= shape.len()) {
+    if [ends.len(), axes.len(), steps.len()].iter().any(|&n| n != starts.len())
+        || axes.iter().any(|&a| a >= shape.len())
+    {
         return Err(invalid!("`starts`, `ends`, `axes` and `steps` do not fit the input or each other"));
     }
     let mut op = ops::Slice { axes: vec![], starts: vec![], extents: vec![], steps: vec![] };
