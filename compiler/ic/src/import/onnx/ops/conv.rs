@@ -1,7 +1,7 @@
 //! ONNX `Conv`.
 
 use super::prelude::*;
-use super::window::{Window, spatial};
+use super::sliding::{Window, spatial};
 use ic_ir::ops::{Convolution, Layout};
 
 /// Number of groups of channels.

@@ -18,8 +18,8 @@ mod reduce;
 mod resize;
 mod shape;
 mod slice;
+mod sliding;
 mod softmax;
-mod window;
 
 use super::context::Context;
 use super::error::Result;

@@ -1,7 +1,7 @@
 //! ONNX `MaxPool`, `AveragePool`, `LpPool` and the global pools.
 
 use super::prelude::*;
-use super::window::{Window, spatial};
+use super::sliding::{Window, spatial};
 use ic_ir::ops::{Layout, Pool, PoolFn, ReduceFn};
 
 /// `MaxPool`, `AveragePool`, `LpPool`.
