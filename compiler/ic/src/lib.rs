@@ -1,4 +1,3 @@
 //! The compiler: importers, the pipeline from model to artifact, tensor files.
 
-pub mod import;
 pub mod tensors;

@@ -6,5 +6,4 @@ mod epilogue_oracle;
 mod harness;
 mod matmul;
 mod matmul_oracle;
-mod norms;
 mod strips;

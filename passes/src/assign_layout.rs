@@ -1,0 +1,67 @@
+//! `assign_layout`: convolutions and pools work on channels-last images, and what surrounds them follows.
+//!
+//! Every value of rank 3 or more has two forms: plain, as the model says, and channels last, with axis 1 moved to the
+//! end. Convolutions need the latter, reshapes and outputs the former, pointwise ops take either. Which nodes work on
+//! which form is a minimum cut ([`cut`]): an edge that is cut is a transpose, its capacity the bytes that it moves.
+//! Transposes of the model are absorbed where the other form of their operand is already what they make.
+
+mod build;
+mod cut;
+mod roles;
+
+use crate::canonicalize::canonicalize;
+use crate::fold_constants::fold_constants;
+use crate::{Options, PassError, Report};
+use ic_ir::{Graph, Op, ValueDef, ValueId};
+
+/// How the elements of a value are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// As its type says.
+    Plain,
+    /// With axis 1 moved to the end.
+    ChannelsLast,
+}
+
+impl Form {
+    /// For each axis of the stored tensor, the axis of the value.
+    fn perm(self, rank: usize) -> Vec<usize> {
+        match self {
+            Form::ChannelsLast if rank >= 3 => std::iter::once(0).chain(2..rank).chain([1]).collect(),
+            _ => (0..rank).collect(),
+        }
+    }
+
+    /// Where axis `axis` of a value of `rank` is stored.
+    fn position(self, axis: usize, rank: usize) -> usize {
+        self.perm(rank).iter().position(|&a| a == axis).unwrap_or(axis)
+    }
+}
+
+/// See the file's header.
+///
+/// # Errors
+/// If a permuted node does not fit together.
+pub(crate) fn assign_layout(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
+    let forms = cut::choose_forms(graph);
+    let region = |region: &Graph| assign_layout(region, options, report);
+    let built = build::build(graph, &forms, region)?;
+    let folded = fold_constants(&built, options, &mut Report::default())?;
+    canonicalize(&folded, options, &mut Report::default())
+}
+
+/// Which values are known when the model is compiled, by value.
+fn known_values(graph: &Graph) -> Vec<bool> {
+    let mut known: Vec<bool> = Vec::with_capacity(graph.values().len());
+    for (_, value) in graph.values() {
+        known.push(match value.def {
+            ValueDef::Input(_) => false,
+            ValueDef::Result(node, _) => {
+                let node = graph.node(node);
+                let operands_known = node.operands.iter().flatten().all(|v: &ValueId| known[v.index()]);
+                operands_known && node.regions.is_empty() && !matches!(node.op, Op::Dims(_) | Op::Iota(_))
+            }
+        });
+    }
+    known
+}

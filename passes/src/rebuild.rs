@@ -1,0 +1,150 @@
+//! Building a graph from another: what every pass starts from.
+//!
+//! A [`Rebuild`] walks the live nodes of the old graph in order and maps its values to values of the new one. Nodes
+//! that are equal to an earlier one are not added again. Names, symbols, inputs and outputs carry over.
+
+use ic_ir::{Graph, GraphError, Node, NodeId, Op, ValueId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Operands of a node; `None` for an absent optional one.
+pub(crate) type OperandList = Vec<Option<ValueId>>;
+
+/// A graph under construction, with the values of the old graph that it already has.
+pub(crate) struct Rebuild<'a> {
+    /// The graph that is read.
+    pub(crate) old: &'a Graph,
+    /// The graph that is built.
+    pub(crate) new: Graph,
+    values: Vec<Option<ValueId>>,
+    seen: HashMap<(Op, OperandList), Vec<ValueId>>,
+}
+
+impl<'a> Rebuild<'a> {
+    /// Starts with the old graph's name, symbols and inputs.
+    pub(crate) fn new(old: &'a Graph) -> Rebuild<'a> {
+        let mut new = Graph::new(old.name.clone());
+        new.symbols = old.symbols.clone();
+        let mut values = vec![None; old.values().len()];
+        for &input in old.inputs() {
+            let value = old.value(input);
+            let name = value.name.clone().unwrap_or_else(|| Arc::from(""));
+            values[input.index()] = Some(new.add_input(name, value.ty.clone()));
+        }
+        Rebuild { old, new, values, seen: HashMap::new() }
+    }
+
+    /// The nodes of the old graph on which its outputs depend, in order.
+    pub(crate) fn live_nodes(&self) -> Vec<(NodeId, &'a Node)> {
+        let mut wanted = vec![false; self.old.values().len()];
+        self.old.outputs().iter().for_each(|v| wanted[v.index()] = true);
+        let mut live = Vec::new();
+        for (id, node) in self.old.nodes().rev() {
+            if node.results.iter().any(|r| wanted[r.index()]) {
+                node.operands.iter().flatten().for_each(|v| wanted[v.index()] = true);
+                live.push((id, node));
+            }
+        }
+        live.reverse();
+        live
+    }
+
+    /// The new value of an old one.
+    ///
+    /// # Panics
+    /// If the old value's node has not been built yet.
+    pub(crate) fn value(&self, old: ValueId) -> ValueId {
+        self.values[old.index()].expect("operands are built before their users")
+    }
+
+    /// The new operands of an old node.
+    pub(crate) fn operands(&self, node: &Node) -> OperandList {
+        node.operands.iter().map(|v| v.map(|v| self.value(v))).collect()
+    }
+
+    /// Lets `new` stand for `old`, with its name unless it has one.
+    pub(crate) fn set(&mut self, old: ValueId, new: ValueId) {
+        self.values[old.index()] = Some(new);
+        if let Some(name) = &self.old.value(old).name
+            && self.new.value(new).name.is_none()
+        {
+            self.new.set_name(new, name.clone());
+        }
+    }
+
+    /// Adds a node, or finds an equal one.
+    ///
+    /// # Errors
+    /// If the operands do not fit the op.
+    pub(crate) fn push(
+        &mut self,
+        op: Op,
+        operands: OperandList,
+        location: &Arc<str>,
+    ) -> Result<Vec<ValueId>, GraphError> {
+        let key = (op, operands);
+        if let Some(results) = self.seen.get(&key) {
+            return Ok(results.clone());
+        }
+        let results = self.new.push_node(key.0.clone(), key.1.clone(), Vec::new(), location)?;
+        self.seen.insert(key, results.clone());
+        Ok(results)
+    }
+
+    /// Adds a node of one result and present operands.
+    ///
+    /// # Errors
+    /// If the operands do not fit the op.
+    pub(crate) fn push_one(
+        &mut self,
+        op: impl Into<Op>,
+        operands: &[ValueId],
+        location: &Arc<str>,
+    ) -> Result<ValueId, GraphError> {
+        Ok(self.push(op.into(), operands.iter().map(|&v| Some(v)).collect(), location)?[0])
+    }
+
+    /// Copies an old node, its regions replaced by `regions`.
+    ///
+    /// # Errors
+    /// If the operands have changed so that they no longer fit the op.
+    pub(crate) fn copy(&mut self, node: &Node, regions: Vec<Graph>) -> Result<(), GraphError> {
+        let operands = self.operands(node);
+        let results = if regions.is_empty() {
+            self.push(node.op.clone(), operands, &node.location)?
+        } else {
+            self.new.push_node(node.op.clone(), operands, regions, &node.location)?
+        };
+        node.results.iter().zip(results).for_each(|(&old, new)| self.set(old, new));
+        Ok(())
+    }
+
+    /// Adds the outputs.
+    pub(crate) fn finish(mut self) -> Graph {
+        for (&output, name) in self.old.outputs().iter().zip(self.old.output_names()) {
+            let value = self.value(output);
+            self.new.add_output(name.clone(), value);
+        }
+        self.new
+    }
+}
+
+/// Applies a pass to each region of a node.
+///
+/// # Errors
+/// The pass's.
+pub(crate) fn map_regions<E>(node: &Node, mut pass: impl FnMut(&Graph) -> Result<Graph, E>) -> Result<Vec<Graph>, E> {
+    node.regions.iter().map(&mut pass).collect()
+}
+
+/// The graph without nodes on which no output depends.
+///
+/// # Errors
+/// Never for a sound graph.
+pub(crate) fn prune(graph: &Graph) -> Result<Graph, GraphError> {
+    let mut rebuild = Rebuild::new(graph);
+    for (_, node) in rebuild.live_nodes() {
+        rebuild.copy(node, node.regions.clone())?;
+    }
+    Ok(rebuild.finish())
+}
