@@ -48,6 +48,9 @@ pub enum LiteralData {
     },
 }
 
+/// What identifies a constant: its type, and the range of a file or the bytes.
+type Key<'a> = (DType, &'a [usize], Option<(&'a Path, u64)>, Vec<u8>);
+
 impl Literal {
     /// An inline constant.
     pub fn inline(tensor: Tensor) -> Literal {
@@ -98,7 +101,7 @@ impl Literal {
         Ok(Tensor::new(self.shape.clone(), data))
     }
 
-    fn key(&self) -> (DType, &[usize], Option<(&Path, u64)>, Vec<u8>) {
+    fn key(&self) -> Key<'_> {
         match &self.data {
             LiteralData::Inline(data) => (self.dtype, &self.shape, None, data.to_le_bytes()),
             LiteralData::File { source, offset } => {

@@ -16,25 +16,42 @@ mod bit_cast;
 mod cast;
 mod concat;
 mod constant;
+mod conv_transpose;
 mod convolution;
+mod cumulative;
+mod dequantize;
+mod det;
+mod dft;
 mod dims;
 mod expand;
 mod gather;
+mod gather_elements;
+mod gather_nd;
+mod grid_sample;
 mod gru;
 mod if_;
 mod iota;
 mod layer_normalization;
 mod lstm;
 mod matmul;
+mod max_pool_indices;
+mod max_unpool;
+mod non_max_suppression;
+mod non_zero;
 mod pad;
 mod pointwise;
 mod pool;
+mod quantize;
 mod recurrent;
 mod reduce;
 mod reshape;
 mod resize;
+mod reverse_sequence;
 mod rms_normalization;
 mod rnn;
+mod roi_align;
+mod scatter_elements;
+mod scatter_nd;
 mod slice;
 mod softmax;
 mod spatial;
@@ -46,25 +63,42 @@ pub use bit_cast::BitCast;
 pub use cast::Cast;
 pub use concat::Concat;
 pub use constant::Constant;
+pub use conv_transpose::ConvTranspose;
 pub use convolution::Convolution;
+pub use cumulative::{Cumulative, CumulativeFn};
+pub use dequantize::Dequantize;
+pub use det::Det;
+pub use dft::Dft;
 pub use dims::Dims;
 pub use expand::Expand;
 pub use gather::Gather;
+pub use gather_elements::GatherElements;
+pub use gather_nd::GatherNd;
+pub use grid_sample::{GridPadding, GridSample};
 pub use gru::Gru;
 pub use if_::If;
 pub use iota::Iota;
 pub use layer_normalization::LayerNormalization;
 pub use lstm::Lstm;
 pub use matmul::Matmul;
+pub use max_pool_indices::MaxPoolIndices;
+pub use max_unpool::MaxUnpool;
+pub use non_max_suppression::NonMaxSuppression;
+pub use non_zero::NonZero;
 pub use pad::{Pad, PadMode};
 pub use pointwise::Pointwise;
 pub use pool::{Pool, PoolFn};
+pub use quantize::Quantize;
 pub use recurrent::{Direction, RnnActivation};
 pub use reduce::{Reduce, ReduceFn};
 pub use reshape::Reshape;
 pub use resize::{CoordinateMode, NearestMode, Resize, ResizeMode};
+pub use reverse_sequence::ReverseSequence;
 pub use rms_normalization::RmsNormalization;
 pub use rnn::Rnn;
+pub use roi_align::{RoiAlign, RoiMode};
+pub use scatter_elements::{Reduction, ScatterElements};
+pub use scatter_nd::ScatterNd;
 pub use slice::Slice;
 pub use softmax::Softmax;
 pub use spatial::Layout;
@@ -183,20 +217,37 @@ ops! {
     concat => Concat,
     pad => Pad,
     gather => Gather,
+    gather_elements => GatherElements,
+    gather_nd => GatherNd,
+    scatter_elements => ScatterElements,
+    scatter_nd => ScatterNd,
     reduce => Reduce,
     arg_reduce => ArgReduce,
+    cumulative => Cumulative,
     top_k => TopK,
     matmul => Matmul,
     convolution => Convolution,
+    conv_transpose => ConvTranspose,
     pool => Pool,
+    max_pool_indices => MaxPoolIndices,
+    max_unpool => MaxUnpool,
     resize => Resize,
+    grid_sample => GridSample,
+    roi_align => RoiAlign,
     softmax => Softmax,
     layer_normalization => LayerNormalization,
     rms_normalization => RmsNormalization,
     lstm => Lstm,
     gru => Gru,
     rnn => Rnn,
+    quantize => Quantize,
+    dequantize => Dequantize,
     if => If,
+    non_zero => NonZero,
+    non_max_suppression => NonMaxSuppression,
+    det => Det,
+    reverse_sequence => ReverseSequence,
+    dft => Dft,
 }
 
 impl From<ScalarOp> for Op {

@@ -4,6 +4,7 @@
 //! wraps; 16-bit and 8-bit floats compute in f32 and round once. [`ScalarOp::eval`] defines every function.
 
 use crate::math::Math;
+use crate::minifloat::{Overflow, decode, encode};
 use crate::op::{OpError, OperandSpec};
 use ic_types::{DType, Data, Dim, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 
@@ -242,7 +243,8 @@ impl ScalarOp {
             ResultRule::Select => (first == DType::Bool && same(&types[1..]), types[1]),
         };
         let list = types.iter().map(DType::to_string).collect::<Vec<_>>().join(", ");
-        crate::ensure!(fits, "operands of types {list} do not fit");
+        let complex = types.iter().any(|ty| matches!(ty, DType::C64 | DType::C128));
+        crate::ensure!(fits && !complex, "operands of types {list} do not fit");
         Ok(result)
     }
 
@@ -339,7 +341,7 @@ impl ScalarOp {
         Some(match self {
             ScalarOp::Add => a + b,
             ScalarOp::Sub => a - b,
-            ScalarOp::Mul => a * b,
+            ScalarOp::Mul => a.wrapping_mul(b),
             ScalarOp::Div => a.checked_div(b).unwrap_or(0),
             ScalarOp::Rem => a.checked_rem(b).unwrap_or(0),
             ScalarOp::Mod => {
@@ -473,9 +475,10 @@ impl Scalar {
     /// Element `i` of `data`.
     ///
     /// # Panics
-    /// If `i` is out of range, or the elements are complex or narrower floats than 16 bits.
+    /// If `i` is out of range, or the elements are complex.
     pub fn read(data: &Data, i: usize) -> Scalar {
         let int = |x: i128| Scalar::Int(x, data.dtype());
+        let narrow = |bits: u8| Scalar::F32(decode(data.dtype(), bits.into()) as f32, data.dtype());
         match data {
             Data::F64(v) => Scalar::F64(v[i]),
             Data::F32(v) => Scalar::F32(v[i], DType::F32),
@@ -491,7 +494,9 @@ impl Scalar {
             Data::U8(v) | Data::U4(v) | Data::U2(v) => int(v[i].into()),
             Data::Bool(v) => Scalar::Bool(v[i]),
             Data::String(v) => Scalar::Text(v[i].clone()),
-            _ => panic!("no scalar arithmetic on {}", data.dtype()),
+            Data::F8E4M3FN(v) | Data::F8E4M3FNUZ(v) | Data::F8E5M2(v) | Data::F8E5M2FNUZ(v) => narrow(v[i]),
+            Data::F8E8M0(v) | Data::F4E2M1(v) => narrow(v[i]),
+            Data::C64(_) | Data::C128(_) => panic!("no scalar arithmetic on {}", data.dtype()),
         }
     }
 
@@ -500,11 +505,18 @@ impl Scalar {
     /// # Errors
     /// If the element type differs.
     pub fn write(&self, data: &mut Data, i: usize) -> Result<(), OpError> {
+        let dtype = data.dtype();
+        let narrow = |x: f32| encode(dtype, x.into(), Overflow::Saturate) as u8;
         match (self, data) {
             (Scalar::F64(x), Data::F64(v)) => v[i] = *x,
             (Scalar::F32(x, _), Data::F32(v)) => v[i] = *x,
             (Scalar::F32(x, _), Data::F16(v)) => v[i] = f32_to_f16(*x),
             (Scalar::F32(x, _), Data::BF16(v)) => v[i] = f32_to_bf16(*x),
+            (
+                Scalar::F32(x, _),
+                Data::F8E4M3FN(v) | Data::F8E4M3FNUZ(v) | Data::F8E5M2(v) | Data::F8E5M2FNUZ(v) | Data::F8E8M0(v),
+            ) => v[i] = narrow(*x),
+            (Scalar::F32(x, _), Data::F4E2M1(v)) => v[i] = narrow(*x),
             (Scalar::Int(x, _), Data::I64(v)) => v[i] = *x as i64,
             (Scalar::Int(x, _), Data::I32(v)) => v[i] = *x as i32,
             (Scalar::Int(x, _), Data::I16(v)) => v[i] = *x as i16,

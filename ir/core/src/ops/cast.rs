@@ -44,15 +44,15 @@ impl OpDef for Cast {
             return Ok(vec![input.clone()]);
         }
         Ok(vec![match input.data() {
-            Data::String(v) => Tensor::new(shape.clone(), self.from_strings(&shape, v)?),
-            _ if input.dtype().is_float() => self.from_floats(shape, input, reals(input)?)?,
-            _ => self.from_integers(shape, input.dtype() == DType::Bool, ints(input)?)?,
+            Data::String(v) => Tensor::new(shape.clone(), self.cast_strings(&shape, v)?),
+            _ if input.dtype().is_float() => self.cast_floats(shape, input, reals(input)?)?,
+            _ => self.cast_integers(shape, input.dtype() == DType::Bool, ints(input)?)?,
         }])
     }
 }
 
 impl Cast {
-    fn from_floats(&self, shape: Vec<usize>, input: &Tensor, values: Vec<f64>) -> Result<Tensor, OpError> {
+    fn cast_floats(&self, shape: Vec<usize>, input: &Tensor, values: Vec<f64>) -> Result<Tensor, OpError> {
         let overflow = if self.saturate { Overflow::Saturate } else { Overflow::Special };
         match self.to {
             DType::String => {
@@ -66,7 +66,7 @@ impl Cast {
         }
     }
 
-    fn from_integers(&self, shape: Vec<usize>, is_bool: bool, values: Vec<i128>) -> Result<Tensor, OpError> {
+    fn cast_integers(&self, shape: Vec<usize>, is_bool: bool, values: Vec<i128>) -> Result<Tensor, OpError> {
         let text = |&x: &i128| match is_bool {
             true => if x == 0 { "False" } else { "True" }.to_string(),
             false => x.to_string(),
@@ -80,7 +80,7 @@ impl Cast {
         }
     }
 
-    fn from_strings(&self, shape: &[usize], texts: &[String]) -> Result<Data, OpError> {
+    fn cast_strings(&self, shape: &[usize], texts: &[String]) -> Result<Data, OpError> {
         let error = |text: &str| OpError(format!("cannot read \"{text}\" as {}", self.to));
         let shape = shape.to_vec();
         let tensor = match self.to {

@@ -87,7 +87,7 @@ impl Convolution {
             }
         }
         let result = T::tensor(input.dtype(), shape, result)?;
-        Ok(vec![self.layout.from_channels_first(result)?])
+        Ok(vec![self.layout.put_channels_first(result)?])
     }
 }
 

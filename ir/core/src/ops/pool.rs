@@ -75,7 +75,7 @@ impl OpDef for Pool {
                 |plane: usize, taps: &Taps| taps.inside.iter().map(|t| values[plane + t.1]).fold(lowest, i128::max);
             from_ints(input.dtype(), shape, slide(&window, &image, &extents, max)?)?
         };
-        Ok(vec![self.layout.from_channels_first(result)?])
+        Ok(vec![self.layout.put_channels_first(result)?])
     }
 }
 

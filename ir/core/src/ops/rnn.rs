@@ -64,8 +64,8 @@ impl OpDef for Rnn {
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
         self.recurrent().run(x, 1, |step, states| {
             let h = states[0].clone();
-            for unit in 0..self.hidden_size {
-                states[0][unit] = step.activate(0, step.input(0, unit) + step.hidden(0, unit, &h));
+            for (unit, state) in states[0].iter_mut().enumerate() {
+                *state = step.activate(0, step.input(0, unit) + step.hidden(0, unit, &h));
             }
         })
     }

@@ -63,7 +63,7 @@ impl Layout {
     }
 
     /// `x`, which has channels first, in this layout.
-    pub(super) fn from_channels_first(self, x: Tensor) -> Result<Tensor, OpError> {
+    pub(super) fn put_channels_first(self, x: Tensor) -> Result<Tensor, OpError> {
         match self {
             Layout::ChannelsFirst => Ok(x),
             Layout::ChannelsLast => permute(&x, std::iter::once(0).chain(2..x.rank()).chain([1]).collect()),
