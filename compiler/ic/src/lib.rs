@@ -1,3 +1,4 @@
 //! The compiler: importers, the pipeline from model to artifact, tensor files.
 
+pub mod import;
 pub mod tensors;

@@ -3,6 +3,7 @@
 //! Inputs are dense and row-major unless a kernel says that it takes strides. Whatever depends on data is checked: an
 //! index out of range is a [`KernelError`](crate::abi::KernelError), and nothing outside of an operand is touched.
 
+mod activation;
 mod arg_reduce;
 mod args;
 mod cast;
@@ -11,7 +12,9 @@ mod concat;
 mod cumulative;
 mod element;
 mod gather;
+mod gru;
 mod indices;
+mod lstm;
 mod minifloat;
 mod movement;
 mod pad;
@@ -19,11 +22,15 @@ mod pending;
 mod pool;
 mod pool_nhwc;
 mod quantize;
+mod recurrent;
+#[cfg(test)]
+mod recurrent_oracle;
 mod reduce;
 mod resize;
 mod resize_axis;
 mod resize_nhwc;
 mod reverse_sequence;
+mod rnn;
 mod scatter;
 mod split;
 mod strided;
@@ -65,9 +72,9 @@ pub(crate) const KERNELS: &[Kernel] = &[
     pending::COL2IM,
     resize::RESIZE,
     resize_nhwc::F32_RESIZE_NHWC,
-    pending::F32_LSTM,
-    pending::F32_GRU,
-    pending::F32_RNN,
+    lstm::F32_LSTM,
+    gru::F32_GRU,
+    rnn::F32_RNN,
     top_k::TOP_K,
     arg_reduce::ARG_REDUCE,
     cumulative::CUMULATIVE,

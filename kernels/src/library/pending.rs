@@ -22,18 +22,6 @@ kernels! {
     COL2IM = "col2im" ["x"] -> ["y"] {"window[]"}, pending;
 
 
-    /// ONNX `LSTM`. `w` and `r` as ONNX has them or packed by `pack_recurrent` (rank 4). `direction` is a `Direction`;
-    /// `clip` f32 bits, infinity for none; `activations` is (`Activation`, alpha bits, beta bits) for f, g, h of each
-    /// direction. `layout` 0: x[T, B, I], y[T, D, B, H], states [D, B, H]. 1: x[B, T, I], y[B, T, D, H], states [B, D, H].
-    F32_LSTM = "f32_lstm"
-        ["x", "w", "r", "b", "sequence_lens", "initial_h", "initial_c", "p"] -> ["y", "y_h", "y_c"]
-        {"direction", "layout", "input_forget", "clip", "activations[]"}, pending;
-    /// ONNX `GRU`, conventions of `f32_lstm`; activations f, g.
-    F32_GRU = "f32_gru" ["x", "w", "r", "b", "sequence_lens", "initial_h"] -> ["y", "y_h"]
-        {"direction", "layout", "linear_before_reset", "clip", "activations[]"}, pending;
-    /// ONNX `RNN`, conventions of `f32_lstm`; activation f.
-    F32_RNN = "f32_rnn" ["x", "w", "r", "b", "sequence_lens", "initial_h"] -> ["y", "y_h"]
-        {"direction", "layout", "clip", "activations[]"}, pending;
 
 
 

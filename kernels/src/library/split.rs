@@ -7,16 +7,23 @@ use std::ops::Range;
 const MIN_WORK: usize = 1 << 15;
 
 /// A mutable slice that threads take disjoint parts of.
-struct Shared<T>(*mut T);
+pub(crate) struct Shared<T>(*mut T);
 
-// SAFETY: `rows` and `rows2` give each thread a range of its own.
+// SAFETY: Whoever calls `part` gives each thread a range of its own.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
+    /// Shares `slice`, which must outlive the result.
+    pub(crate) fn new(slice: &mut [T]) -> Shared<T> {
+        Shared(slice.as_mut_ptr())
+    }
+
+    /// Elements `range`.
+    ///
     /// # Safety
-    /// `range` lies in the slice and nothing else accesses it while the result lives.
+    /// `range` lies in the slice, which lives, and nothing else accesses it while the result lives.
     #[expect(clippy::mut_from_ref, reason = "the parts are disjoint by contract")]
-    unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
+    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &mut [T] {
         // SAFETY: The caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(range.start), range.len()) }
     }
@@ -38,7 +45,7 @@ pub(crate) fn rows<T: Send>(
     if n_rows == 1 || n_rows.saturating_mul(work) < MIN_WORK || pool.threads() == 1 {
         return body(0, &mut out[..n_rows * row]);
     }
-    let shared = Shared(out.as_mut_ptr());
+    let shared = Shared::new(out);
     pool.run(n_rows, &|range, _| {
         // SAFETY: Ranges of rows are disjoint and below `n_rows`.
         let part = unsafe { shared.part(range.start * row..range.end * row) };
@@ -61,7 +68,7 @@ pub(crate) fn rows2<T: Send, U: Send>(
     if n_rows == 1 || n_rows.saturating_mul(work) < MIN_WORK || pool.threads() == 1 {
         return body(0, &mut a[..n_rows * a_row], &mut b[..n_rows * b_row]);
     }
-    let (a, b) = (Shared(a.as_mut_ptr()), Shared(b.as_mut_ptr()));
+    let (a, b) = (Shared::new(a), Shared::new(b));
     pool.run(n_rows, &|range, _| {
         // SAFETY: Ranges of rows are disjoint and below `n_rows`, for both outputs.
         let (a, b) =
@@ -73,9 +80,9 @@ pub(crate) fn rows2<T: Send, U: Send>(
 /// Defines `$name` as a body that is also compiled for AVX2 with FMA, and chooses when called. Results are the same: the
 /// compiler neither contracts nor reorders floating-point arithmetic.
 macro_rules! vectorized {
-    ($(#[$doc:meta])* fn $name:ident $(<$($generic:ident : $bound:path),*>)? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident $(<$($generic:ident : $bound:path),*>)? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
-        fn $name $(<$($generic: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? {
+        $vis fn $name $(<$($generic: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             fn body $(<$($generic: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? $body
 

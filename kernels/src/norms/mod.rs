@@ -9,42 +9,47 @@
 //!
 //! `scale` and `bias` are `[D]`, where `D` is the last extent of `x`. `y` may be `x`.
 
-mod reference;
+mod layer_norm;
+mod rows;
+mod softmax;
 
 use crate::abi::Kernel;
 use crate::isa::Isa;
+use crate::vector::{Vector, for_isa};
 
 /// The kernels of this module for `isa`.
-pub(crate) fn kernels(_isa: Isa) -> &'static [Kernel] {
-    const {
-        &[
-            Kernel {
-                name: "f32_softmax",
-                layout: 0,
-                revision: 1,
-                operands: &["x", "y"],
-                attrs: &[],
-                scratch: |_, _, _| 0,
-                run: reference::softmax,
-            },
-            Kernel {
-                name: "f32_layer_norm",
-                layout: 0,
-                revision: 1,
-                operands: &["x", "scale", "bias", "y"],
-                attrs: &["epsilon"],
-                scratch: |_, _, _| 0,
-                run: reference::layer_norm,
-            },
-            Kernel {
-                name: "f32_rms_norm",
-                layout: 0,
-                revision: 1,
-                operands: &["x", "scale", "y"],
-                attrs: &["epsilon"],
-                scratch: |_, _, _| 0,
-                run: reference::rms_norm,
-            },
-        ]
-    }
+pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {
+    for_isa!(isa, V => const { &kernels_of::<V>() })
+}
+
+const fn kernels_of<V: Vector>() -> [Kernel; 3] {
+    [
+        Kernel {
+            name: "f32_softmax",
+            layout: 0,
+            revision: 1,
+            operands: &["x", "y"],
+            attrs: &[],
+            scratch: |_, _, _| 0,
+            run: softmax::softmax::<V>,
+        },
+        Kernel {
+            name: "f32_layer_norm",
+            layout: 0,
+            revision: 1,
+            operands: &["x", "scale", "bias", "y"],
+            attrs: &["epsilon"],
+            scratch: |_, _, _| 0,
+            run: layer_norm::layer_norm::<V>,
+        },
+        Kernel {
+            name: "f32_rms_norm",
+            layout: 0,
+            revision: 1,
+            operands: &["x", "scale", "y"],
+            attrs: &["epsilon"],
+            scratch: |_, _, _| 0,
+            run: layer_norm::rms_norm::<V>,
+        },
+    ]
 }

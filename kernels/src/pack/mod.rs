@@ -6,6 +6,7 @@
 
 mod conv;
 mod matrix;
+mod recurrent;
 
 pub(crate) use conv::phase_taps;
 pub use conv::{
@@ -13,6 +14,7 @@ pub use conv::{
     pack_conv_transpose_weights, pack_conv_weights, pack_depthwise_weights,
 };
 pub use matrix::{matmul_b_len, pack_matmul_b, pack_matmul_b_transposed};
+pub use recurrent::{pack_recurrent_weights, recurrent_weights_len, recurrent_weights_shape};
 
 /// Columns in one panel.
 pub const PANEL: usize = 16;

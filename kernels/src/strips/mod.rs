@@ -43,7 +43,7 @@ const fn strips<V: Vector>() -> [StripFn; Strip::ALL.len()] {
         scalar::strip!(libm::sinhf),
         scalar::strip!(libm::coshf),
         scalar::strip!(libm::asinhf),
-        scalar::strip!(libm::acoshf),
+        scalar::strip!(scalar::acosh),
         scalar::strip!(libm::atanhf),
     ]
 }

@@ -14,6 +14,11 @@ macro_rules! strip {
 }
 pub(super) use strip;
 
+/// Inverse hyperbolic cosine; NaN below 1, where libm gives numbers.
+pub(super) fn acosh(x: f32) -> f32 {
+    if x < 1.0 { f32::NAN } else { libm::acoshf(x) }
+}
+
 /// `dst[i] = a[i]^b[i]`.
 ///
 /// # Safety

@@ -63,8 +63,11 @@ impl Tensor {
         Tensor::dense(shape, vec![f32::NAN; shape.iter().product()])
     }
 
+    /// The operand; an absent one if there are no data although the shape, that of a scalar, has an element.
     pub(crate) fn operand(&mut self) -> Operand<'_> {
-        Operand { data: self.data.as_mut_ptr().cast(), dtype: DType::F32, shape: &self.shape, strides: &self.strides }
+        let absent = self.shape.is_empty() && self.data.is_empty();
+        let data = if absent { std::ptr::null_mut() } else { self.data.as_mut_ptr().cast() };
+        Operand { data, dtype: DType::F32, shape: &self.shape, strides: &self.strides }
     }
 }
 

@@ -6,4 +6,5 @@ mod epilogue_oracle;
 mod harness;
 mod matmul;
 mod matmul_oracle;
+mod norms;
 mod strips;

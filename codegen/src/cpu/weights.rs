@@ -1,0 +1,215 @@
+//! Weights: constant expressions of the graph, evaluated and packed one at a time, straight into the artifact.
+//!
+//! Invariant: at most one weight and the constants it is computed from are in memory.
+
+use super::select::Packing;
+use ic_ir::ops::Op;
+use ic_ir::{Graph, Literal, LiteralData, ScalarOp, Tensors, ValueId};
+use ic_kernels::pack;
+use ic_types::{Data, Tensor};
+use std::io::{self, Write};
+
+/// One block of the weight section.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Weight {
+    /// The value, which depends on constants alone.
+    pub(crate) value: ValueId,
+    /// How it is laid out; row-major if `None`.
+    pub(crate) packing: Option<Packing>,
+}
+
+impl Weight {
+    /// Bytes that it takes. Its extents are constant.
+    pub(crate) fn bytes(&self, graph: &Graph) -> u64 {
+        let ty = graph.tensor_ty(self.value);
+        let elements: usize = ty.constant_shape().map_or(0, |shape| shape.iter().product());
+        match &self.packing {
+            None => elements as u64 * ty.dtype.size().unwrap_or(0) as u64,
+            Some(packing) => packing.len() as u64 * 4,
+        }
+    }
+
+    /// Evaluates the value and writes it.
+    ///
+    /// # Errors
+    /// If a file that holds constants cannot be read, an expression cannot be evaluated, or `out` cannot be written.
+    pub(crate) fn write(&self, graph: &Graph, out: &mut dyn Write) -> io::Result<()> {
+        match (&self.packing, graph.constant(self.value)) {
+            (None, Some(literal)) => copy_literal(literal, out),
+            (None, None) => write_elements(evaluate(graph, self.value)?.data(), out),
+            (Some(packing), _) => {
+                let tensor = evaluate(graph, self.value)?;
+                let elements = tensor.elements::<f32>().ok_or_else(|| io::Error::other("packed weights must be f32"))?;
+                let mut packed = vec![0.0; packing.len()];
+                packing.pack(elements, &mut packed);
+                write_elements(&Data::F32(packed), out)
+            }
+        }
+    }
+}
+
+impl Packing {
+    /// Number of f32 elements after packing.
+    fn len(&self) -> usize {
+        match self {
+            Packing::MatmulB { k, n } => pack::matmul_b_len(*k, *n),
+            Packing::Conv(shape) => pack::conv_weights_len(*shape),
+            Packing::Depthwise { channels, kernel: [h, w] } => pack::depthwise_weights_len(*channels, *h, *w),
+            Packing::ConvTranspose(shape) => pack::conv_transpose_weights_len(*shape),
+        }
+    }
+
+    /// Packs row-major `elements` into `packed`, of [`Packing::len`] elements.
+    fn pack(&self, elements: &[f32], packed: &mut [f32]) {
+        let filter = |i: usize, buffer: &mut [f32]| buffer.copy_from_slice(&elements[i * buffer.len()..][..buffer.len()]);
+        match self {
+            Packing::MatmulB { k, n } => pack::pack_matmul_b(*k, *n, filter, packed),
+            Packing::Conv(shape) => pack::pack_conv_weights(*shape, filter, packed),
+            Packing::Depthwise { channels, kernel: [h, w] } => {
+                pack::pack_depthwise_weights(*channels, *h, *w, filter, packed);
+            }
+            Packing::ConvTranspose(shape) => pack::pack_conv_transpose_weights(*shape, filter, packed),
+        }
+    }
+}
+
+/// Bytes that are read or written at a time.
+const CHUNK: usize = 1 << 20;
+
+fn copy_literal(literal: &Literal, out: &mut dyn Write) -> io::Result<()> {
+    match &literal.data {
+        LiteralData::Inline(data) => write_elements(data, out),
+        LiteralData::File { source, offset } => {
+            let total = literal.bytes();
+            for start in (0..total).step_by(CHUNK) {
+                out.write_all(&source.read(offset + start as u64, CHUNK.min(total - start))?)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn write_elements(data: &Data, out: &mut dyn Write) -> io::Result<()> {
+    if let Data::F32(elements) = data {
+        let mut bytes = Vec::with_capacity(CHUNK);
+        for chunk in elements.chunks(CHUNK / 4) {
+            bytes.clear();
+            chunk.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
+            out.write_all(&bytes)?;
+        }
+        return Ok(());
+    }
+    out.write_all(&data.to_le_bytes())
+}
+
+/// The value of a constant expression.
+fn evaluate(graph: &Graph, value: ValueId) -> io::Result<Tensor> {
+    let unknown = || io::Error::other("a weight depends on an input");
+    let node = graph.def(value).ok_or_else(unknown)?;
+    if let Op::Constant(constant) = &node.op {
+        return constant.value.tensor();
+    }
+    let operands =
+        node.operands.iter().map(|v| v.map(|v| evaluate(graph, v)).transpose()).collect::<io::Result<Vec<_>>>()?;
+    if let Some(tensor) = evaluate_fast(&node.op, &operands) {
+        return Ok(tensor);
+    }
+    let x = Tensors {
+        operands: operands.iter().map(Option::as_ref).collect(),
+        regions: &node.regions,
+        symbols: &|_| None,
+    };
+    let results = node.op.eval(&x).map_err(|e| io::Error::other(format!("{} at `{}`: {e}", node.op.name(), node.location)))?;
+    let index = node.results.iter().position(|&r| r == value);
+    index.and_then(|i| results.into_iter().nth(i)).ok_or_else(unknown)
+}
+
+/// What weights of many megabytes are computed with, the same bits as the reference evaluation gives.
+fn evaluate_fast(op: &Op, operands: &[Option<Tensor>]) -> Option<Tensor> {
+    match (op, operands) {
+        (Op::Reshape(op), [Some(x)]) => {
+            let shape = op.shape.iter().map(|d| d.as_const().map(|d| d as usize)).collect::<Option<Vec<_>>>()?;
+            Some(x.clone().reshaped(shape))
+        }
+        (Op::Transpose(op), [Some(x)]) => {
+            let shape: Vec<usize> = op.perm.iter().map(|&axis| x.shape()[axis]).collect();
+            let source = row_major(x.shape());
+            let strides: Vec<usize> = op.perm.iter().map(|&axis| source[axis]).collect();
+            Some(Tensor::from_elements(shape.clone(), strided(x.elements::<f32>()?, &shape, &strides)))
+        }
+        (Op::Pointwise(op), [Some(a), Some(b)]) => {
+            let function: fn(f32, f32) -> f32 = match op.function {
+                ScalarOp::Add => |a, b| a + b,
+                ScalarOp::Sub => |a, b| a - b,
+                ScalarOp::Mul => |a, b| a * b,
+                ScalarOp::Div => |a, b| a / b,
+                _ => return None,
+            };
+            let rank = a.rank().max(b.rank());
+            let (a_shape, b_shape) = (aligned(a.shape(), rank), aligned(b.shape(), rank));
+            let shape: Vec<usize> = a_shape.iter().zip(&b_shape).map(|(&x, &y)| if x == 1 { y } else { x }).collect();
+            let left = strided(a.elements::<f32>()?, &shape, &broadcast_strides(&a_shape));
+            let right = strided(b.elements::<f32>()?, &shape, &broadcast_strides(&b_shape));
+            Some(Tensor::from_elements(shape, left.into_iter().zip(right).map(|(a, b)| function(a, b)).collect()))
+        }
+        _ => None,
+    }
+}
+
+/// The shape with leading axes of extent 1 up to `rank`.
+fn aligned(shape: &[usize], rank: usize) -> Vec<usize> {
+    [&vec![1; rank - shape.len()], shape].concat()
+}
+
+fn row_major(shape: &[usize]) -> Vec<usize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis];
+    }
+    strides
+}
+
+/// Row-major strides, 0 on axes of extent 1.
+fn broadcast_strides(shape: &[usize]) -> Vec<usize> {
+    row_major(shape).into_iter().zip(shape).map(|(stride, &extent)| if extent == 1 { 0 } else { stride }).collect()
+}
+
+/// The elements at `strides`, in row-major order of `shape`.
+fn strided(elements: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
+    let len = shape.iter().product();
+    let mut out = Vec::with_capacity(len);
+    let (inner_extent, inner_stride) = (shape.last().copied().unwrap_or(1), strides.last().copied().unwrap_or(1));
+    let outer = shape.len().saturating_sub(1);
+    let mut coordinates = vec![0; outer];
+    while out.len() < len {
+        let base: usize = coordinates.iter().zip(strides).map(|(c, s)| c * s).sum();
+        out.extend((0..inner_extent).map(|i| elements[base + i * inner_stride]));
+        for axis in (0..outer).rev() {
+            coordinates[axis] += 1;
+            if coordinates[axis] < shape[axis] {
+                break;
+            }
+            coordinates[axis] = 0;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ic_ir::Builder;
+    use ic_ir::ops::Transpose;
+
+    #[test]
+    fn fast_paths_give_the_bits_of_the_evaluator() {
+        let mut graph = Graph::new("weights");
+        let mut b = Builder { graph: &mut graph, location: "".into() };
+        let w = b.constant(Tensor::from_elements(vec![2, 3, 4], (0..24).map(|i| i as f32 * 0.37).collect())).unwrap();
+        let scale = b.constant(Tensor::from_elements(vec![3, 1], vec![0.1f32, -2.0, 3.3])).unwrap();
+        let scaled = b.mul(w, scale).unwrap();
+        let moved = b.push(Transpose { perm: vec![2, 0, 1] }, &[scaled]).unwrap();
+        let slow = ic_ir::eval::eval_values(&graph, &[], &Default::default(), &[moved]).unwrap().remove(0);
+        assert_eq!(evaluate(&graph, moved).unwrap(), slow);
+    }
+}

@@ -1,0 +1,55 @@
+//! Importers: model files to Graph IR.
+//!
+//! Weights stay in their files: large constants of an imported graph are ranges of them.
+
+pub mod onnx;
+mod prune;
+mod source;
+
+use ic_ir::{Diagnostic, Graph, Location};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub use source::FileSource;
+
+/// What to import.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// Values of symbolic dims.
+    pub dims: BTreeMap<String, i64>,
+    /// Values to compute, by name, instead of the model's outputs.
+    pub outputs: Option<Vec<String>>,
+}
+
+/// An imported model.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The model, decomposed into core ops.
+    pub graph: Graph,
+    /// What is odd about the model but does not keep it from running.
+    pub warnings: Vec<Diagnostic>,
+    /// The model's own key-value pairs.
+    pub metadata: Vec<(String, String)>,
+    /// The files that the model consists of, the model itself first.
+    pub files: Vec<PathBuf>,
+}
+
+/// Imports the model at `path`: ONNX, or Graph IR text where the extension is `ic`.
+///
+/// # Errors
+/// If a file cannot be read or is malformed, or the model uses what is not supported: everything that is wrong.
+pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diagnostic>> {
+    if path.extension().is_some_and(|e| e == "ic") {
+        import_text(path).map_err(|e| vec![e])
+    } else {
+        onnx::import(path, options)
+    }
+}
+
+fn import_text(path: &Path) -> Result<Imported, Diagnostic> {
+    let location = Location { file: path.to_string_lossy().into(), node: "".into() };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Diagnostic::new(location.clone(), format!("cannot read the graph: {e}")))?;
+    let graph = ic_ir::text::parse(&text).map_err(|e| Diagnostic::new(location, e.to_string()))?;
+    Ok(Imported { graph, warnings: Vec::new(), metadata: Vec::new(), files: vec![path.to_path_buf()] })
+}

@@ -1,0 +1,223 @@
+//! The ONNX ops: a table of which function imports which op.
+//!
+//! An op's function looks at the opset version of its node where versions differ.
+
+mod activation;
+mod cast;
+mod constant;
+mod control;
+mod conv;
+mod dropout;
+mod gather;
+mod matmul;
+mod norm;
+mod pointwise;
+mod pool;
+mod recurrent;
+mod reduce;
+mod resize;
+mod shape;
+mod slice;
+mod sliding;
+mod softmax;
+
+use super::context::Context;
+use super::error::Result;
+use super::node::NodeView;
+use ic_ir::ScalarOp;
+use ic_ir::ValueId;
+use ic_ir::ops::{ArgFn, PoolFn, ReduceFn};
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// What most op files use.
+mod prelude {
+    pub(super) use super::{Results, int_list};
+    pub(super) use crate::import::onnx::context::Context;
+    pub(super) use crate::import::onnx::error::{Result, invalid, unsupported};
+    pub(super) use crate::import::onnx::node::NodeView;
+    pub(super) use crate::import::onnx::tensor::dtype;
+    pub(super) use ic_ir::{Graph, Literal, ScalarOp, ValueId};
+    pub(super) use ic_types::{DType, Dim, Tensor};
+}
+
+/// The results of a node, in the order of its outputs; trailing ones that the model does not use may be missing.
+type Results = Result<Vec<ValueId>>;
+
+/// Imports a node of one op.
+pub(crate) type Handler = fn(&mut Context, &NodeView) -> Results;
+
+const MICROSOFT: &str = "com.microsoft";
+
+/// Domain, op, importer.
+const TABLE: &[(&str, &str, Handler)] = &[
+    ("", "Abs", |cx, n| pointwise::unary(cx, n, ScalarOp::Abs)),
+    ("", "Acos", |cx, n| pointwise::unary(cx, n, ScalarOp::Acos)),
+    ("", "Acosh", |cx, n| pointwise::unary(cx, n, ScalarOp::Acosh)),
+    ("", "Add", |cx, n| pointwise::binary(cx, n, ScalarOp::Add)),
+    ("", "And", |cx, n| pointwise::binary(cx, n, ScalarOp::And)),
+    ("", "ArgMax", |cx, n| reduce::arg(cx, n, ArgFn::Argmax)),
+    ("", "ArgMin", |cx, n| reduce::arg(cx, n, ArgFn::Argmin)),
+    ("", "Asin", |cx, n| pointwise::unary(cx, n, ScalarOp::Asin)),
+    ("", "Asinh", |cx, n| pointwise::unary(cx, n, ScalarOp::Asinh)),
+    ("", "Atan", |cx, n| pointwise::unary(cx, n, ScalarOp::Atan)),
+    ("", "Atanh", |cx, n| pointwise::unary(cx, n, ScalarOp::Atanh)),
+    ("", "AveragePool", |cx, n| pool::pool(cx, n, PoolFn::Average)),
+    ("", "BatchNormalization", norm::batch),
+    ("", "BitCast", cast::bit_cast),
+    ("", "BitShift", pointwise::bit_shift),
+    ("", "BitwiseAnd", |cx, n| pointwise::binary(cx, n, ScalarOp::BitAnd)),
+    ("", "BitwiseNot", |cx, n| pointwise::unary(cx, n, ScalarOp::BitNot)),
+    ("", "BitwiseOr", |cx, n| pointwise::binary(cx, n, ScalarOp::BitOr)),
+    ("", "BitwiseXor", |cx, n| pointwise::binary(cx, n, ScalarOp::BitXor)),
+    ("", "Cast", cast::cast),
+    ("", "CastLike", cast::cast_like),
+    ("", "Ceil", |cx, n| pointwise::unary(cx, n, ScalarOp::Ceil)),
+    ("", "Celu", activation::celu),
+    ("", "CenterCropPad", slice::center_crop_pad),
+    ("", "Clip", activation::clip),
+    ("", "Compress", gather::compress),
+    ("", "Concat", slice::concat),
+    ("", "Constant", constant::constant),
+    ("", "ConstantOfShape", constant::constant_of_shape),
+    ("", "Conv", conv::conv),
+    ("", "Cos", |cx, n| pointwise::unary(cx, n, ScalarOp::Cos)),
+    ("", "Cosh", |cx, n| pointwise::unary(cx, n, ScalarOp::Cosh)),
+    //PENDING ("", "CumProd", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Prod)),
+    //PENDING ("", "CumSum", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Sum)),
+    ("", "Div", |cx, n| pointwise::binary(cx, n, ScalarOp::Div)),
+    ("", "Dropout", dropout::dropout),
+    ("", "Elu", activation::elu),
+    ("", "Equal", |cx, n| pointwise::binary(cx, n, ScalarOp::Eq)),
+    ("", "Erf", |cx, n| pointwise::unary(cx, n, ScalarOp::Erf)),
+    ("", "Exp", |cx, n| pointwise::unary(cx, n, ScalarOp::Exp)),
+    ("", "Expand", shape::expand),
+    ("", "EyeLike", constant::eye_like),
+    ("", "Flatten", shape::flatten),
+    ("", "Floor", |cx, n| pointwise::unary(cx, n, ScalarOp::Floor)),
+    ("", "GRU", recurrent::gru),
+    ("", "Gather", gather::gather),
+    //PENDING ("", "GatherElements", scatter::gather_elements),
+    //PENDING ("", "GatherND", scatter::gather_nd),
+    ("", "Gelu", activation::gelu),
+    ("", "Gemm", matmul::gemm),
+    ("", "GlobalAveragePool", |cx, n| pool::global(cx, n, ReduceFn::Mean)),
+    ("", "GlobalLpPool", pool::global_lp),
+    ("", "GlobalMaxPool", |cx, n| pool::global(cx, n, ReduceFn::Max)),
+    ("", "Greater", |cx, n| pointwise::binary(cx, n, ScalarOp::Gt)),
+    ("", "GreaterOrEqual", |cx, n| pointwise::binary(cx, n, ScalarOp::Ge)),
+    ("", "GroupNormalization", norm::group),
+    ("", "HardSigmoid", activation::hard_sigmoid),
+    ("", "HardSwish", |cx, n| pointwise::unary(cx, n, ScalarOp::HardSwish)),
+    ("", "Hardmax", reduce::hardmax),
+    ("", "Identity", shape::identity),
+    ("", "If", control::branch),
+    ("", "InstanceNormalization", norm::instance),
+    ("", "IsInf", pointwise::is_inf),
+    ("", "IsNaN", |cx, n| pointwise::unary(cx, n, ScalarOp::IsNan)),
+    ("", "LRN", norm::lrn),
+    ("", "LSTM", recurrent::lstm),
+    ("", "LayerNormalization", norm::layer),
+    ("", "LeakyRelu", activation::leaky_relu),
+    ("", "Less", |cx, n| pointwise::binary(cx, n, ScalarOp::Lt)),
+    ("", "LessOrEqual", |cx, n| pointwise::binary(cx, n, ScalarOp::Le)),
+    ("", "Log", |cx, n| pointwise::unary(cx, n, ScalarOp::Log)),
+    ("", "LogSoftmax", softmax::log_softmax),
+    ("", "LpNormalization", norm::lp),
+    ("", "LpPool", |cx, n| pool::pool(cx, n, PoolFn::Lp)),
+    ("", "MatMul", matmul::matmul),
+    ("", "Max", |cx, n| pointwise::fold(cx, n, ScalarOp::Max)),
+    ("", "MaxPool", |cx, n| pool::pool(cx, n, PoolFn::Max)),
+    ("", "Mean", pointwise::mean),
+    ("", "MeanVarianceNormalization", norm::mean_variance),
+    ("", "Min", |cx, n| pointwise::fold(cx, n, ScalarOp::Min)),
+    ("", "Mish", activation::mish),
+    ("", "Mod", pointwise::modulo),
+    ("", "Mul", |cx, n| pointwise::binary(cx, n, ScalarOp::Mul)),
+    ("", "Neg", |cx, n| pointwise::unary(cx, n, ScalarOp::Neg)),
+    ("", "Not", |cx, n| pointwise::unary(cx, n, ScalarOp::Not)),
+    ("", "OneHot", gather::one_hot),
+    ("", "Or", |cx, n| pointwise::binary(cx, n, ScalarOp::Or)),
+    ("", "PRelu", activation::prelu),
+    ("", "Pad", slice::pad),
+    ("", "Pow", pointwise::pow),
+    ("", "RMSNormalization", norm::rms),
+    ("", "RNN", recurrent::rnn),
+    ("", "Range", constant::range),
+    ("", "Reciprocal", |cx, n| pointwise::unary(cx, n, ScalarOp::Reciprocal)),
+    ("", "ReduceL1", reduce::l1),
+    ("", "ReduceL2", reduce::l2),
+    ("", "ReduceLogSum", reduce::log_sum),
+    ("", "ReduceLogSumExp", reduce::log_sum_exp),
+    ("", "ReduceMax", |cx, n| reduce::reduce(cx, n, ReduceFn::Max)),
+    ("", "ReduceMean", |cx, n| reduce::reduce(cx, n, ReduceFn::Mean)),
+    ("", "ReduceMin", |cx, n| reduce::reduce(cx, n, ReduceFn::Min)),
+    ("", "ReduceProd", |cx, n| reduce::reduce(cx, n, ReduceFn::Prod)),
+    ("", "ReduceSum", |cx, n| reduce::reduce(cx, n, ReduceFn::Sum)),
+    ("", "ReduceSumSquare", reduce::sum_square),
+    ("", "Relu", |cx, n| pointwise::unary(cx, n, ScalarOp::Relu)),
+    ("", "Reshape", shape::reshape),
+    ("", "Resize", resize::resize),
+    ("", "Round", |cx, n| pointwise::unary(cx, n, ScalarOp::Round)),
+    //PENDING ("", "Scatter", scatter::scatter_elements),
+    //PENDING ("", "ScatterElements", scatter::scatter_elements),
+    //PENDING ("", "ScatterND", scatter::scatter_nd),
+    ("", "Selu", activation::selu),
+    ("", "Shape", shape::shape),
+    ("", "Shrink", activation::shrink),
+    ("", "Sigmoid", |cx, n| pointwise::unary(cx, n, ScalarOp::Sigmoid)),
+    ("", "Sign", |cx, n| pointwise::unary(cx, n, ScalarOp::Sign)),
+    ("", "Sin", |cx, n| pointwise::unary(cx, n, ScalarOp::Sin)),
+    ("", "Sinh", |cx, n| pointwise::unary(cx, n, ScalarOp::Sinh)),
+    ("", "Size", shape::size),
+    ("", "Slice", slice::slice),
+    ("", "Softmax", softmax::softmax),
+    ("", "Softplus", |cx, n| pointwise::unary(cx, n, ScalarOp::Softplus)),
+    ("", "Softsign", activation::softsign),
+    ("", "Split", slice::split),
+    ("", "Sqrt", |cx, n| pointwise::unary(cx, n, ScalarOp::Sqrt)),
+    ("", "Squeeze", shape::squeeze),
+    ("", "Sub", |cx, n| pointwise::binary(cx, n, ScalarOp::Sub)),
+    ("", "Sum", |cx, n| pointwise::fold(cx, n, ScalarOp::Add)),
+    ("", "Swish", activation::swish),
+    ("", "Tan", |cx, n| pointwise::unary(cx, n, ScalarOp::Tan)),
+    ("", "Tanh", |cx, n| pointwise::unary(cx, n, ScalarOp::Tanh)),
+    //PENDING ("", "TensorScatter", scatter::tensor_scatter),
+    ("", "ThresholdedRelu", activation::thresholded_relu),
+    ("", "Tile", slice::tile),
+    ("", "TopK", reduce::top_k),
+    ("", "Transpose", shape::transpose),
+    ("", "Unsqueeze", shape::unsqueeze),
+    ("", "Upsample", resize::upsample),
+    ("", "Where", pointwise::select),
+    ("", "Xor", |cx, n| pointwise::binary(cx, n, ScalarOp::Xor)),
+    ("ai.onnx.ml", "ArrayFeatureExtractor", gather::array_feature_extractor),
+    (MICROSOFT, "BiasGelu", activation::bias_gelu),
+    (MICROSOFT, "FastGelu", activation::fast_gelu),
+    (MICROSOFT, "FusedMatMul", matmul::fused_matmul),
+    (MICROSOFT, "Gelu", |cx, n| pointwise::unary(cx, n, ScalarOp::Gelu)),
+    (MICROSOFT, "QuickGelu", activation::quick_gelu),
+    (MICROSOFT, "SimplifiedLayerNormalization", norm::rms),
+    (MICROSOFT, "SkipLayerNormalization", norm::skip_layer),
+    (MICROSOFT, "SkipSimplifiedLayerNormalization", norm::skip_rms),
+    ("", "SimplifiedLayerNormalization", norm::rms),
+];
+
+/// The importer of an op, if there is one.
+pub(crate) fn handler(domain: &str, op: &str) -> Option<Handler> {
+    static MAP: LazyLock<HashMap<(&str, &str), Handler>> =
+        LazyLock::new(|| TABLE.iter().map(|&(domain, op, handler)| ((domain, op), handler)).collect());
+    MAP.get(&(domain, op)).copied()
+}
+
+/// A list of integers that is an attribute in some versions and an input in others.
+///
+/// # Errors
+/// If the input is not constant.
+fn int_list(cx: &mut Context, node: &NodeView, name: &str, index: usize) -> Result<Option<Vec<i64>>> {
+    match (node.ints(name), node.opt(index)) {
+        (Some(ints), _) => Ok(Some(ints.to_vec())),
+        (None, Some(value)) => cx.constant_ints(value, name).map(Some),
+        (None, None) => Ok(None),
+    }
+}
