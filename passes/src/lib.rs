@@ -1,1 +1,111 @@
-//! Placeholder.
+//! Graph passes: what the compiler does to a graph before it becomes kernels.
+//!
+//! [`PASSES`] is the list, in order; [`optimize`] runs it. A pass reads one graph and builds another, recurses into
+//! regions, and leaves a graph that verifies.
+
+mod assign_layout;
+mod canonicalize;
+mod cost;
+mod fold_constants;
+mod options;
+mod rebuild;
+
+use ic_ir::{Diagnostic, Graph, GraphError};
+pub use options::{FpMode, Options};
+use std::collections::BTreeMap;
+
+/// A step from graph to graph.
+pub struct Pass {
+    /// Its name, a verb.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// The lowest `--opt-level` at which it runs.
+    pub min_level: u8,
+    /// Runs it alone.
+    pub run: fn(&Graph, &Options) -> Result<Graph, PassError>,
+    /// Runs it and adds what it did to a report.
+    report: fn(&Graph, &Options, &mut Report) -> Result<Graph, PassError>,
+}
+
+macro_rules! passes {
+    ($($name:ident, $level:literal, $summary:literal;)*) => {
+        /// Every pass, in the order in which [`optimize`] runs them.
+        pub const PASSES: &[Pass] = &[$(Pass {
+            name: stringify!($name),
+            summary: $summary,
+            min_level: $level,
+            run: |graph, options| $name::$name(graph, options, &mut Report::default()),
+            report: $name::$name,
+        },)*];
+    };
+}
+
+passes! {
+    canonicalize, 0, "one spelling for what does nothing, dead and repeated nodes dropped";
+    fold_constants, 0, "small constants and shape arithmetic evaluated";
+    assign_layout, 0, "convolutions and their surroundings to channels last";
+}
+
+/// Why a pass failed: always a defect of the pass, as its input is a sound graph.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// A node that the pass made does not fit together.
+    #[error("cannot rewrite {0}")]
+    Graph(#[from] GraphError),
+    /// The result does not verify.
+    #[error("pass `{pass}` left an unsound graph: {problem}")]
+    Unsound {
+        /// The pass.
+        pass: &'static str,
+        /// The first problem.
+        problem: Diagnostic,
+    },
+}
+
+/// A graph after all passes, and how it came to be.
+#[derive(Clone, Debug)]
+pub struct Optimized {
+    /// The graph.
+    pub graph: Graph,
+    /// What the passes did.
+    pub report: Report,
+}
+
+/// What the passes did.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Each pass that ran, with the number of nodes after it.
+    pub passes: Vec<(&'static str, usize)>,
+    /// How often each rewrite rule matched.
+    pub rules: BTreeMap<&'static str, usize>,
+}
+
+/// Runs every pass of the level, in order.
+///
+/// # Errors
+/// If a pass fails, which is a defect of the pass.
+pub fn optimize(graph: &Graph, options: &Options) -> Result<Optimized, PassError> {
+    let mut optimized = Optimized { graph: graph.clone(), report: Report::default() };
+    for pass in PASSES.iter().filter(|pass| pass.min_level <= options.opt_level) {
+        optimized.graph = (pass.report)(&optimized.graph, options, &mut optimized.report)?;
+        optimized.report.passes.push((pass.name, count_nodes(&optimized.graph)));
+        check(pass, &optimized.graph)?;
+    }
+    Ok(optimized)
+}
+
+/// Number of nodes, those of regions included.
+fn count_nodes(graph: &Graph) -> usize {
+    graph.nodes().map(|(_, node)| 1 + node.regions.iter().map(count_nodes).sum::<usize>()).sum()
+}
+
+fn check(pass: &Pass, graph: &Graph) -> Result<(), PassError> {
+    if !cfg!(debug_assertions) {
+        return Ok(());
+    }
+    match ic_ir::verify(graph).into_iter().next() {
+        Some(problem) => Err(PassError::Unsound { pass: pass.name, problem }),
+        None => Ok(()),
+    }
+}
