@@ -39,7 +39,8 @@ impl Weight {
             (None, None) => write_elements(evaluate(graph, self.value)?.data(), out),
             (Some(packing), _) => {
                 let tensor = evaluate(graph, self.value)?;
-                let elements = tensor.elements::<f32>().ok_or_else(|| io::Error::other("packed weights must be f32"))?;
+                let elements =
+                    tensor.elements::<f32>().ok_or_else(|| io::Error::other("packed weights must be f32"))?;
                 let mut packed = vec![0.0; packing.len()];
                 packing.pack(elements, &mut packed);
                 write_elements(&Data::F32(packed), out)
@@ -61,7 +62,8 @@ impl Packing {
 
     /// Packs row-major `elements` into `packed`, of [`Packing::len`] elements.
     fn pack(&self, elements: &[f32], packed: &mut [f32]) {
-        let filter = |i: usize, buffer: &mut [f32]| buffer.copy_from_slice(&elements[i * buffer.len()..][..buffer.len()]);
+        let filter =
+            |i: usize, buffer: &mut [f32]| buffer.copy_from_slice(&elements[i * buffer.len()..][..buffer.len()]);
         match self {
             Packing::MatmulB { k, n } => pack::pack_matmul_b(*k, *n, filter, packed),
             Packing::Conv(shape) => pack::pack_conv_weights(*shape, filter, packed),
@@ -114,12 +116,10 @@ fn evaluate(graph: &Graph, value: ValueId) -> io::Result<Tensor> {
     if let Some(tensor) = evaluate_fast(&node.op, &operands) {
         return Ok(tensor);
     }
-    let x = Tensors {
-        operands: operands.iter().map(Option::as_ref).collect(),
-        regions: &node.regions,
-        symbols: &|_| None,
-    };
-    let results = node.op.eval(&x).map_err(|e| io::Error::other(format!("{} at `{}`: {e}", node.op.name(), node.location)))?;
+    let x =
+        Tensors { operands: operands.iter().map(Option::as_ref).collect(), regions: &node.regions, symbols: &|_| None };
+    let results =
+        node.op.eval(&x).map_err(|e| io::Error::other(format!("{} at `{}`: {e}", node.op.name(), node.location)))?;
     let index = node.results.iter().position(|&r| r == value);
     index.and_then(|i| results.into_iter().nth(i)).ok_or_else(unknown)
 }

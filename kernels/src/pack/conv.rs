@@ -8,7 +8,7 @@
 use super::{PANEL, matmul_b_len};
 
 /// Extents of convolution weights, `[outputs, inputs, kernel_h, kernel_w]` in ONNX's order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConvWeightShape {
     /// Output channels, all groups together.
     pub outputs: usize,
@@ -85,7 +85,7 @@ pub fn pack_depthwise_weights(
 
 /// Extents of transposed-convolution weights, `[inputs, outputs / groups, kernel_h, kernel_w]` in ONNX's order, with
 /// the attributes that decide which taps meet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConvTransposeShape {
     /// Input channels, all groups together.
     pub inputs: usize,

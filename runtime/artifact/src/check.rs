@@ -43,6 +43,7 @@ impl Plan {
         self.check_segments().map_err(at("segments".into()))?;
         self.check_symbols(context).map_err(at("symbols".into()))?;
         self.check_signature(context).map_err(at("signature".into()))?;
+        self.check_conditions().map_err(at("checks".into()))?;
         let constants = self.constants();
         let mut begin = Segment { dims_end: 0, buffers_end: 0, steps_end: 0 };
         for segment in &self.segments {
@@ -131,6 +132,13 @@ impl Plan {
             }
         }
         Ok(())
+    }
+
+    /// Conditions are about extents that are known before anything runs.
+    fn check_conditions(&self) -> Check {
+        let known_at_start = self.segments.first().map_or(0, |s| s.dims_end) as usize;
+        let mut slots = self.checks.iter().flat_map(|check| [check.left, check.right]);
+        slots.try_for_each(|slot| inside("dim slot", slot, known_at_start))
     }
 
     /// `begin` is where the slot's segment begins.

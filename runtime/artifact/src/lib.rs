@@ -21,7 +21,8 @@ pub use error::ArtifactError;
 pub use format::{FORMAT_VERSION, Section, SectionKind};
 pub use manifest::{Entry, Manifest, Port, State, SymbolRange, Target};
 pub use plan::{
-    Buffer, BufferId, Callback, DimOp, DimSlot, Epilogue, KernelRef, Operand, Place, Plan, Segment, Step, SymbolSource,
+    Buffer, BufferId, Callback, DimCheck, DimOp, DimSlot, Epilogue, KernelRef, Operand, Place, Plan, Segment, Step,
+    SymbolSource,
 };
 pub use read::{ArtifactReader, MAX_MANIFEST_BYTES, MAX_PLAN_BYTES};
 pub use temporary::{TemporaryFile, remove_temporaries};

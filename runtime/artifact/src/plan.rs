@@ -22,6 +22,8 @@ pub struct Plan {
     pub inputs: Vec<Vec<DimSlot>>,
     /// The shape of each output.
     pub outputs: Vec<Vec<DimSlot>>,
+    /// Conditions on extents that the plan relies on, checked when they are bound.
+    pub checks: Vec<DimCheck>,
     /// Memory.
     pub buffers: Vec<Buffer>,
     /// The work.
@@ -72,6 +74,19 @@ pub enum DimOp {
     Min(DimSlot, DimSlot),
     /// The larger.
     Max(DimSlot, DimSlot),
+}
+
+/// A condition on extents.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DimCheck {
+    /// One extent.
+    pub left: DimSlot,
+    /// The other, which must be equal.
+    pub right: DimSlot,
+    /// Whether either may be 1 instead: the two broadcast.
+    pub or_one: bool,
+    /// The graph node that needs it.
+    pub node: String,
 }
 
 /// A piece of memory.

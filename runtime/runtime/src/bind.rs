@@ -80,6 +80,9 @@ pub(crate) fn bind(to: &Program, index: usize, slots: &[i64], key: &[i64], symbo
     }
     let refuse = |problem| Error::Shapes { entry: to.entry().name.clone(), problem };
     evaluated.map_err(refuse)?;
+    if index == 0 {
+        check_conditions(to.plan(), &slots).map_err(refuse)?;
+    }
     let mut binding = Binding {
         slots,
         arena_bytes: 0,
@@ -121,6 +124,18 @@ fn evaluate(plan: &Plan, end: Segment, symbols: &[i64], slots: &mut Vec<i64>) ->
             op.apply(&|slot| slots.get(slot as usize).copied(), &|symbol| symbols.get(symbol as usize).copied());
         let at = slots.len();
         slots.push(value.ok_or_else(|| format!("dim slot {at} overflows 64 bits or is divided by zero"))?);
+    }
+    Ok(())
+}
+
+/// Fails unless the extents are what the plan relies on.
+fn check_conditions(plan: &Plan, slots: &[i64]) -> Result<(), String> {
+    for check in &plan.checks {
+        let (left, right) = (slots[check.left as usize], slots[check.right as usize]);
+        if left != right && !(check.or_one && (left == 1 || right == 1)) {
+            let how = if check.or_one { "broadcast" } else { "equal each other" };
+            return Err(format!("`{}`: extents {left} and {right} must {how}", check.node));
+        }
     }
     Ok(())
 }

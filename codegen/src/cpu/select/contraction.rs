@@ -8,7 +8,9 @@ pub(super) fn matmul(site: &Site) -> Result<LibraryCall, String> {
     let (a, b) = (site.operand(0)?, site.operand(1)?);
     require(a, DType::F32, "matmul")?;
     let matrix = b.is_constant && b.shape.len() == 2 && b.strides.is_none();
-    if let (true, [Some(k), Some(n)]) = (matrix, [b.shape.first(), b.shape.get(1)].map(|d| d.and_then(|d| d.as_const()))) {
+    if let (true, [Some(k), Some(n)]) =
+        (matrix, [b.shape.first(), b.shape.get(1)].map(|d| d.and_then(|d| d.as_const())))
+    {
         let packing = Packing::MatmulB { k: k as usize, n: n as usize };
         let packed = CallOperand::Packed { index: 1, shape: b.shape.clone(), packing };
         let operands = vec![site.pass(0), Some(packed), site.give(0)];

@@ -79,7 +79,8 @@ fn weight_extents(w: &View) -> Result<[usize; 4], String> {
     if !w.is_constant {
         return Err("weights that are computed at run time have no kernel".into());
     }
-    let extents = w.shape.iter().map(|d| d.as_const().and_then(|d| usize::try_from(d).ok())).collect::<Option<Vec<_>>>();
+    let extents =
+        w.shape.iter().map(|d| d.as_const().and_then(|d| usize::try_from(d).ok())).collect::<Option<Vec<_>>>();
     match extents.as_deref() {
         Some(&[o, i, w]) => Ok([o, i, 1, w]),
         Some(&[o, i, h, w]) => Ok([o, i, h, w]),
@@ -123,7 +124,8 @@ pub(super) fn conv_transpose(op: &ConvTranspose, site: &Site) -> Result<LibraryC
     let kernel = [kernel_h, kernel_w];
     let window = Window::new(&kernel[4 - w.shape.len()..], &op.strides, &op.dilations, &op.pads)?;
     let (stride, dilation) = (window.strides, window.dilations);
-    let packing = Packing::ConvTranspose(ConvTransposeShape { inputs, outputs, kernel, stride, dilation, groups: op.groups });
+    let packing =
+        Packing::ConvTranspose(ConvTransposeShape { inputs, outputs, kernel, stride, dilation, groups: op.groups });
     let packed = CallOperand::Packed { index: 1, shape: dims([inputs, outputs, kernel_h, kernel_w]), packing };
     let operands = vec![Some(image_operand(0, x)), Some(packed), Some(image_result(y))];
     let bias = site.operands.get(2).and_then(Option::as_ref).map(|_| 2);

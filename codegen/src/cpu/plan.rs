@@ -1,0 +1,149 @@
+//! Program → plan: symbols, buffers, steps.
+//!
+//! The plan is the same for all CPU targets: functions and kernels are named by index, and each target brings its own
+//! code for them. Everything that cannot be compiled is reported, with the model's node.
+
+mod buffers;
+mod epilogue;
+mod steps;
+
+use super::dims::DimBuilder;
+use super::weights::Weight;
+use buffers::Buffers;
+use ic_artifact::{DimCheck, Plan, Segment, SymbolSource};
+use ic_ir::kernel::{BufferKind, Kernel, Program};
+use ic_ir::{Constraint, Diagnostic, Graph, Location};
+use ic_types::Dim;
+use std::sync::Arc;
+
+/// How the outer space of a generated function is divided into tiles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tiling {
+    /// However suits the kernel; the step says how far each axis goes.
+    Free,
+    /// Rows and columns of the result of a contraction: all outer axes but the last, and the last.
+    RowsAndColumns,
+}
+
+/// A generated function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Generated {
+    /// Index among the plan's functions.
+    pub(crate) function: u32,
+    /// Extents of its two outer axes.
+    pub(crate) outer: [u32; 2],
+    /// About how many nanoseconds an outer point takes.
+    pub(crate) cost_ns: u32,
+    /// Bytes of scratch of a call.
+    pub(crate) scratch_bytes: u32,
+}
+
+/// Generates functions for the kernels of a plan.
+pub(crate) trait Generator {
+    /// Generates the function of a kernel of pointwise and reduce stages, or finds an equal one.
+    ///
+    /// # Errors
+    /// What code cannot be generated for.
+    fn generate(&mut self, kernel: &Kernel, tiling: Tiling, dims: &mut DimBuilder) -> Result<Generated, String>;
+
+    /// Names of the functions, by index.
+    fn names(&self) -> Vec<String>;
+}
+
+/// A plan and what its weight section holds.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Planned {
+    /// The plan.
+    pub(crate) plan: Plan,
+    /// Blocks of the weight section with their offsets, in order.
+    pub(crate) weights: Vec<(u64, Weight)>,
+}
+
+/// Builds the plan of a program. Weights are laid out from `weight_base` on.
+///
+/// # Errors
+/// Every step that cannot be compiled, and every extent that nothing determines.
+pub(crate) fn plan(
+    program: &Program,
+    graph: &Graph,
+    weight_base: u64,
+    generator: &mut dyn Generator,
+) -> Result<Planned, Vec<Diagnostic>> {
+    let mut dims = DimBuilder::default();
+    let symbols = bind_symbols(program, &mut dims);
+    let mut errors = unbound_symbols(program, &dims);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut buffers = Buffers::new(program, graph, weight_base);
+    let mut builder = steps::Builder::new(program, generator, &mut dims, &mut buffers);
+    builder.steps(&program.steps);
+    let (steps, kernels, step_errors) = builder.finish();
+    errors.extend(step_errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut slots = |shape: &[Dim]| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect::<Vec<_>>();
+    let inputs = ports(program, |kind| matches!(kind, BufferKind::Input(_))).map(|shape| slots(shape)).collect();
+    let outputs = ports(program, |kind| matches!(kind, BufferKind::Output(_))).map(|shape| slots(shape)).collect();
+    let checks = checks(program, &mut dims);
+    let (plan_buffers, weights) = buffers.finish(&steps, &mut dims);
+    let dims = dims.finish();
+    let segment =
+        Segment { dims_end: dims.len() as u32, buffers_end: plan_buffers.len() as u32, steps_end: steps.len() as u32 };
+    let functions = generator.names();
+    let buffers = plan_buffers;
+    let segments = vec![segment];
+    let plan = Plan { symbols, dims, inputs, outputs, checks, buffers, steps, segments, kernels, functions };
+    Ok(Planned { plan, weights })
+}
+
+/// Shapes of the buffers of a kind, in the order of their ports.
+fn ports(program: &Program, is_port: impl Fn(&BufferKind) -> bool) -> impl Iterator<Item = &[Dim]> {
+    let index = |kind: &BufferKind| match kind {
+        BufferKind::Input(i) | BufferKind::Output(i) => *i,
+        _ => 0,
+    };
+    let mut found: Vec<_> = program.buffers.iter().filter(|buffer| is_port(&buffer.kind)).collect();
+    found.sort_by_key(|buffer| index(&buffer.kind));
+    found.into_iter().map(|buffer| buffer.ty.shape.as_slice())
+}
+
+/// Every symbol gets its value from the first input axis that is just that symbol.
+fn bind_symbols(program: &Program, dims: &mut DimBuilder) -> Vec<SymbolSource> {
+    let mut sources = Vec::new();
+    for (input, shape) in ports(program, |kind| matches!(kind, BufferKind::Input(_))).enumerate() {
+        for (axis, dim) in shape.iter().enumerate() {
+            if let Some(name) = dim.as_symbol().filter(|name| !dims.is_bound(name)) {
+                dims.bind(name, sources.len() as u32);
+                sources.push(SymbolSource::Input { input: input as u32, axis: axis as u32 });
+            }
+        }
+    }
+    sources
+}
+
+/// Symbols that the program's buffers use and no input determines.
+fn unbound_symbols(program: &Program, dims: &DimBuilder) -> Vec<Diagnostic> {
+    let used = ic_types::symbols_of(program.buffers.iter().flat_map(|buffer| &buffer.ty.shape));
+    let unbound = used.iter().filter(|name| !dims.is_bound(name));
+    let report = |name: &Arc<str>| {
+        let location = Location { file: program.name.as_str().into(), node: "".into() };
+        let message = format!("extents that depend on data are not supported: no input has an axis `{name}`");
+        Diagnostic::new(location, message).with_help(format!("bind it if it is an input's: `--dim {name}=N`"))
+    };
+    unbound.map(report).collect()
+}
+
+/// The constraints of the program that mention symbols.
+fn checks(program: &Program, dims: &mut DimBuilder) -> Vec<DimCheck> {
+    let mut slot = |dim: &Dim| dims.slot(dim).ok();
+    let each = |(constraint, node): &(Constraint, Arc<str>)| {
+        let (left, right, or_one) = match constraint {
+            Constraint::Equal(a, b) => (slot(a)?, slot(b)?, false),
+            Constraint::Broadcast(a, b) => (slot(a)?, slot(b)?, true),
+        };
+        Some(DimCheck { left, right, or_one, node: node.to_string() })
+    };
+    program.constraints.iter().filter_map(each).collect()
+}

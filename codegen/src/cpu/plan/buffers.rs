@@ -1,0 +1,145 @@
+//! The plan's buffers: weights on demand, program buffers, liveness.
+
+use crate::cpu::dims::DimBuilder;
+use crate::cpu::select::Packing;
+use crate::cpu::weights::Weight;
+use ic_artifact::{Buffer, BufferId, Place, Step};
+use ic_ir::Graph;
+use ic_ir::kernel::{self, BufferKind, Program};
+use ic_types::Dim;
+use std::collections::HashMap;
+
+/// Alignment of weights in their section.
+const WEIGHT_ALIGNMENT: u64 = 64;
+
+/// Buffers under construction. Those of the program that are neither constants nor views come first, then views, then
+/// weights in the order in which steps ask for them.
+pub(super) struct Buffers<'a> {
+    program: &'a Program,
+    graph: &'a Graph,
+    /// The plan's buffer of each program buffer that is not a constant.
+    places: Vec<Option<BufferId>>,
+    n_program: u32,
+    weights: Vec<(u64, Weight)>,
+    by_weight: HashMap<Weight, BufferId>,
+    next_offset: u64,
+}
+
+impl<'a> Buffers<'a> {
+    pub(super) fn new(program: &'a Program, graph: &'a Graph, weight_base: u64) -> Buffers<'a> {
+        let mut places = vec![None; program.buffers.len()];
+        let is_view = |kind: &BufferKind| matches!(kind, BufferKind::View { .. });
+        let is_constant = |kind: &BufferKind| matches!(kind, BufferKind::Constant(_));
+        let ids = 0..program.buffers.len();
+        let wholes =
+            ids.clone().filter(|&i| !is_view(&program.buffers[i].kind) && !is_constant(&program.buffers[i].kind));
+        let views = ids.filter(|&i| is_view(&program.buffers[i].kind));
+        let mut n_program = 0;
+        for i in wholes.chain(views) {
+            places[i] = Some(n_program);
+            n_program += 1;
+        }
+        let (weights, by_weight) = (Vec::new(), HashMap::new());
+        Buffers { program, graph, places, n_program, weights, by_weight, next_offset: weight_base }
+    }
+
+    /// The program buffer `id`.
+    pub(super) fn program_buffer(&self, id: kernel::BufferId) -> &'a kernel::Buffer {
+        &self.program.buffers[id as usize]
+    }
+
+    /// The plan's buffer for the program buffer `id`; a constant becomes a row-major weight.
+    pub(super) fn place(&mut self, id: kernel::BufferId) -> BufferId {
+        match self.program_buffer(id).kind {
+            BufferKind::Constant(_) => self.packed(id, None),
+            _ => self.places[id as usize].expect("every buffer that is not a constant has a place"),
+        }
+    }
+
+    /// The plan's buffer for the constant `id` in the given packing.
+    pub(super) fn packed(&mut self, id: kernel::BufferId, packing: Option<Packing>) -> BufferId {
+        let BufferKind::Constant(value) = self.program_buffer(id).kind else {
+            unreachable!("only constants are packed");
+        };
+        let weight = Weight { value, packing };
+        if let Some(&buffer) = self.by_weight.get(&weight) {
+            return buffer;
+        }
+        let buffer = self.n_program + self.weights.len() as u32;
+        let offset = self.next_offset;
+        self.next_offset = (offset + weight.bytes(self.graph)).next_multiple_of(WEIGHT_ALIGNMENT);
+        self.by_weight.insert(weight.clone(), buffer);
+        self.weights.push((offset, weight));
+        buffer
+    }
+
+    /// The plan's buffers, and the weights with their offsets.
+    pub(super) fn finish(self, steps: &[Step], dims: &mut DimBuilder) -> (Vec<Buffer>, Vec<(u64, Weight)>) {
+        let live = self.live_ranges(steps);
+        let mut list: Vec<Option<Buffer>> = vec![None; self.n_program as usize];
+        for (buffer, place) in self.program.buffers.iter().zip(&self.places) {
+            let Some(id) = *place else { continue };
+            let size = buffer.ty.dtype.size().unwrap_or(0) as i64;
+            let bytes = dims.slot(&(buffer.ty.elements() * Dim::constant(size))).expect("symbols are bound");
+            let place = match &buffer.kind {
+                BufferKind::Input(i) => Place::Input(*i),
+                BufferKind::Output(i) => Place::Output(*i),
+                BufferKind::View { of, offset } => {
+                    let of = self.places[*of as usize].expect("a view is of memory");
+                    let offset = offset.clone() * Dim::constant(size);
+                    Place::View { of, offset: dims.slot(&offset).expect("symbols are bound") }
+                }
+                _ => {
+                    let (first, last) = live[id as usize].unwrap_or((0, 0));
+                    Place::Arena { first, last }
+                }
+            };
+            list[id as usize] = Some(Buffer { bytes, place });
+        }
+        let program = list.into_iter().map(|buffer| buffer.expect("places are dense"));
+        let weights = self.weights.iter().map(|(offset, weight)| Buffer {
+            bytes: dims.constant(weight.bytes(self.graph) as i64),
+            place: Place::Weight { offset: *offset },
+        });
+        (program.chain(weights).collect(), self.weights)
+    }
+
+    /// First and last step that touches each program buffer, directly or through a view.
+    fn live_ranges(&self, steps: &[Step]) -> Vec<Option<(u32, u32)>> {
+        let mut live: Vec<Option<(u32, u32)>> = vec![None; self.n_program as usize];
+        let mut whole: Vec<u32> = (0..self.n_program).collect();
+        for (buffer, place) in self.program.buffers.iter().zip(&self.places) {
+            if let (BufferKind::View { of, .. }, Some(id)) = (&buffer.kind, place) {
+                whole[*id as usize] = self.places[*of as usize].expect("a view is of memory");
+            }
+        }
+        for (index, step) in steps.iter().enumerate() {
+            for buffer in step_buffers(step).into_iter().filter(|&b| b < self.n_program) {
+                let range = &mut live[whole[buffer as usize] as usize];
+                let first = range.map_or(index as u32, |(first, _)| first);
+                *range = Some((first, index as u32));
+            }
+        }
+        live
+    }
+}
+
+/// Every buffer that a step touches.
+fn step_buffers(step: &Step) -> Vec<BufferId> {
+    use ic_artifact::Epilogue;
+    match step {
+        Step::Library { operands, epilogue, callback, .. } => {
+            let epilogue = epilogue.iter().filter_map(|op| match op {
+                Epilogue::AddColumn(b) | Epilogue::MulColumn(b) | Epilogue::AddTensor(b) | Epilogue::MulTensor(b) => {
+                    Some(*b)
+                }
+                Epilogue::Clamp(..) | Epilogue::Strip(_) => None,
+            });
+            let callback = callback.iter().flat_map(|callback| callback.buffers.iter().copied());
+            operands.iter().flatten().map(|operand| operand.buffer).chain(epilogue).chain(callback).collect()
+        }
+        Step::Code { buffers, .. } => buffers.clone(),
+        Step::Branch { condition, .. } => vec![*condition],
+        Step::Jump { .. } => Vec::new(),
+    }
+}

@@ -1,0 +1,113 @@
+//! Matches what follows a contraction against the menu of in-register epilogues.
+//!
+//! The menu applies one op after the other to the result, so an expression fits if it is a chain: each function has one
+//! argument that leads to the result, and its other argument is a vector along the last axis, a tensor of the result's
+//! shape, or a constant bound.
+
+use crate::cpu::strips::strip_of;
+use ic_ir::ScalarOp;
+use ic_ir::kernel::{Expr, ExprId, Index, Kernel, Load, Stage};
+use ic_kernels::abi::Strip;
+use ic_types::DType;
+
+/// One op of the menu, over parameters of the kernel.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum MenuOp {
+    /// Add a vector along the last axis.
+    AddColumn(u32),
+    /// Multiply by a vector along the last axis.
+    MulColumn(u32),
+    /// Add a tensor of the result's shape.
+    AddTensor(u32),
+    /// Multiply by a tensor of the result's shape.
+    MulTensor(u32),
+    /// Clamp to an interval.
+    Clamp(f32, f32),
+    /// Apply a strip.
+    Strip(Strip),
+}
+
+/// The menu ops that compute the root of `stage` from the result of stage 0; `None` if it is no chain of them.
+pub(super) fn match_menu(kernel: &Kernel, stage: &Stage) -> Option<Vec<MenuOp>> {
+    let mut chain = Vec::new();
+    let mut at = (stage.body.len() as ExprId).checked_sub(1)?;
+    loop {
+        let Expr::Apply(function, args) = &stage.body[at as usize] else {
+            let is_result = matches!(&stage.body[at as usize], Expr::Stage(0));
+            chain.reverse();
+            return is_result.then_some(chain);
+        };
+        let (op, next) = match args.as_slice() {
+            [x] => (MenuOp::Strip(strip(*function)?), *x),
+            [a, b] => {
+                let (spine, other) = if leads_to_result(stage, *a) { (*a, *b) } else { (*b, *a) };
+                (binary(kernel, stage, *function, other)?, spine)
+            }
+            _ => return None,
+        };
+        chain.push(op);
+        at = next;
+    }
+}
+
+fn strip(function: ScalarOp) -> Option<Strip> {
+    match function {
+        ScalarOp::Relu => Some(Strip::Relu),
+        ScalarOp::HardSwish => Some(Strip::HardSwish),
+        ScalarOp::Sqrt => Some(Strip::Sqrt),
+        function => strip_of(function),
+    }
+}
+
+fn leads_to_result(stage: &Stage, at: ExprId) -> bool {
+    match &stage.body[at as usize] {
+        Expr::Stage(0) => true,
+        Expr::Apply(_, args) => args.iter().any(|&arg| leads_to_result(stage, arg)),
+        Expr::Cast(_, arg) => leads_to_result(stage, *arg),
+        _ => false,
+    }
+}
+
+fn binary(kernel: &Kernel, stage: &Stage, function: ScalarOp, other: ExprId) -> Option<MenuOp> {
+    match (function, &stage.body[other as usize]) {
+        (ScalarOp::Add, Expr::Load(load)) if is_column(kernel, load) => Some(MenuOp::AddColumn(load.param)),
+        (ScalarOp::Mul, Expr::Load(load)) if is_column(kernel, load) => Some(MenuOp::MulColumn(load.param)),
+        (ScalarOp::Add, Expr::Load(load)) if is_whole(kernel, load) => Some(MenuOp::AddTensor(load.param)),
+        (ScalarOp::Mul, Expr::Load(load)) if is_whole(kernel, load) => Some(MenuOp::MulTensor(load.param)),
+        (ScalarOp::Max, Expr::Const(DType::F32, bits)) => {
+            Some(MenuOp::Clamp(f32::from_bits(*bits as u32), f32::INFINITY))
+        }
+        (ScalarOp::Min, Expr::Const(DType::F32, bits)) => {
+            Some(MenuOp::Clamp(f32::NEG_INFINITY, f32::from_bits(*bits as u32)))
+        }
+        _ => None,
+    }
+}
+
+fn is_plain(kernel: &Kernel, load: &Load) -> bool {
+    load.bounds.is_empty() && load.gathered.is_empty() && kernel.params[load.param as usize].dtype == DType::F32
+}
+
+/// Whether the load reads element `column` of a dense vector.
+fn is_column(kernel: &Kernel, load: &Load) -> bool {
+    let Some((last, leading)) = load.indices.split_last() else { return false };
+    let Some(column) = kernel.outer.len().checked_sub(1) else { return false };
+    let shape = &kernel.params[load.param as usize].shape;
+    is_plain(kernel, load)
+        && *last == Index::axis(column)
+        && shape.last() == Some(&kernel.outer[column].extent)
+        && leading.iter().zip(shape).all(|(index, extent)| *index == Index::default() && extent.is(1))
+}
+
+/// Whether the load reads the element at this point of a tensor of the result's shape.
+fn is_whole(kernel: &Kernel, load: &Load) -> bool {
+    let shape = &kernel.params[load.param as usize].shape;
+    is_plain(kernel, load)
+        && shape.len() == kernel.outer.len()
+        && shape.iter().zip(&kernel.outer).all(|(extent, axis)| *extent == axis.extent)
+        && load
+            .indices
+            .iter()
+            .enumerate()
+            .all(|(axis, index)| *index == Index::axis(axis) || kernel.outer[axis].extent.is(1))
+}

@@ -1,0 +1,316 @@
+//! The plan's steps: library calls with their epilogues, generated code, branches.
+
+use super::buffers::Buffers;
+use super::epilogue::{MenuOp, match_menu};
+use super::{Generator, Tiling};
+use crate::cpu::dims::DimBuilder;
+use crate::cpu::form::dense_strides;
+use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
+use ic_artifact::{Callback, DimSlot, Epilogue, KernelRef, Operand, Step};
+use ic_ir::kernel::{self, Anchor, BufferKind, Expr, Index, Kernel, Load, Param, Program, Stage};
+use ic_ir::ops::Op;
+use ic_ir::{Diagnostic, Location};
+use ic_kernels::isa::Isa;
+use ic_types::{DType, Dim};
+use std::sync::Arc;
+
+/// Steps under construction.
+pub(super) struct Builder<'a, 'b> {
+    program: &'a Program,
+    generator: &'b mut dyn Generator,
+    dims: &'b mut DimBuilder,
+    buffers: &'b mut Buffers<'a>,
+    steps: Vec<Step>,
+    kernels: Vec<KernelRef>,
+    errors: Vec<Diagnostic>,
+}
+
+/// A kernel whose first stage is a whole op.
+struct OpKernel<'k> {
+    op: &'k Op,
+    operands: &'k [Option<kernel::Operand>],
+    results: &'k [Option<u32>],
+    kernel: &'k Kernel,
+    args: &'k [kernel::BufferId],
+    location: &'k Arc<str>,
+}
+
+impl<'a, 'b> Builder<'a, 'b> {
+    pub(super) fn new(
+        program: &'a Program,
+        generator: &'b mut dyn Generator,
+        dims: &'b mut DimBuilder,
+        buffers: &'b mut Buffers<'a>,
+    ) -> Builder<'a, 'b> {
+        Builder { program, generator, dims, buffers, steps: Vec::new(), kernels: Vec::new(), errors: Vec::new() }
+    }
+
+    pub(super) fn finish(self) -> (Vec<Step>, Vec<KernelRef>, Vec<Diagnostic>) {
+        (self.steps, self.kernels, self.errors)
+    }
+
+    /// Adds the steps of a list of program steps.
+    pub(super) fn steps(&mut self, steps: &[kernel::Step]) {
+        for step in steps {
+            match step {
+                kernel::Step::Kernel { kernel, args, location } => {
+                    if let Err(message) = self.kernel(kernel, args, location) {
+                        let location = Location { file: self.program.name.as_str().into(), node: location.clone() };
+                        self.errors.push(Diagnostic::new(location, message));
+                    }
+                }
+                kernel::Step::If { condition, then, otherwise, .. } => self.branch(*condition, then, otherwise),
+            }
+        }
+    }
+
+    fn branch(&mut self, condition: kernel::BufferId, then: &[kernel::Step], otherwise: &[kernel::Step]) {
+        let condition = self.buffers.place(condition);
+        let branch = self.steps.len();
+        self.steps.push(Step::Branch { condition, otherwise: 0 });
+        self.steps(then);
+        let jump = self.steps.len();
+        self.steps.push(Step::Jump { to: 0 });
+        self.steps[branch] = Step::Branch { condition, otherwise: self.steps.len() as u32 };
+        self.steps(otherwise);
+        self.steps[jump] = Step::Jump { to: self.steps.len() as u32 };
+    }
+
+    fn kernel(&mut self, kernel: &Kernel, args: &[kernel::BufferId], location: &Arc<str>) -> Result<(), String> {
+        match kernel.stages.first().map(|stage| &stage.anchor) {
+            Some(Anchor::Op { op, operands, results }) => {
+                self.op(&OpKernel { op, operands, results, kernel, args, location })
+            }
+            _ => self.code(kernel, args, location),
+        }
+    }
+
+    fn code(&mut self, kernel: &Kernel, args: &[kernel::BufferId], location: &Arc<str>) -> Result<(), String> {
+        let generated = self.generator.generate(kernel, Tiling::Free, self.dims)?;
+        let buffers = args.iter().map(|&arg| self.buffers.place(arg)).collect();
+        self.steps.push(Step::Code {
+            name: location.to_string(),
+            function: generated.function,
+            buffers,
+            outer: generated.outer,
+            cost_ns: generated.cost_ns,
+            scratch_bytes: generated.scratch_bytes,
+        });
+        Ok(())
+    }
+
+    fn op(&mut self, k: &OpKernel) -> Result<(), String> {
+        let operands: Vec<Option<View>> = k.operands.iter().map(|operand| self.operand_view(k, operand)).collect();
+        let target = epilogue_target(k.kernel);
+        let mut results: Vec<Option<u32>> = k.results.to_vec();
+        // An epilogue that stores one tensor of the result's shape works in place on it.
+        if let (Some(first @ None), Some(target)) = (results.first_mut(), target) {
+            *first = Some(target);
+        }
+        let view = |param: &Option<u32>| param.map(|param| result_view(k.kernel, param));
+        let result_views: Vec<Option<View>> = results.iter().map(view).collect();
+        let call = select(k.op, &Site { operands: &operands, results: &result_views })?;
+        let in_place = k.results.first().is_some_and(Option::is_none);
+        let rest = &k.kernel.stages[1..];
+        let (mut epilogue, mut callback) = (self.bias(k, &call)?, None);
+        let mut after = None;
+        match rest {
+            [] => {}
+            [stage] if call.takes_epilogue && in_place && target.is_some() => match match_menu(k.kernel, stage) {
+                Some(menu) => epilogue.extend(menu.into_iter().map(|op| self.menu_op(k, op))),
+                None => callback = Some(self.callback(k, target.ok_or("an epilogue without a result")?)?),
+            },
+            _ => {
+                let result = results.first().copied().flatten().ok_or("an epilogue over a result without memory")?;
+                after = Some(following(k.kernel, result));
+            }
+        }
+        self.library(k, &call, &results, epilogue, callback)?;
+        let Some(kernel) = after else { return Ok(()) };
+        let (kernel, params) = used_params(kernel);
+        let args: Vec<kernel::BufferId> = params.iter().map(|&param| k.args[param]).collect();
+        self.code(&kernel, &args, k.location)
+    }
+
+    fn operand_view(&self, k: &OpKernel, operand: &Option<kernel::Operand>) -> Option<View> {
+        let operand = operand.as_ref()?;
+        let param = &k.kernel.params[operand.param as usize];
+        let is_dense = operand.strides == dense_strides(&operand.shape);
+        let buffer = self.buffers.program_buffer(k.args[operand.param as usize]);
+        Some(View {
+            dtype: param.dtype,
+            shape: operand.shape.clone(),
+            strides: (!is_dense).then(|| operand.strides.clone()),
+            is_constant: matches!(buffer.kind, BufferKind::Constant(_)) && is_dense && operand.offset.is(0),
+        })
+    }
+
+    fn library(
+        &mut self,
+        k: &OpKernel,
+        call: &LibraryCall,
+        results: &[Option<u32>],
+        epilogue: Vec<Epilogue>,
+        callback: Option<Callback>,
+    ) -> Result<(), String> {
+        let mut operands = Vec::with_capacity(call.operands.len());
+        for operand in &call.operands {
+            operands.push(match operand {
+                Some(operand) => Some(self.call_operand(k, results, operand)?),
+                None => None,
+            });
+        }
+        let attrs = call.attrs.iter().map(|attr| self.attr(attr)).collect::<Result<Vec<_>, _>>()?;
+        let kernel = self.kernel_ref(call)?;
+        let name = k.location.to_string();
+        self.steps.push(Step::Library { name, kernel, operands, attrs, epilogue, callback });
+        Ok(())
+    }
+
+    fn call_operand(
+        &mut self,
+        k: &OpKernel,
+        results: &[Option<u32>],
+        operand: &CallOperand,
+    ) -> Result<Operand, String> {
+        let (buffer, offset, dtype, shape, strides) = match operand {
+            CallOperand::Input { index, shape, strides } => {
+                let source = k.operands[*index].as_ref().ok_or("an absent operand")?;
+                let dtype = k.kernel.params[source.param as usize].dtype;
+                let buffer = self.buffers.place(k.args[source.param as usize]);
+                let offset = (!source.offset.is(0)).then(|| self.slot(&source.offset)).transpose()?;
+                (buffer, offset, dtype, shape, strides.as_ref())
+            }
+            CallOperand::Packed { index, shape, packing } => {
+                let source = k.operands[*index].as_ref().ok_or("an absent operand")?;
+                let buffer = self.buffers.packed(k.args[source.param as usize], Some(packing.clone()));
+                (buffer, None, DType::F32, shape, None)
+            }
+            CallOperand::Result { index, shape } => {
+                let param = results[*index].ok_or("an absent result")?;
+                let dtype = k.kernel.params[param as usize].dtype;
+                (self.buffers.place(k.args[param as usize]), None, dtype, shape, None)
+            }
+        };
+        let shape = self.slots(shape)?;
+        let strides = strides.map(|strides| self.slots(strides)).transpose()?;
+        Ok(Operand { buffer, offset, dtype: dtype as u8, shape, strides })
+    }
+
+    fn slot(&mut self, dim: &Dim) -> Result<DimSlot, String> {
+        self.dims.slot(dim).map_err(|unbound| format!("no input has an axis `{}`", unbound.0))
+    }
+
+    fn slots(&mut self, dims: &[Dim]) -> Result<Vec<DimSlot>, String> {
+        dims.iter().map(|dim| self.slot(dim)).collect()
+    }
+
+    fn attr(&mut self, attr: &Attr) -> Result<DimSlot, String> {
+        match attr {
+            Attr::Int(dim) => self.slot(dim),
+            Attr::F32(value) => Ok(self.dims.float(*value)),
+            Attr::F64(value) => Ok(self.dims.constant(value.to_bits() as i64)),
+        }
+    }
+
+    fn kernel_ref(&mut self, call: &LibraryCall) -> Result<u32, String> {
+        let found = ic_kernels::table::find(call.kernel, call.layout, Isa::Portable);
+        let revision = found.ok_or_else(|| format!("kernel `{}` is not in the table", call.kernel))?.revision;
+        let kernel = KernelRef { name: call.kernel.into(), layout: call.layout, revision };
+        let index = self.kernels.iter().position(|k| *k == kernel).unwrap_or_else(|| {
+            self.kernels.push(kernel);
+            self.kernels.len() - 1
+        });
+        Ok(index as u32)
+    }
+
+    fn bias(&mut self, k: &OpKernel, call: &LibraryCall) -> Result<Vec<Epilogue>, String> {
+        let Some(index) = call.bias else { return Ok(Vec::new()) };
+        let bias = k.operands[index].as_ref().ok_or("an absent bias")?;
+        if !bias.offset.is(0) || bias.strides != dense_strides(&bias.shape) {
+            return Err("a strided bias has no kernel".into());
+        }
+        Ok(vec![Epilogue::AddColumn(self.buffers.place(k.args[bias.param as usize]))])
+    }
+
+    fn menu_op(&mut self, k: &OpKernel, op: MenuOp) -> Epilogue {
+        let mut place = |param: u32| self.buffers.place(k.args[param as usize]);
+        match op {
+            MenuOp::AddColumn(param) => Epilogue::AddColumn(place(param)),
+            MenuOp::MulColumn(param) => Epilogue::MulColumn(place(param)),
+            MenuOp::AddTensor(param) => Epilogue::AddTensor(place(param)),
+            MenuOp::MulTensor(param) => Epilogue::MulTensor(place(param)),
+            MenuOp::Clamp(low, high) => Epilogue::Clamp(low, high),
+            MenuOp::Strip(strip) => Epilogue::Strip(strip as u32),
+        }
+    }
+
+    /// Generated code that finishes the result, in place, tile by tile.
+    fn callback(&mut self, k: &OpKernel, result: u32) -> Result<Callback, String> {
+        let (kernel, params) = used_params(following(k.kernel, result));
+        let generated = self.generator.generate(&kernel, Tiling::RowsAndColumns, self.dims)?;
+        let buffers = params.iter().map(|&param| self.buffers.place(k.args[param])).collect();
+        Ok(Callback { function: generated.function, buffers, scratch_bytes: generated.scratch_bytes })
+    }
+}
+
+fn result_view(kernel: &Kernel, param: u32) -> View {
+    let Param { dtype, shape, .. } = &kernel.params[param as usize];
+    View { dtype: *dtype, shape: shape.clone(), strides: None, is_constant: false }
+}
+
+/// The parameter that the last stage stores its root into, point by point.
+fn epilogue_target(kernel: &Kernel) -> Option<u32> {
+    let stage = kernel.stages[1..].last()?;
+    let store = stage.stores.last()?;
+    let identity = store.indices.iter().enumerate().all(|(axis, index)| {
+        *index == Index::axis(axis) || (kernel.outer[axis].extent.is(1) && *index == Index::default())
+    });
+    let shape = &kernel.params[store.param as usize].shape;
+    let same = shape.len() == kernel.outer.len() && shape.iter().zip(&kernel.outer).all(|(d, axis)| *d == axis.extent);
+    (identity && same && store.bounds.is_empty()).then_some(store.param)
+}
+
+/// The stages after the first as a kernel of their own that reads the op's result from parameter `result`.
+fn following(kernel: &Kernel, result: u32) -> Kernel {
+    let load = Expr::Load(Load {
+        param: result,
+        indices: (0..kernel.outer.len()).map(Index::axis).collect(),
+        gathered: Vec::new(),
+        bounds: Vec::new(),
+        otherwise: None,
+    });
+    let stages = kernel.stages[1..].iter().map(|stage| {
+        let body = stage.body.iter().map(|expr| match expr {
+            Expr::Stage(0) => load.clone(),
+            Expr::Stage(earlier) => Expr::Stage(earlier - 1),
+            expr => expr.clone(),
+        });
+        Stage { body: body.collect(), ..stage.clone() }
+    });
+    Kernel { params: kernel.params.clone(), outer: kernel.outer.clone(), stages: stages.collect() }
+}
+
+/// The kernel with the parameters that it uses, and which of the old ones they are: weights that only the op reads are
+/// not laid out for generated code.
+fn used_params(mut kernel: Kernel) -> (Kernel, Vec<usize>) {
+    let mut used = vec![false; kernel.params.len()];
+    for_each_param(&mut kernel, &mut |param| used[*param as usize] = true);
+    let kept: Vec<usize> = (0..used.len()).filter(|&param| used[param]).collect();
+    for_each_param(&mut kernel, &mut |param| {
+        *param = kept.iter().position(|&k| k == *param as usize).expect("used parameters are kept") as u32;
+    });
+    kernel.params = kept.iter().map(|&param| kernel.params[param].clone()).collect();
+    (kernel, kept)
+}
+
+fn for_each_param(kernel: &mut Kernel, f: &mut dyn FnMut(&mut u32)) {
+    for stage in &mut kernel.stages {
+        for expr in &mut stage.body {
+            if let Expr::Load(load) = expr {
+                f(&mut load.param);
+            }
+        }
+        stage.stores.iter_mut().for_each(|store| f(&mut store.param));
+    }
+}
