@@ -7,6 +7,7 @@ mod prune;
 mod source;
 
 use ic_ir::{Diagnostic, Graph, Location};
+use ic_types::Tensor;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,8 @@ pub struct ImportOptions {
     pub dims: BTreeMap<String, i64>,
     /// Values to compute, by name, instead of the model's outputs.
     pub outputs: Option<Vec<String>>,
+    /// Inputs that are constants, by name.
+    pub constants: BTreeMap<String, Tensor>,
 }
 
 /// An imported model.

@@ -23,7 +23,7 @@ use super::{FileSource, ImportOptions, Imported};
 use context::{Binding, Context, Opsets, Problems};
 use error::Refusal;
 use files::Files;
-use ic_ir::{Diagnostic, Graph, Location};
+use ic_ir::{Diagnostic, Graph, Literal, Location};
 use onnx_protobuf::{GraphProto, Message, ModelProto, OperatorSetIdProto};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -51,12 +51,27 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diag
     check_versions(&mut cx, &model);
     cx.frame().graph = Graph::new(graph_name(&graph, path));
     walk::bind_initializers(&mut cx, &graph);
+    for (name, tensor) in &options.constants {
+        cx.bind_literal(name, Literal::inline(tensor.clone()));
+    }
     add_inputs(&mut cx, &graph);
     let wanted = outputs::wanted(&mut cx, &graph, options);
     walk::import_nodes(&mut cx, &graph.node, &wanted);
     outputs::add(&mut cx, &graph, &wanted);
     check_bindings(&mut cx);
     finish(cx, path, &model)
+}
+
+/// Names of the model's inputs, those with a constant value left out, in their order.
+///
+/// # Errors
+/// If the file cannot be read or is malformed.
+pub fn input_names(path: &Path) -> Result<Vec<String>, String> {
+    let (_, model) = load(path)?;
+    let Some(graph) = model.graph.into_option() else { return Ok(Vec::new()) };
+    let constants: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let inputs = graph.input.iter().map(|input| input.name.clone());
+    Ok(inputs.filter(|name| !constants.contains(name.as_str())).collect())
 }
 
 /// The model without its large payloads, and its file.
@@ -101,10 +116,12 @@ fn add_inputs(cx: &mut Context, graph: &GraphProto) {
             cx.symbols.reserve(ty);
         }
     }
-    let constants: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let mut seen = BTreeSet::new();
-    for input in graph.input.iter().filter(|input| !constants.contains(input.name.as_str())) {
+    for input in &graph.input {
         let name = input.name.as_str();
+        if !name.is_empty() && !seen.contains(name) && cx.is_local(name) {
+            continue;
+        }
         if name.is_empty() || !seen.insert(name) {
             cx.report(name, "", error::invalid!("input `{name}` has no name of its own"));
             continue;
