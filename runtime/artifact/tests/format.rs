@@ -53,6 +53,7 @@ fn plan() -> Plan {
                 scratch_bytes: 6,
             },
         ],
+        checks: vec![],
         segments: vec![
             Segment { dims_end: 7, buffers_end: 5, steps_end: 3 },
             Segment { dims_end: 9, buffers_end: 6, steps_end: 5 },

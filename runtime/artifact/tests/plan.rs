@@ -30,6 +30,7 @@ fn plan() -> Plan {
             Buffer { bytes: 4, place: Place::View { of: 3, offset: 1 } },
         ],
         steps: vec![code(vec![0, 1]), code(vec![1, 2])],
+        checks: vec![],
         segments: vec![Segment { dims_end: 5, buffers_end: 5, steps_end: 2 }],
         kernels: vec![],
         functions: vec!["relu".into()],

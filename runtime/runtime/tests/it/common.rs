@@ -201,6 +201,7 @@ pub(crate) fn prefix() -> (Entry, Plan) {
             Buffer { bytes: 6, place: Place::Output(0) },
         ],
         steps: vec![add("/Add", [0, 0, 2], 0, 3, 3), add("/Prefix", [3, 0, 4], 5, 3, 3)],
+        checks: vec![],
         segments: vec![
             Segment { dims_end: 5, buffers_end: 3, steps_end: 1 },
             Segment { dims_end: 8, buffers_end: 5, steps_end: 2 },
