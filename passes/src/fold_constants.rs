@@ -52,7 +52,8 @@ pub(crate) fn fold_constants(graph: &Graph, options: &Options, report: &mut Repo
 /// A simpler definition of `value`, if its elements are known.
 fn known(rebuild: &mut Rebuild, value: ValueId, node: &Node) -> Result<Option<ValueId>, GraphError> {
     let Some(ty) = rebuild.new.ty(value).as_tensor().cloned() else { return Ok(None) };
-    if let Some(content) = rebuild.new.value(value).content.clone() {
+    let content = rebuild.new.value(value).content.clone();
+    if let Some(content) = content.filter(|_| !ty.dtype.is_float()) {
         return from_content(rebuild, value, &ty, &content, node);
     }
     let tensor = match &node.op {

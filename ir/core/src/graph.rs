@@ -3,7 +3,8 @@
 //! A graph only grows: [`Graph::push`] infers the result types, so every graph is typed at every moment. A pass reads
 //! one graph and builds another.
 
-use crate::op::{Constraint, MAX_CONTENT, OpError, Operands};
+use crate::content::content_of;
+use crate::op::{Constraint, OpError, Operands};
 use crate::ops::Op;
 use crate::types::Type;
 use ic_types::{DType, Dim};
@@ -61,7 +62,8 @@ pub struct Value {
     pub def: ValueDef,
     /// The model's name for it, if it has one.
     pub name: Option<Arc<str>>,
-    /// Its elements as dimension expressions, where it is a small integer tensor and they are known.
+    /// Its elements as dimension expressions, where it is a small tensor of integers, bools (0 and 1) or whole floats
+    /// and they are known.
     pub content: Option<Arc<[Dim]>>,
 }
 
@@ -299,21 +301,13 @@ pub(crate) fn infer_node(
     let types = op.infer(&x)?;
     let constraints = x.constraints.take();
     for ty in types.iter().filter_map(Type::as_tensor) {
-        crate::ensure!(ty.is_plausible(), "the result would be {ty}: an extent is negative or it exceeds 2^46 bytes");
+        crate::ensure!(
+            ty.is_plausible(),
+            "the result would be {ty}: an extent is negative, it exceeds 2^46 bytes, or its size is too long an expression"
+        );
     }
     let content = content_of(op, &x, &types);
     Ok(Inferred { types, content, constraints })
-}
-
-fn content_of(op: &Op, x: &Operands, types: &[Type]) -> Option<Arc<[Dim]>> {
-    let ty = types.first()?.as_tensor()?;
-    let len = ty.elements().as_const()?;
-    if !matches!(ty.dtype, DType::I64 | DType::I32) || len > MAX_CONTENT as i64 {
-        return None;
-    }
-    let content = op.content(x)?;
-    debug_assert_eq!(content.len() as i64, len, "content of {}", op.name());
-    Some(content.into())
 }
 
 fn check_operands(op: &Op, operands: &[Option<ValueId>]) -> Result<(), OpError> {

@@ -8,6 +8,7 @@
 #[macro_use]
 mod attr;
 pub mod builder;
+mod content;
 pub mod diagnostic;
 pub mod eval;
 mod graph;

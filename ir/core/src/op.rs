@@ -78,8 +78,9 @@ pub trait OpDef: Attrs {
     /// If operands and attributes do not fit together.
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, OpError>;
 
-    /// The elements of the result as dimension expressions, where the result is a small integer tensor whose elements
-    /// follow from those of its operands. This is how shapes that a model computes become symbolic shapes.
+    /// The elements of the first result as dimension expressions, where it is a small tensor whose elements follow from
+    /// those of the operands: integers, bools as 0 and 1, or floats without fraction. This is how shapes that a model
+    /// computes become symbolic shapes.
     fn content(&self, _x: &Operands) -> Option<Vec<Dim>> {
         None
     }
@@ -90,9 +91,6 @@ pub trait OpDef: Attrs {
     /// If an operand's elements are out of range, or a dim cannot be evaluated.
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError>;
 }
-
-/// Largest integer tensor whose elements are tracked as dimension expressions.
-pub(crate) const MAX_CONTENT: usize = 1024;
 
 /// A condition on symbolic dims that a graph relies on. The run checks it when dims are bound.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -248,20 +248,63 @@ impl ScalarOp {
         Ok(result)
     }
 
-    /// The function on dimension expressions, where it has a canonical form.
+    /// The function on dimension expressions that stand for integers, or for bools as 0 and 1, where it has a canonical
+    /// form.
     pub fn eval_dim(self, args: &[&Dim]) -> Option<Dim> {
         match (self, args) {
             (ScalarOp::Add, [a, b]) => Some((*a).clone() + (*b).clone()),
             (ScalarOp::Sub, [a, b]) => Some((*a).clone() - (*b).clone()),
             (ScalarOp::Mul, [a, b]) => Some((*a).clone() * (*b).clone()),
             (ScalarOp::Neg, [a]) => Some(-(*a).clone()),
-            (ScalarOp::Min, [a, b]) => Some(a.minimum(b)),
-            (ScalarOp::Max, [a, b]) => Some(a.maximum(b)),
+            (ScalarOp::Abs, [a]) => Some(a.maximum(&-(*a).clone())),
+            (ScalarOp::Min | ScalarOp::And, [a, b]) => Some(a.minimum(b)),
+            (ScalarOp::Max | ScalarOp::Or, [a, b]) => Some(a.maximum(b)),
+            (ScalarOp::Not, [a]) => Some(Dim::constant(1) - (*a).clone()),
             (ScalarOp::Relu, [a]) => Some(a.maximum(&Dim::constant(0))),
             // Truncation and floor agree where both are known not to be negative.
             (ScalarOp::Div, [a, b]) if at_least(a, 0) && at_least(b, 0) && !b.is(0) => Some(a.floor_div(b)),
             (ScalarOp::Div, [a, b]) => Some(Dim::constant(a.as_const()?.checked_div(b.as_const()?)?)),
             (ScalarOp::Mod, [a, b]) if !b.is(0) => Some(a.modulo(b)),
+            (ScalarOp::Rem, [a, b]) if at_least(a, 0) && at_least(b, 1) => Some(a.modulo(b)),
+            (ScalarOp::Pow, [a, b]) => {
+                let most = if a.as_const().is_some() { 63 } else { 2 };
+                let exponent = b.as_const().filter(|b| (0..=most).contains(b))?;
+                Some((0..exponent).map(|_| (*a).clone()).product())
+            }
+            (ScalarOp::Select, [c, a, b]) => match c.as_const() {
+                Some(0) => Some((*b).clone()),
+                Some(_) => Some((*a).clone()),
+                None => (a == b).then(|| (*a).clone()),
+            },
+            (_, [a, b]) => self.compare_dims(a, b).map(|truth| Dim::constant(truth.into())),
+            _ => None,
+        }
+    }
+
+    /// The function on dimension expressions that stand for floats without fraction.
+    pub fn eval_whole(self, args: &[&Dim]) -> Option<Dim> {
+        match (self, args) {
+            (ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Round, [a]) => Some((*a).clone()),
+            (ScalarOp::Div, [a, b]) => a.exact_div(b).filter(|_| !b.is(0)),
+            (ScalarOp::Pow, [_, b]) if !b.is(2) => None,
+            _ => self.eval_dim(args),
+        }
+    }
+
+    /// How two dimension expressions compare, where it is the same for all values of the symbols.
+    fn compare_dims(self, a: &Dim, b: &Dim) -> Option<bool> {
+        let difference = a.clone() - b.clone();
+        let (low, high) = (difference.lower_bound(), difference.upper_bound());
+        let above = |bound: i64| low.is_some_and(|low| low >= bound);
+        let below = |bound: i64| high.is_some_and(|high| high <= bound);
+        let decide = |yes: bool, no: bool| if yes { Some(true) } else { no.then_some(false) };
+        match self {
+            ScalarOp::Eq => decide(difference.is(0), above(1) || below(-1)),
+            ScalarOp::Ne => decide(above(1) || below(-1), difference.is(0)),
+            ScalarOp::Lt => decide(below(-1), above(0)),
+            ScalarOp::Le => decide(below(0), above(1)),
+            ScalarOp::Gt => decide(above(1), below(0)),
+            ScalarOp::Ge => decide(above(0), below(-1)),
             _ => None,
         }
     }
@@ -552,6 +595,21 @@ mod tests {
         assert_eq!(add(255, 1, DType::U8), Ok(int(0, DType::U8)));
         assert_eq!(ScalarOp::Mod.eval(&[int(-7, DType::I32), int(3, DType::I32)]), Ok(int(2, DType::I32)));
         assert_eq!(ScalarOp::Rem.eval(&[int(-7, DType::I32), int(3, DType::I32)]), Ok(int(-1, DType::I32)));
+    }
+
+    #[test]
+    fn dims_compare_where_bounds_decide() {
+        let (n, c) = (Dim::symbol("N"), Dim::constant);
+        let eval = |op: ScalarOp, a: &Dim, b: &Dim| op.eval_dim(&[a, b]).and_then(|d| d.as_const());
+        assert_eq!(eval(ScalarOp::Eq, &n, &c(-1)), Some(0));
+        assert_eq!(eval(ScalarOp::Eq, &n, &n), Some(1));
+        assert_eq!(eval(ScalarOp::Eq, &n, &c(1)), None);
+        assert_eq!(eval(ScalarOp::Lt, &n, &c(0)), Some(0));
+        assert_eq!(eval(ScalarOp::Ge, &(n.clone() + c(1)), &c(1)), Some(1));
+        assert_eq!(ScalarOp::Select.eval_dim(&[&c(0), &c(1), &n]), Some(n.clone()));
+        let doubled = n.clone() * c(2);
+        assert_eq!(ScalarOp::Div.eval_whole(&[&doubled, &c(2)]), Some(n.clone()));
+        assert_eq!(ScalarOp::Div.eval_whole(&[&n, &c(2)]), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `constant`: a tensor known at compile time. ONNX `Constant`, initializers.
 
 use crate::{Literal, OpDef, OpError, OperandSpec, Operands, Tensors, Type};
-use ic_types::{Dim, Tensor};
+use ic_types::{Data, Dim, Tensor};
 
 crate::attrs! {
     /// A tensor known at compile time.
@@ -20,8 +20,10 @@ impl OpDef for Constant {
 
     fn content(&self, _x: &Operands) -> Option<Vec<Dim>> {
         match self.value.as_inline()? {
-            ic_types::Data::I64(v) => Some(v.iter().map(|&x| Dim::constant(x)).collect()),
-            ic_types::Data::I32(v) => Some(v.iter().map(|&x| Dim::constant(x.into())).collect()),
+            Data::I64(v) => Some(v.iter().map(|&x| Dim::constant(x)).collect()),
+            Data::I32(v) => Some(v.iter().map(|&x| Dim::constant(x.into())).collect()),
+            Data::Bool(v) => Some(v.iter().map(|&x| Dim::constant(x.into())).collect()),
+            Data::F32(v) => v.iter().map(|&x| whole(x)).collect(),
             _ => None,
         }
     }
@@ -30,4 +32,10 @@ impl OpDef for Constant {
         let tensor = self.value.tensor().map_err(|e| OpError(format!("cannot read the constant: {e}")))?;
         Ok(vec![tensor])
     }
+}
+
+/// The integer that `x` is, if f32 holds all integers of its magnitude.
+fn whole(x: f32) -> Option<Dim> {
+    let fits = x.fract() == 0.0 && x.abs() < (1 << 24) as f32;
+    fits.then(|| Dim::constant(x as i64))
 }

@@ -36,6 +36,7 @@ impl OpDef for Pointwise {
 
     fn content(&self, x: &Operands) -> Option<Vec<Dim>> {
         let contents = (0..x.len()).map(|i| x.content(i)).collect::<Option<Vec<_>>>()?;
+        let is_float = x.ty(x.len().checked_sub(1)?).ok()?.dtype.is_float();
         let shape = (0..x.len()).try_fold(Vec::new(), |s, i| x.broadcast(&s, &x.ty(i).ok()?.shape).ok())?;
         let shape: Vec<usize> = shape.iter().map(|d| d.as_const().map(|d| d as usize)).collect::<Option<_>>()?;
         let shapes = (0..x.len()).map(|i| x.ty(i).ok()?.constant_shape()).collect::<Option<Vec<_>>>()?;
@@ -44,7 +45,7 @@ impl OpDef for Pointwise {
             .map(|i| {
                 let args: Vec<&Dim> =
                     contents.iter().zip(&shapes).map(|(c, s)| &c[source_index(i, &shape, s)]).collect();
-                self.function.eval_dim(&args)
+                if is_float { self.function.eval_whole(&args) } else { self.function.eval_dim(&args) }
             })
             .collect()
     }

@@ -68,7 +68,9 @@ impl OpDef for Reduce {
             .map(|group| {
                 let mut elements = group.iter().map(|&i| content[i].clone());
                 match (elements.next(), self.function) {
-                    (Some(first), _) => elements.try_fold(first, |a, b| fold.eval_dim(&[&a, &b])),
+                    (Some(first), _) => {
+                        elements.try_fold(first, |a, b| fold.eval_dim(&[&a, &b]).filter(crate::content::is_small))
+                    }
                     (None, ReduceFn::Sum | ReduceFn::Any) => Some(Dim::constant(0)),
                     (None, ReduceFn::Prod | ReduceFn::All) => Some(Dim::constant(1)),
                     (None, _) => None,

@@ -1,0 +1,76 @@
+//! Limits on the elements of tensors that inference tracks as dimension expressions.
+//!
+//! Invariant: every tracked expression is small, so that a chain of nodes cannot build one that takes forever to compare.
+
+use crate::op::Operands;
+use crate::ops::Op;
+use crate::types::Type;
+use ic_types::{Atom, DType, Dim};
+use std::sync::Arc;
+
+/// Largest integer or bool tensor whose elements are tracked.
+const MAX_CONTENT: i64 = 1024;
+
+/// Largest f32 tensor whose elements are tracked: models scale image sizes in floats.
+const MAX_REAL_CONTENT: i64 = 16;
+
+/// Atoms and terms in an expression, nested ones included, beyond which it is not tracked.
+const MAX_SIZE: usize = 256;
+
+/// The elements of the first result of a node, where they are known.
+pub(crate) fn content_of(op: &Op, x: &Operands, types: &[Type]) -> Option<Arc<[Dim]>> {
+    let ty = types.first()?.as_tensor()?;
+    let len = ty.elements().as_const()?;
+    let most = match ty.dtype {
+        DType::I64 | DType::I32 | DType::Bool => MAX_CONTENT,
+        DType::F32 => MAX_REAL_CONTENT,
+        _ => return None,
+    };
+    if len > most {
+        return None;
+    }
+    let content = op.content(x)?;
+    debug_assert_eq!(content.len() as i64, len, "content of {}", op.name());
+    content.iter().all(is_small).then(|| content.into())
+}
+
+/// Whether an expression is small enough to be tracked.
+pub(crate) fn is_small(dim: &Dim) -> bool {
+    remaining(dim, MAX_SIZE).is_some()
+}
+
+/// What is left of `budget` after the parts of `dim` are taken from it.
+fn remaining(dim: &Dim, budget: usize) -> Option<usize> {
+    dim.terms().try_fold(budget, |budget, (monomial, _)| {
+        monomial.0.iter().try_fold(budget.checked_sub(1)?, |budget, atom| {
+            let budget = budget.checked_sub(1)?;
+            match atom {
+                Atom::Symbol(_) => Some(budget),
+                Atom::FloorDiv(pair) | Atom::Mod(pair) | Atom::Min(pair) | Atom::Max(pair) => {
+                    remaining(&pair.1, remaining(&pair.0, budget)?)
+                }
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Builder, Graph, ScalarOp, TensorType};
+
+    #[test]
+    fn large_expressions_are_not_tracked() {
+        let mut graph = Graph::new("g");
+        let mut b = Builder { graph: &mut graph, location: "".into() };
+        let mut value = b.dims(vec![Dim::symbol("N") + Dim::symbol("M")]).unwrap();
+        for _ in 0..40 {
+            value = b.mul(value, value).unwrap();
+            value = b.push(ScalarOp::Div, &[value, value]).unwrap();
+            let three = b.vector(vec![3i64]).unwrap();
+            let more = b.add(value, three).unwrap();
+            value = b.push(ScalarOp::Mod, &[more, value]).unwrap();
+        }
+        assert_eq!(b.ty(value), &TensorType::fixed(DType::I64, &[1]));
+    }
+}
