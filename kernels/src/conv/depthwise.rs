@@ -79,29 +79,49 @@ pub(crate) unsafe fn depthwise<V: Vector>(call: &Call) -> Result<(), KernelError
 impl Depthwise<'_> {
     /// One or two lines of image `n`.
     unsafe fn lines<V: Vector>(&self, n: usize, lines: Range<usize>, thread: usize) {
+        // The sums of two lines would fill a small register file: there, each line has tiles of its own.
+        let height = if V::REGISTERS >= 32 { 2 } else { 1 };
+        for first in lines.clone().step_by(height) {
+            let tile = first..(first + height).min(lines.end);
+            // SAFETY: the caller vouches for the operands.
+            unsafe { self.tiles::<V>(n, tile, thread) };
+        }
+        for line in lines {
+            // SAFETY: the line is stored, and this thread's own.
+            unsafe { self.finish_line::<V>(n, line, thread) };
+        }
+    }
+
+    /// The tiles of one or two lines.
+    unsafe fn tiles<V: Vector>(&self, n: usize, lines: Range<usize>, thread: usize) {
         let Attrs { kernel, stride, dilation, .. } = self.attrs;
         // SAFETY: the caller vouches for the operands.
         unsafe {
             match (kernel, stride, dilation) {
-                ([3, 3], [1, 1], [1, 1]) => self.fixed_lines::<V, 3, 1, 6, 4>(n, lines.clone()),
-                ([3, 3], [2, 2], [1, 1]) => self.fixed_lines::<V, 3, 2, 9, 5>(n, lines.clone()),
-                ([5, 5], [1, 1], [1, 1]) => self.fixed_lines::<V, 5, 1, 8, 6>(n, lines.clone()),
-                ([5, 5], [2, 2], [1, 1]) => self.fixed_lines::<V, 5, 2, 11, 7>(n, lines.clone()),
-                _ => lines.clone().for_each(|line| self.any_line::<V>(n, line, thread)),
+                ([3, 3], [1, 1], [1, 1]) => self.fixed_lines::<V, 3, 1, 6, 4>(n, lines),
+                ([3, 3], [2, 2], [1, 1]) => self.fixed_lines::<V, 3, 2, 9, 5>(n, lines),
+                ([5, 5], [1, 1], [1, 1]) => self.fixed_lines::<V, 5, 1, 8, 6>(n, lines),
+                ([5, 5], [2, 2], [1, 1]) => self.fixed_lines::<V, 5, 2, 11, 7>(n, lines),
+                _ => lines.for_each(|line| self.any_line::<V>(n, line, thread)),
             }
         }
+    }
+
+    /// What follows on a stored line.
+    unsafe fn finish_line<V: Vector>(&self, n: usize, line: usize, thread: usize) {
         let (_, rest) = split(self.call.epilogue);
-        for line in lines {
-            let row = (n * self.y.extent[0] + line) * self.y.extent[1];
-            for first in (0..self.y.extent[1]).step_by(LANES) {
+        let width = self.y.extent[1];
+        if !rest.is_empty() {
+            for first in (0..width).step_by(LANES) {
                 let offsets: [isize; LANES] = from_fn(|i| self.offset(n, line, first + i));
-                let offsets = &offsets[..LANES.min(self.y.extent[1] - first)];
-                // SAFETY: the lines are finished and this thread's own.
+                let offsets = &offsets[..LANES.min(width - first)];
+                // SAFETY: the caller vouches for the line.
                 unsafe { finish_rows::<V>(rest, self.y.data, offsets, 0..self.y.channels) };
             }
-            // SAFETY: as above.
-            unsafe { call_back(self.call, row..row + self.y.extent[1], 0..self.y.channels, thread) };
         }
+        let row = (n * self.y.extent[0] + line) * width;
+        // SAFETY: the caller vouches for the line.
+        unsafe { call_back(self.call, row..row + width, 0..self.y.channels, thread) };
     }
 
     /// Offset of an output pixel.
@@ -271,36 +291,71 @@ impl<
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        let FixedTile { depthwise, inputs, offsets } = self.0;
-        let Depthwise { y, weights, .. } = *depthwise;
+        let channels = self.0.depthwise.y.channels;
+        let whole = channels / LANES * LANES;
+        // SAFETY: the inputs and weights cover the channels.
+        unsafe {
+            for column in (0..whole).step_by(LANES) {
+                self.block::<V>(Columns { column, n: LANES });
+            }
+            if whole < channels {
+                self.block::<V>(Columns { column: whole, n: channels - whole });
+            }
+        }
+    }
+}
+
+impl<
+    const COLUMNS: usize,
+    const LINES: usize,
+    const SIZE: usize,
+    const STRIDE: usize,
+    const WIDTH: usize,
+    const HEIGHT: usize,
+> SizedTile<'_, COLUMNS, LINES, SIZE, STRIDE, WIDTH, HEIGHT>
+{
+    /// Up to 16 channels of the tile.
+    #[inline(always)]
+    unsafe fn block<V: Vector>(&self, block: Columns) {
+        let FixedTile { depthwise, inputs, offsets } = &self.0;
+        let Depthwise { y, weights, .. } = **depthwise;
         let row = y.channels.next_multiple_of(PANEL);
-        for block in channel_blocks(y.channels) {
-            let column = block.column as isize;
-            let mut sums = [[[V::splat(0.0)]; WIDTH]; HEIGHT];
-            // SAFETY: the inputs and weights cover the block's channels.
-            unsafe {
-                let filter: [[V; SIZE]; SIZE] =
-                    from_fn(|i| from_fn(|j| V::load(weights.add((i * SIZE + j) * row + block.column))));
-                for i in 0..(HEIGHT - 1) * STRIDE + SIZE {
-                    for j in 0..(WIDTH - 1) * STRIDE + SIZE {
-                        let x: V = block.load(inputs[i][j], column);
-                        for line in 0..HEIGHT {
-                            for pixel in 0..WIDTH {
-                                let (kh, kw) = (i.wrapping_sub(line * STRIDE), j.wrapping_sub(pixel * STRIDE));
-                                if kh < SIZE && kw < SIZE {
-                                    sums[line][pixel][0] = x.mul_add(filter[kh][kw], sums[line][pixel][0]);
-                                }
+        let column = block.column as isize;
+        let mut sums = [[[V::splat(0.0)]; WIDTH]; HEIGHT];
+        // SAFETY: the inputs and weights cover the block's channels.
+        unsafe {
+            let mut filter = [[V::splat(0.0); SIZE]; SIZE];
+            for kh in 0..SIZE {
+                for kw in 0..SIZE {
+                    filter[kh][kw] = V::load(weights.add((kh * SIZE + kw) * row + block.column));
+                }
+            }
+            for i in 0..(HEIGHT - 1) * STRIDE + SIZE {
+                for j in 0..(WIDTH - 1) * STRIDE + SIZE {
+                    let x: V = block.load(inputs[i][j], column);
+                    for line in 0..HEIGHT {
+                        for pixel in 0..WIDTH {
+                            let (kh, kw) = (i.wrapping_sub(line * STRIDE), j.wrapping_sub(pixel * STRIDE));
+                            if kh < SIZE && kw < SIZE {
+                                sums[line][pixel][0] = x.mul_add(filter[kh][kw], sums[line][pixel][0]);
                             }
                         }
                     }
                 }
-                for line in 0..HEIGHT {
+            }
+            if !depthwise.epilogue().is_empty() {
+                // A copy, so that the sums stay in registers until here.
+                let mut finished = sums;
+                for (values, offsets) in finished.iter_mut().zip(offsets.iter()) {
                     for op in depthwise.epilogue() {
-                        in_registers(op, &mut sums[line], block, offsets[line].as_ptr());
+                        in_registers(op, values, block, offsets.as_ptr());
                     }
-                    for pixel in 0..WIDTH {
-                        block.store(sums[line][pixel][0], y.data, offsets[line][pixel] + column);
-                    }
+                }
+                sums = finished;
+            }
+            for line in 0..HEIGHT {
+                for pixel in 0..WIDTH {
+                    block.store(sums[line][pixel][0], y.data, offsets[line][pixel] + column);
                 }
             }
         }

@@ -6,7 +6,6 @@
 use crate::abi::EpilogueOp;
 use crate::epilogue::{Columns, in_registers};
 use crate::vector::{Task, Vector};
-use std::array::from_fn;
 
 /// Most rows that any tile has.
 pub(crate) const MAX_ROWS: usize = 14;
@@ -104,9 +103,12 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const PANELS: usize>(
     for _ in 0..args.segments {
         // SAFETY: the caller's pointers cover the tile.
         unsafe {
-            let rows: [*const f32; ROWS] = from_fn(|row| *a.add(row));
+            let rows = *a.cast::<[*const f32; ROWS]>();
             for k in 0..args.segment_len {
-                let panels: [V; PANELS] = from_fn(|panel| V::load(b.add(panel * args.b_panel)));
+                let mut panels = [V::splat(0.0); PANELS];
+                for (i, panel) in panels.iter_mut().enumerate() {
+                    *panel = V::load(b.add(i * args.b_panel));
+                }
                 for row in 0..ROWS {
                     let x = V::splat(*rows[row].add(k));
                     for panel in 0..PANELS {

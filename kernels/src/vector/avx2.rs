@@ -45,6 +45,7 @@ unsafe fn vectorize<T: Task>(task: T) -> T::Output {
 
 impl Vector for Avx2 {
     type Mask = Avx2;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     unsafe fn vectorize<T: Task>(task: T) -> T::Output {
@@ -241,12 +242,26 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     fn transpose(rows: &mut [Self; LANES]) {
-        let block = |i: usize| std::array::from_fn::<__m256, 8, _>(|row| rows[8 * i + row].0);
-        let right = |i: usize| std::array::from_fn::<__m256, 8, _>(|row| rows[8 * i + row].1);
-        let blocks = [block(0), right(0), block(1), right(1)].map(transpose_block);
-        for i in 0..8 {
-            rows[i] = Avx2(blocks[0][i], blocks[2][i]);
-            rows[8 + i] = Avx2(blocks[1][i], blocks[3][i]);
+        // The 8 by 8 blocks change places as they are transposed.
+        for (i, j) in [(0, 0), (0, 1), (1, 1)] {
+            let [mut upper, mut lower] = [[rows[0].0; 8]; 2];
+            for row in 0..8 {
+                upper[row] = if j == 0 { rows[8 * i + row].0 } else { rows[8 * i + row].1 };
+                lower[row] = if i == 0 { rows[8 * j + row].0 } else { rows[8 * j + row].1 };
+            }
+            let (upper, lower) = (transpose_block(upper), transpose_block(lower));
+            for row in 0..8 {
+                if i == 0 {
+                    rows[8 * j + row].0 = upper[row];
+                } else {
+                    rows[8 * j + row].1 = upper[row];
+                }
+                if j == 0 {
+                    rows[8 * i + row].0 = lower[row];
+                } else {
+                    rows[8 * i + row].1 = lower[row];
+                }
+            }
         }
     }
 
@@ -264,7 +279,7 @@ fn transpose_block(rows: [__m256; 8]) -> [__m256; 8] {
     // SAFETY: as in `int`.
     unsafe {
         for half in 0..2 {
-            let [a, b, c, d] = [0, 1, 2, 3].map(|i| rows[4 * half + i]);
+            let [a, b, c, d] = [rows[4 * half], rows[4 * half + 1], rows[4 * half + 2], rows[4 * half + 3]];
             let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
             let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
             out[4 * half] = _mm256_shuffle_ps::<0x44>(ab_low, cd_low);

@@ -31,6 +31,7 @@ unsafe fn vectorize<T: Task>(task: T) -> T::Output {
 
 impl Vector for Avx512 {
     type Mask = __mmask16;
+    const REGISTERS: usize = 32;
 
     #[inline(always)]
     unsafe fn vectorize<T: Task>(task: T) -> T::Output {

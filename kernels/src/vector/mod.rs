@@ -42,6 +42,9 @@ pub(crate) trait Vector: Copy + 'static {
     /// One boolean for each lane.
     type Mask: Copy;
 
+    /// How many vectors the registers hold.
+    const REGISTERS: usize;
+
     /// Runs `task` compiled with this instruction set.
     ///
     /// # Safety

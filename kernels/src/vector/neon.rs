@@ -2,7 +2,6 @@
 
 use super::{LANES, Task, Vector};
 use std::arch::aarch64::*;
-use std::array::from_fn;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Neon([float32x4_t; 4]);
@@ -10,12 +9,14 @@ pub(crate) struct Neon([float32x4_t; 4]);
 impl Neon {
     #[inline(always)]
     fn map(self, f: impl Fn(float32x4_t) -> float32x4_t) -> Self {
-        Neon(from_fn(|i| f(self.0[i])))
+        let [a, b, c, d] = self.0;
+        Neon([f(a), f(b), f(c), f(d)])
     }
 
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(float32x4_t, float32x4_t) -> float32x4_t) -> Self {
-        Neon(from_fn(|i| f(self.0[i], other.0[i])))
+        let ([a, b, c, d], [e, g, h, i]) = (self.0, other.0);
+        Neon([f(a, e), f(b, g), f(c, h), f(d, i)])
     }
 }
 
@@ -39,6 +40,7 @@ unsafe fn vectorize<T: Task>(task: T) -> T::Output {
 
 impl Vector for Neon {
     type Mask = [uint32x4_t; 4];
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     unsafe fn vectorize<T: Task>(task: T) -> T::Output {
@@ -49,7 +51,7 @@ impl Vector for Neon {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller vouches for 16 elements.
-        Neon(from_fn(|i| unsafe { vld1q_f32(from.add(4 * i)) }))
+        unsafe { Neon([vld1q_f32(from), vld1q_f32(from.add(4)), vld1q_f32(from.add(8)), vld1q_f32(from.add(12))]) }
     }
 
     #[inline(always)]
@@ -106,8 +108,9 @@ impl Vector for Neon {
 
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
+        let ([a, b, c, d], [e, f, g, h], [i, j, k, l]) = (addend.0, self.0, factor.0);
         // SAFETY: as in `int`.
-        unsafe { Neon(from_fn(|i| vfmaq_f32(addend.0[i], self.0[i], factor.0[i]))) }
+        unsafe { Neon([vfmaq_f32(a, e, i), vfmaq_f32(b, f, j), vfmaq_f32(c, g, k), vfmaq_f32(d, h, l)]) }
     }
 
     #[inline(always)]
@@ -136,20 +139,23 @@ impl Vector for Neon {
 
     #[inline(always)]
     fn less(self, other: Self) -> Self::Mask {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
         // SAFETY: as in `int`.
-        unsafe { from_fn(|i| vcltq_f32(self.0[i], other.0[i])) }
+        unsafe { [vcltq_f32(a, e), vcltq_f32(b, f), vcltq_f32(c, g), vcltq_f32(d, h)] }
     }
 
     #[inline(always)]
     fn equal(self, other: Self) -> Self::Mask {
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
         // SAFETY: as in `int`.
-        unsafe { from_fn(|i| vceqq_f32(self.0[i], other.0[i])) }
+        unsafe { [vceqq_f32(a, e), vceqq_f32(b, f), vceqq_f32(c, g), vceqq_f32(d, h)] }
     }
 
     #[inline(always)]
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
+        let (m, [a, b, c, d], [e, f, g, h]) = (mask, yes.0, no.0);
         // SAFETY: as in `int`.
-        unsafe { Neon(from_fn(|i| vbslq_f32(mask[i], yes.0[i], no.0[i]))) }
+        unsafe { Neon([vbslq_f32(m[0], a, e), vbslq_f32(m[1], b, f), vbslq_f32(m[2], c, g), vbslq_f32(m[3], d, h)]) }
     }
 
     #[inline(always)]

@@ -20,6 +20,7 @@ impl Portable {
 
 impl Vector for Portable {
     type Mask = [bool; LANES];
+    const REGISTERS: usize = 8;
 
     unsafe fn vectorize<T: Task>(task: T) -> T::Output {
         // SAFETY: the caller vouches for the task.
