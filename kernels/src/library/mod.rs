@@ -10,6 +10,7 @@ mod cast;
 pub mod codes;
 mod concat;
 mod cumulative;
+mod det;
 mod element;
 mod gather;
 mod gru;
@@ -17,6 +18,7 @@ mod indices;
 mod lstm;
 mod minifloat;
 mod movement;
+mod non_max_suppression;
 mod pad;
 mod pending;
 mod pool;
@@ -32,6 +34,7 @@ mod resize_nhwc;
 mod reverse_sequence;
 mod rnn;
 mod scatter;
+mod select;
 mod split;
 mod strided;
 #[cfg(test)]
@@ -83,11 +86,11 @@ pub(crate) const KERNELS: &[Kernel] = &[
     quantize::QUANTIZE_LINEAR,
     quantize::DEQUANTIZE_LINEAR,
     quantize::DYNAMIC_QUANTIZE_LINEAR,
-    pending::NON_ZERO,
-    pending::NON_MAX_SUPPRESSION,
-    pending::COMPRESS,
-    pending::UNIQUE,
-    pending::DET,
+    select::NON_ZERO,
+    non_max_suppression::NON_MAX_SUPPRESSION,
+    select::COMPRESS,
+    select::UNIQUE,
+    det::DET,
     pending::DFT,
     pending::STFT,
     pending::MEL_WEIGHT_MATRIX,

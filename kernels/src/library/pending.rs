@@ -25,21 +25,7 @@ kernels! {
 
 
 
-    /// ONNX `NonZero`. `y` has room for [rank, elements of x]; it is written densely as [rank, count].
-    NON_ZERO = "non_zero" ["x"] -> ["y", "count"] {}, pending;
-    /// ONNX `NonMaxSuppression`. The three limits may be absent. `y` has room for [most, 3]; `count` rows are written.
-    NON_MAX_SUPPRESSION = "non_max_suppression"
-        ["boxes", "scores", "max_output_boxes_per_class", "iou_threshold", "score_threshold"] -> ["y", "count"]
-        {"center_point_box"}, pending;
-    /// ONNX `Compress` along `axis`, or of the flattened input if `flatten`. `y` has room for all; it is written densely
-    /// with the extent `count` on the axis.
-    COMPRESS = "compress" ["x", "condition"] -> ["y", "count"] {"flatten", "axis"}, pending;
-    /// ONNX `Unique` of the flattened input, or of slices along `axis` unless `flatten`. `y`, `indices` and `counts` have
-    /// room for all and are written densely with the extent `count`.
-    UNIQUE = "unique" ["x"] -> ["y", "indices", "inverse_indices", "counts", "count"] {"flatten", "axis", "sorted"}, pending;
 
-    /// ONNX `Det` of f32 or f64 matrices `x[.., n, n]`.
-    DET = "det" ["x"] -> ["y"] {}, pending;
     /// ONNX `DFT` of f32 or f64 `x[.., 1 or 2]`; the length of the transform is `length`.
     DFT = "dft" ["x"] -> ["y"] {"axis", "inverse", "onesided", "length"}, pending;
     /// ONNX `STFT` of f32 or f64 `signal[B, n, 1 or 2]`; `window` may be absent.
