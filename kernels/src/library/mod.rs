@@ -8,11 +8,15 @@ mod arg_reduce;
 mod args;
 mod cast;
 pub mod codes;
+mod col2im;
 mod concat;
 mod cumulative;
+mod deform_conv;
 mod det;
 mod element;
+mod fourier;
 mod gather;
+mod grid_sample;
 mod gru;
 mod indices;
 mod lstm;
@@ -20,7 +24,6 @@ mod minifloat;
 mod movement;
 mod non_max_suppression;
 mod pad;
-mod pending;
 mod pool;
 mod pool_nhwc;
 mod quantize;
@@ -33,6 +36,7 @@ mod resize_axis;
 mod resize_nhwc;
 mod reverse_sequence;
 mod rnn;
+mod roi_align;
 mod scatter;
 mod select;
 mod split;
@@ -69,10 +73,10 @@ pub(crate) const KERNELS: &[Kernel] = &[
     pool::AVERAGE_POOL,
     pool::LP_POOL,
     pool::MAX_UNPOOL,
-    pending::F32_ROI_ALIGN,
-    pending::GRID_SAMPLE,
-    pending::AFFINE_GRID,
-    pending::COL2IM,
+    roi_align::F32_ROI_ALIGN,
+    grid_sample::GRID_SAMPLE,
+    grid_sample::AFFINE_GRID,
+    col2im::COL2IM,
     resize::RESIZE,
     resize_nhwc::F32_RESIZE_NHWC,
     lstm::F32_LSTM,
@@ -91,8 +95,8 @@ pub(crate) const KERNELS: &[Kernel] = &[
     select::COMPRESS,
     select::UNIQUE,
     det::DET,
-    pending::DFT,
-    pending::STFT,
-    pending::MEL_WEIGHT_MATRIX,
-    pending::F32_DEFORM_CONV,
+    fourier::DFT,
+    fourier::STFT,
+    fourier::MEL_WEIGHT_MATRIX,
+    deform_conv::F32_DEFORM_CONV,
 ];
