@@ -323,7 +323,6 @@ macro_rules! kernels {
                 let body: fn(&mut $crate::library::args::Args) -> Result<(), $crate::abi::KernelError> = $run;
                 body(&mut args)
             }
-            #[expect(clippy::needless_update, reason = "only some kernels have scratch")]
             $crate::abi::Kernel {
                 $(scratch: $scratch,)?
                 ..$crate::library::args::kernel($name, &[$($input,)* $($output),*], &[$($attr),*], run)

@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn f64_rounds_once() {
-        let x = [2049.000_000_1, 65519.99, 65520.0, 5.960_464_477_539_063e-8, 2.98e-8, 2.99e-8];
+        let x = [2049.0 + 1e-7, 65519.99, 65520.0, 5.960464477539063e-8, 2.98e-8, 2.99e-8];
         let input = Buffer::new(DType::F64, &[6], &x);
         let found = run(&CAST, &[input], &[1, 0], vec![Buffer::out::<u16>(DType::F16, &[6])]).unwrap();
         assert_eq!(found[0].values::<u16>(), [0x6801, 0x7bff, 0x7c00, 1, 0, 1]);

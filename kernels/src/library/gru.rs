@@ -56,8 +56,6 @@ impl Gru<'_> {
 }
 
 impl Cell for Gru<'_> {
-    const GATES: usize = GATES;
-
     fn has_second_product(&self) -> bool {
         !self.linear_before_reset
     }

@@ -66,8 +66,6 @@ impl Lstm<'_> {
 }
 
 impl Cell for Lstm<'_> {
-    const GATES: usize = GATES;
-
     fn finish(&self, row: &mut Row) {
         let padded = row.hidden.len();
         let [f, g, h] = self.activations[row.direction];

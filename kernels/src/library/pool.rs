@@ -29,8 +29,6 @@ struct Geometry {
     /// Spatial extents of input and output.
     from: Shape,
     to: Shape,
-    /// Number of (batch, channel) planes.
-    planes: usize,
 }
 
 fn geometry(args: &Args, window: &[i64]) -> Result<Geometry, KernelError> {
@@ -55,7 +53,7 @@ fn geometry(args: &Args, window: &[i64]) -> Result<Geometry, KernelError> {
         pad_ends[a] = at(4, a)?;
     }
     let (from, to) = (Shape::new(&x[2..])?, Shape::new(&y[2..])?);
-    Ok(Geometry { axes, pad_ends, rank, from, to, planes: x[0] * x[1] })
+    Ok(Geometry { axes, pad_ends, rank, from, to })
 }
 
 impl Geometry {

@@ -62,12 +62,15 @@ impl Granularity {
 
     /// The scale of element `flat`.
     fn index(&self, flat: usize) -> usize {
-        if self.block > 0 {
-            let (row, column) = (flat / self.inner, flat % self.inner);
-            let (outer, position) = (row / self.extent, row % self.extent);
-            return (outer * self.n_blocks + position / self.block) * self.inner + column;
+        if self.len == 1 {
+            return 0;
         }
-        if self.len == 1 { 0 } else { flat / self.inner % self.extent }
+        let (row, column) = (flat / self.inner, flat % self.inner);
+        let (outer, position) = (row / self.extent, row % self.extent);
+        match position.checked_div(self.block) {
+            Some(block) => (outer * self.n_blocks + block) * self.inner + column,
+            None => position,
+        }
     }
 }
 

@@ -35,9 +35,6 @@ pub(crate) struct Row<'a> {
 
 /// The equations of a layer.
 pub(crate) trait Cell: Sync {
-    /// Number of gates.
-    const GATES: usize;
-
     /// Whether `begin` leaves in `cell` what the last gate's weights are to be applied to, instead of the state.
     fn has_second_product(&self) -> bool {
         false

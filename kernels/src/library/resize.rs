@@ -138,7 +138,6 @@ fn rounded<T: Number>(x: f64) -> T {
 }
 
 /// Resizes axis `a` of `from`, which has `shape`, to `to`, and updates `shape`.
-#[expect(clippy::too_many_arguments, reason = "buffers, where, what and how")]
 fn pass(
     pool: &dyn Parallel,
     from: &[f64],

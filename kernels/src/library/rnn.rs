@@ -34,8 +34,6 @@ fn rnn(args: &mut Args) -> Result<(), KernelError> {
 }
 
 impl Cell for Rnn {
-    const GATES: usize = 1;
-
     fn finish(&self, row: &mut Row) {
         add(row.sums, row.projected);
         clip(row.sums, self.clip);
