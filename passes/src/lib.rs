@@ -8,10 +8,13 @@ mod canonicalize;
 mod cost;
 mod fold_constants;
 mod options;
+pub mod partition;
 mod rebuild;
+pub mod schedule;
 
 use ic_ir::{Diagnostic, Graph, GraphError};
 pub use options::{FpMode, Options};
+pub use partition::{PartitionOptions, hoist_branch_constants, partition};
 use std::collections::BTreeMap;
 
 /// A step from graph to graph.

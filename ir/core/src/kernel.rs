@@ -4,10 +4,15 @@
 //! iteration space, scalar expressions over it, and an anchor that says what becomes of them. Softmax is one kernel of
 //! four stages; a projection with bias and activation is one kernel of two. No target is named here.
 
+mod dtype;
+mod eval;
 mod index;
+mod print;
 mod program;
 mod stage;
 
+pub use dtype::{expr_dtypes, stage_dtype};
+pub use eval::eval_program;
 pub use index::{Atom, Index};
 pub use program::{Argument, Buffer, BufferId, BufferKind, Program, Step};
 pub use stage::{Anchor, Axis, Bound, Expr, ExprId, Kernel, Load, Operand, Param, Stage, Store};

@@ -184,19 +184,19 @@ scalar_ops! {
 crate::word_attr! {
     /// How a reduction combines elements.
     ReduceFn {
-        /// Sum.
+        /// The sum; 0 of nothing.
         Sum = "sum",
-        /// Product.
+        /// The product; 1 of nothing.
         Prod = "prod",
-        /// Largest; NaN if any is NaN.
+        /// The largest element, NaN if any is NaN; the smallest value of the type of nothing.
         Max = "max",
-        /// Smallest; NaN if any is NaN.
+        /// The smallest element, NaN if any is NaN; the largest value of the type of nothing.
         Min = "min",
-        /// Sum divided by the number of elements.
+        /// The arithmetic mean; truncated in integer types.
         Mean = "mean",
-        /// Logical or.
+        /// Whether any element is true.
         Any = "any",
-        /// Logical and.
+        /// Whether all elements are true.
         All = "all",
     }
 }

@@ -6,6 +6,10 @@ use crate::scalar::{ReduceFn, ScalarOp};
 use ic_types::{DType, Dim};
 
 /// Stages that run one after the other on each tile of a shared outer iteration space.
+///
+/// Three forms occur. *Pointwise*: one stage without inner axes over the outer axes, with one store or several. *Rows*:
+/// reductions, normalizations and pointwise stages over the same inner axes, or none: a pointwise stage without inner
+/// axes gives one value per outer point, which later stages with inner axes may use. *Op*: see [`Anchor::Op`].
 #[derive(Clone, PartialEq, Debug)]
 pub struct Kernel {
     /// Buffers that it reads and writes, dense and row-major.
@@ -17,6 +21,9 @@ pub struct Kernel {
 }
 
 /// A buffer that a kernel reads or writes.
+///
+/// Its shape has as many elements as the buffer's: generated kernels see most buffers as one axis of all elements, so that
+/// an access has one index, whose coefficients are the strides.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Param {
     /// Element type.
@@ -51,7 +58,7 @@ pub struct Stage {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Anchor {
     /// The root, the last of `body`, at every point. As [`Expr::Stage`] of a later stage with the same inner axes it is
-    /// the value at the same point.
+    /// the value at the same point; without inner axes it is the one value of the outer point for every later stage.
     Pointwise,
     /// The root reduced over the inner axes; one value per outer point.
     ///

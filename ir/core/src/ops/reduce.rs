@@ -1,29 +1,9 @@
 //! `reduce`: a fold over some axes. ONNX `ReduceSum`, `ReduceProd`, `ReduceMax`, `ReduceMin`, `ReduceMean`.
 
 use crate::eval::{for_each_coordinate, from_ints, from_reals, int_range, ints, offset, reals, strides, zeros};
-use crate::scalar::ScalarOp;
+use crate::scalar::{ReduceFn, ScalarOp};
 use crate::{OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
 use ic_types::{DType, Dim, Tensor};
-
-crate::word_attr! {
-    /// What a reduction computes.
-    ReduceFn {
-        /// The sum; 0 of nothing.
-        Sum = "sum",
-        /// The product; 1 of nothing.
-        Prod = "prod",
-        /// The largest element; the smallest value of the type of nothing.
-        Max = "max",
-        /// The smallest element; the largest value of the type of nothing.
-        Min = "min",
-        /// The arithmetic mean; truncated in integer types.
-        Mean = "mean",
-        /// Whether any element is true.
-        Any = "any",
-        /// Whether all elements are true.
-        All = "all",
-    }
-}
 
 crate::attrs! {
     /// A fold over some axes.

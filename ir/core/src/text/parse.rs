@@ -1,4 +1,4 @@
-//! Parses graphs. Types are inferred again and must equal the written ones.
+//! Parses graphs. Types are inferred again and must equal those that are written; results need none.
 
 use super::lexer::Lexer;
 use crate::attr::{Attr, AttrMap, split_top_level};
@@ -143,9 +143,9 @@ fn parse_node(lexer: &mut Lexer, graph: &mut Graph, names: &mut Names, depth: us
         None => return Err(lexer.error(format!("no op `{op_name}`"))),
         Some(op) => op.map_err(|e| lexer.error(format!("{op_name}: {e}")))?,
     };
-    lexer.expect(":")?;
     let mut types = vec![];
-    while types.len() < results.len() {
+    let is_typed = lexer.accept(":");
+    while is_typed && types.len() < results.len() {
         types.push(parse_type(lexer, 0)?);
         lexer.accept(",");
     }
@@ -155,8 +155,8 @@ fn parse_node(lexer: &mut Lexer, graph: &mut Graph, names: &mut Names, depth: us
     if values.len() != results.len() {
         return Err(lexer.error(format!("{op_name} has {} results, found {}", values.len(), results.len())));
     }
-    for ((name, value), ty) in results.into_iter().zip(values).zip(&types) {
-        if graph.ty(value) != ty {
+    for (i, (name, value)) in results.into_iter().zip(values).enumerate() {
+        if let Some(ty) = types.get(i).filter(|ty| *ty != graph.ty(value)) {
             return Err(lexer.error(format!("%{name} is {}, but {ty} is written", graph.ty(value))));
         }
         define(lexer, names, name, value)?;

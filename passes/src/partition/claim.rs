@@ -1,0 +1,137 @@
+//! Which nodes anchors take as epilogues.
+//!
+//! A region grows from the anchor's result by the users of its open values, until one value alone is used outside. It
+//! is accepted only if it can be emitted, so every stage finds earlier results at its own point.
+
+use super::access;
+use super::anchor;
+use super::facts::{Facts, Kind};
+use super::plan::{Fusion, GroupKind, Plan};
+use super::rows::{self, RowSpace};
+use ic_ir::ops::{Layout, Op};
+use ic_ir::{NodeId, ValueId};
+use std::collections::BTreeSet;
+
+/// Most nodes that a region grows by at once.
+const MAX_STEP: usize = 24;
+
+/// Claims every op and its epilogue.
+pub(crate) fn claim_ops(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
+    for (id, node) in facts.graph.nodes().filter(|(id, _)| facts.live[id.index()]) {
+        let kind = facts.kinds[id.index()];
+        if kind == Kind::Branch {
+            plan.add_group(GroupKind::Branch, vec![id], node.results.clone());
+        }
+        if kind != Kind::Op || plan.group_of[id.index()].is_some() {
+            continue;
+        }
+        let (mut nodes, mut root) = (vec![id], node.results[0]);
+        while fusion == Fusion::On && takes_epilogue(&node.op) {
+            let accept = |user: NodeId, members: &BTreeSet<ValueId>| {
+                plan.group_of[user.index()].is_none() && fits_op(facts, id, user, members)
+            };
+            let Some((step, next)) = grow(facts, root, &accept) else { break };
+            let grown = [nodes.as_slice(), &step].concat();
+            if anchor::epilogue(facts, &grown, next).is_err() {
+                break;
+            }
+            (nodes, root) = (grown, next);
+        }
+        let roots = if nodes.len() > 1 { vec![root] } else { node.results.clone() };
+        plan.add_group(GroupKind::Op, nodes, roots);
+    }
+}
+
+fn takes_epilogue(op: &Op) -> bool {
+    match op {
+        Op::Matmul(_) => true,
+        Op::Convolution(op) => op.layout == Layout::ChannelsLast,
+        _ => false,
+    }
+}
+
+/// Whether an op's epilogue may compute `user`: pointwise on the op's result, with operands that are full tensors, one
+/// element per column, or one element.
+fn fits_op(facts: &Facts, anchor: NodeId, user: NodeId, members: &BTreeSet<ValueId>) -> bool {
+    let graph = facts.graph;
+    let (node, whole) = (graph.node(user), graph.tensor_ty(graph.node(anchor).results[0]));
+    let result = graph.tensor_ty(node.results[0]);
+    if result.elements() != whole.elements() || result.shape.last() != whole.shape.last() {
+        return false;
+    }
+    match facts.kinds[user.index()] {
+        Kind::Movement => access::dense_part(graph, node).is_some(),
+        Kind::Pointwise => node.operands.iter().flatten().filter(|v| !members.contains(v)).all(|&operand| {
+            let shape = &graph.tensor_ty(operand).shape;
+            *shape == result.shape || shape.iter().rev().skip(1).all(|extent| extent.is(1))
+        }),
+        _ => false,
+    }
+}
+
+/// Claims every reduction and normalization with what follows on the same rows.
+pub(crate) fn claim_rows(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
+    for (id, node) in facts.graph.nodes().filter(|(id, _)| facts.live[id.index()]) {
+        if facts.kinds[id.index()] != Kind::Rows || plan.group_of[id.index()].is_some() {
+            continue;
+        }
+        let space = RowSpace::of(facts.graph, node);
+        let (mut nodes, mut root) = (vec![id], node.results[0]);
+        while fusion == Fusion::On {
+            let accept = |user: NodeId, members: &BTreeSet<ValueId>| {
+                plan.group_of[user.index()].is_none() && fits_rows(facts, &space, user, members)
+            };
+            let Some((step, next)) = grow(facts, root, &accept) else { break };
+            let grown = [nodes.as_slice(), &step].concat();
+            if rows::trial(facts, &space, &grown, next).is_err() {
+                break;
+            }
+            (nodes, root) = (grown, next);
+        }
+        plan.add_group(GroupKind::Rows(space), nodes, vec![root]);
+    }
+}
+
+/// Whether a kernel over `space` may compute `user`: on rows, or on one element per row.
+fn fits_rows(facts: &Facts, space: &RowSpace, user: NodeId, members: &BTreeSet<ValueId>) -> bool {
+    let graph = facts.graph;
+    let node = graph.node(user);
+    let elements = graph.tensor_ty(node.results[0]).elements();
+    let is_member = |v: &&Option<ValueId>| v.is_some_and(|v| members.contains(&v));
+    let fits = elements == space.n_rows() || elements == space.elements() && !space.is_strided();
+    match facts.kinds[user.index()] {
+        Kind::Pointwise | Kind::Movement => fits,
+        // Of the operands of a row op, only the first runs along the rows.
+        Kind::Rows => space.has_rows_of(graph, node) && !node.operands[1..].iter().any(|v| is_member(&v)),
+        _ => false,
+    }
+}
+
+/// The nodes by which a region grows from `root` until one value alone is used outside, and that value.
+fn grow(
+    facts: &Facts,
+    root: ValueId,
+    accept: &dyn Fn(NodeId, &BTreeSet<ValueId>) -> bool,
+) -> Option<(Vec<NodeId>, ValueId)> {
+    let (mut step, mut members) = (Vec::new(), BTreeSet::from([root]));
+    let mut open = BTreeSet::from([root]);
+    while step.len() < MAX_STEP {
+        if open.iter().any(|v| facts.is_output[v.index()]) {
+            return None;
+        }
+        let users = open.iter().flat_map(|v| &facts.users[v.index()]).copied();
+        let user = users.filter(|user| !step.contains(user)).min()?;
+        if !accept(user, &members) {
+            return None;
+        }
+        step.push(user);
+        let result = facts.graph.node(user).results[0];
+        members.insert(result);
+        open.insert(result);
+        open.retain(|v| facts.is_output[v.index()] || facts.users[v.index()].iter().any(|u| !step.contains(u)));
+        if open.len() == 1 && open.contains(&result) {
+            return Some((step, result));
+        }
+    }
+    None
+}

@@ -1,0 +1,181 @@
+//! Kernels from groups.
+
+use super::access;
+use super::emit::{Emitter, Misaligned, Place, Slot, Target, View};
+use super::facts::Facts;
+use super::plan::{Group, GroupKind, Plan};
+use super::simplify::{rename, simplify_axes};
+use super::{anchor, rows};
+use ic_ir::kernel::{Anchor, Axis, Index, Kernel, Param};
+use ic_ir::ops::Op;
+use ic_ir::{NodeId, ValueId};
+use ic_types::Dim;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A kernel whose buffers have no numbers yet.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) work: Work,
+    /// The last node that it computes: kernels that may run in any order run in that of the model.
+    pub(crate) position: NodeId,
+    pub(crate) location: Arc<str>,
+}
+
+/// What a draft does.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Runs a kernel on buffers.
+    Kernel(Kernel, Vec<Slot>),
+    /// Runs one of the node's regions.
+    Branch(NodeId),
+}
+
+/// The kernels of a group.
+pub(crate) fn drafts(
+    facts: &Facts,
+    plan: &Plan,
+    group: &Group,
+    targets: &BTreeMap<ValueId, Target>,
+    is_inside: &dyn Fn(ValueId, ValueId) -> bool,
+) -> Result<Vec<Draft>, Misaligned> {
+    let is_buffer = |value| plan.is_buffer(facts, value) && !group.roots.contains(&value);
+    let target = |value: &ValueId| targets.get(value).cloned().unwrap_or_else(|| Target::of(*value));
+    let roots: Vec<(ValueId, Target)> = group.roots.iter().map(|value| (*value, target(value))).collect();
+    let position = group.nodes.last().copied().unwrap_or(NodeId(0));
+    let draft = |(kernel, slots)| Draft { work: Work::Kernel(kernel, slots), position, location: location(facts, group) };
+    match &group.kind {
+        GroupKind::Branch => {
+            Ok(vec![Draft { work: Work::Branch(group.nodes[0]), position, location: location(facts, group) }])
+        }
+        GroupKind::Op => {
+            let emitter = anchor::emit(facts, &group.nodes, &roots, &is_buffer, &|v| plan.stored.contains(&v))?;
+            let outer = emitter.extents.clone();
+            Ok(vec![draft(kernel(&emitter, outer))])
+        }
+        GroupKind::Rows(space) => {
+            let emitter = rows::emit(facts, space, &group.nodes, &roots, &is_buffer)?;
+            let (mut kernel, slots) = kernel(&emitter, space.outer());
+            simplify_axes(&mut kernel);
+            Ok(vec![draft((kernel, slots))])
+        }
+        GroupKind::Pointwise => Ok(vec![draft(pointwise(facts, &roots, &is_buffer)?)]),
+        GroupKind::Pieces => {
+            let (root, target) = &roots[0];
+            let pieces = pieces(facts, *root, target);
+            let own = |(piece, part): &(ValueId, Target)| targets.get(piece) != Some(part) && !is_inside(*piece, *root);
+            let kernels = pieces.into_iter().filter(own).map(|piece| pointwise(facts, &[piece], &is_buffer));
+            kernels.map(|kernel| Ok(draft(kernel?))).collect()
+        }
+    }
+}
+
+/// The pieces of a concatenation that are not empty, each with its part of the target.
+pub(crate) fn pieces(facts: &Facts, root: ValueId, target: &Target) -> Vec<(ValueId, Target)> {
+    let Some((_, node, _)) = facts.def(root) else { return Vec::new() };
+    let Op::Concat(concat) = &node.op else { return Vec::new() };
+    let mut first = Dim::constant(0);
+    let pieces = node.operands.iter().flatten().filter_map(|&piece| {
+        let extent = facts.graph.tensor_ty(piece).shape[concat.axis].clone();
+        let part = Target { place: target.place, part: Some((concat.axis, first.clone())) };
+        first = first.clone() + extent.clone();
+        (!extent.is(0)).then_some((piece, part))
+    });
+    pieces.collect()
+}
+
+/// A kernel that computes each element of values of one shape from elements of buffers.
+pub(crate) fn pointwise(
+    facts: &Facts,
+    roots: &[(ValueId, Target)],
+    is_buffer: &dyn Fn(ValueId) -> bool,
+) -> Result<(Kernel, Vec<Slot>), Misaligned> {
+    let graph = facts.graph;
+    let shape = &graph.tensor_ty(roots[0].0).shape;
+    let known = graph.value(roots[0].0).content.as_deref().filter(|content| content.len() > 1);
+    if let (Some(content), false) = (known, is_buffer(roots[0].0)) {
+        return Ok(known_elements(facts, &roots[0], content));
+    }
+    let mut emitter = Emitter::new(graph, is_buffer, shape.clone());
+    let at = access::domain(shape);
+    let mut stores = Vec::new();
+    let mut last = (0, graph.dtype(roots[0].0));
+    for (root, target) in roots {
+        let value = emitter.value(*root, &at, &[])?;
+        stores.push(emitter.store(value, &at, target));
+        last = (value, graph.dtype(*root));
+    }
+    emitter.finish_stage(Vec::new(), Anchor::Pointwise, last, stores);
+    let (mut kernel, slots) = kernel(&emitter, shape.clone());
+    drop_unit_axes(&mut kernel);
+    simplify_axes(&mut kernel);
+    Ok((kernel, slots))
+}
+
+/// A kernel of one point that stores known elements one by one.
+fn known_elements(facts: &Facts, (root, target): &(ValueId, Target), content: &[Dim]) -> (Kernel, Vec<Slot>) {
+    let ty = facts.graph.tensor_ty(*root);
+    let nothing = |_| false;
+    let mut emitter = Emitter::new(facts.graph, &nothing, Vec::new());
+    let mut stores = Vec::new();
+    let mut last = 0;
+    for (i, dim) in content.iter().enumerate() {
+        let index = emitter.push(ic_ir::kernel::Expr::Index(Index::constant(dim.clone())));
+        last = emitter.cast(index, ic_types::DType::I64, ty.dtype);
+        let at = access::delinearize(Index::constant(Dim::constant(i as i64)), &ty.shape, &[]);
+        stores.push(emitter.store(last, &at, target));
+    }
+    emitter.finish_stage(Vec::new(), Anchor::Pointwise, (last, ty.dtype), stores);
+    kernel(&emitter, Vec::new())
+}
+
+/// Axes of extent 1 are in no index.
+fn drop_unit_axes(kernel: &mut Kernel) {
+    let kept: Vec<usize> = (0..kernel.outer.len()).filter(|&i| !kernel.outer[i].extent.is(1)).collect();
+    if kept.len() == kernel.outer.len() {
+        return;
+    }
+    kernel.outer = kept.iter().map(|&i| kernel.outer[i].clone()).collect();
+    rename(kernel, &|axis| kept.iter().position(|&k| k == axis as usize).map_or_else(Index::default, Index::axis));
+}
+
+fn kernel(emitter: &Emitter, outer: Vec<Dim>) -> (Kernel, Vec<Slot>) {
+    let params = emitter.slots.iter().map(|slot| {
+        let ty = emitter.place_ty(slot.place);
+        let shape = match slot.view {
+            View::Axes => ty.shape.clone(),
+            View::Linear => vec![ty.elements()],
+        };
+        Param { dtype: ty.dtype, shape, is_output: slot.is_output }
+    });
+    let params = params.collect();
+    let outer = outer.into_iter().map(|extent| Axis { extent }).collect();
+    (Kernel { params, outer, stages: emitter.stages.clone() }, emitter.slots.clone())
+}
+
+/// The model's names of the nodes, each once.
+fn location(facts: &Facts, group: &Group) -> Arc<str> {
+    let mut names: Vec<&str> = Vec::new();
+    for &id in &group.nodes {
+        let name = &facts.graph.node(id).location;
+        if !name.is_empty() && !names.contains(&name.as_ref()) {
+            names.push(name);
+        }
+    }
+    names.join(" + ").into()
+}
+
+/// The buffers that a draft reads and writes.
+pub(crate) fn places(facts: &Facts, draft: &Draft) -> (Vec<Place>, Vec<Place>) {
+    match &draft.work {
+        Work::Kernel(_, slots) => {
+            let of = |is_output| slots.iter().filter(move |s| s.is_output == is_output).map(|s| s.place).collect();
+            (of(false), of(true))
+        }
+        Work::Branch(id) => {
+            let node = facts.graph.node(*id);
+            let reads = node.operands.iter().flatten().map(|&v| Place::Value(v)).collect();
+            (reads, node.results.iter().map(|&v| Place::Value(v)).collect())
+        }
+    }
+}

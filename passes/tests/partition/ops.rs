@@ -1,0 +1,97 @@
+//! Kernels of whole ops: operands as views, epilogues.
+
+use crate::harness::{check, n_kernels};
+
+const SIZES: &[usize] = &[0, 1, 2, 3];
+
+#[test]
+fn projections_take_bias_and_activation() {
+    let program = check(
+        "graph @g(%x: f32[N, S, 4], %w: f32[4, 6], %b: f32[6], %r: f32[N, S, 6]) {
+           %m = matmul(%x, %w)
+           %a = add(%m, %b)
+           %g = gelu(%a)
+           %s = sigmoid(%g)
+           %u = mul(%g, %s)
+           %y = add(%u, %r)
+           return \"y\" = %y
+         }",
+        SIZES,
+    );
+    assert_eq!(n_kernels(&program), 1);
+}
+
+#[test]
+fn attention_is_four_kernels() {
+    let program = check(
+        "graph @g(%x: f32[N, S, 8], %w: f32[8, 24], %b: f32[24]) {
+           %m = matmul(%x, %w)
+           %a = add(%m, %b)
+           %r = reshape(%a) {shape = [N, S, 3, 2, 4]}
+           %t = transpose(%r) {perm = [2, 0, 3, 1, 4]}
+           %i0 = constant() {value = i64[] [0]}
+           %i1 = constant() {value = i64[] [1]}
+           %i2 = constant() {value = i64[] [2]}
+           %q = gather(%t, %i0) {axis = 0}
+           %k = gather(%t, %i1) {axis = 0}
+           %v = gather(%t, %i2) {axis = 0}
+           %kt = transpose(%k) {perm = [0, 1, 3, 2]}
+           %s = matmul(%q, %kt)
+           %c = constant() {value = f32[] [0.5]}
+           %sc = mul(%s, %c)
+           %p = softmax(%sc)
+           %o = matmul(%p, %v)
+           %ot = transpose(%o) {perm = [0, 2, 1, 3]}
+           %y = reshape(%ot) {shape = [N, S, 8]}
+           return \"y\" = %y
+         }",
+        SIZES,
+    );
+    assert_eq!(n_kernels(&program), 5, "{program}");
+}
+
+#[test]
+fn convolutions_take_epilogues() {
+    let program = check(
+        "graph @g(%x: f32[N, 5, 5, 2], %w: f32[3, 2, 3, 3], %b: f32[3]) {
+           %c = convolution(%x, %w, %b) {strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1], layout = channels_last}
+           %r = relu(%c)
+           %d = convolution(%r, %v) {strides = [1, 1], pads = [0, 0, 0, 0], dilations = [1, 1], layout = channels_last}
+           %s = add(%d, %r)
+           %y = relu(%s)
+           return \"y\" = %y
+         }"
+        .replace("%b: f32[3])", "%b: f32[3], %v: f32[3, 3, 1, 1])")
+        .as_str(),
+        &[1, 2],
+    );
+    assert_eq!(n_kernels(&program), 2);
+}
+
+#[test]
+fn matmul_of_expanded_and_sliced_operands() {
+    check(
+        "graph @g(%x: f32[N, 2, 6], %w: f32[1, 3, 4]) {
+           %s = slice(%x) {axes = [2], starts = [1], extents = [3], steps = [2]}
+           %e = expand(%w) {shape = [N, 3, 4]}
+           %m = matmul(%s, %e)
+           %f = reshape(%m) {shape = [2 * N, 4]}
+           %g = relu(%f)
+           return \"y\" = %g
+         }",
+        SIZES,
+    );
+}
+
+#[test]
+fn several_results() {
+    check(
+        "graph @g(%x: f32[N, 6]) {
+           %n = neg(%x)
+           %v, %i = top_k(%n) {k = 2, axis = 1}
+           %s = reduce(%v) {function = sum, axes = [1]}
+           return \"i\" = %i, \"s\" = %s
+         }",
+        &[1, 3],
+    );
+}

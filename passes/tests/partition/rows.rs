@@ -1,0 +1,159 @@
+//! Row kernels.
+
+use crate::harness::{check, n_kernels};
+
+const SIZES: &[usize] = &[0, 1, 2, 5];
+
+#[test]
+fn attention_scores_are_one_kernel() {
+    let program = check(
+        "graph @g(%x: f32[N, 2, S, S], %m: f32[N, 1, 1, S]) {
+           %k = constant() {value = f32[] [0.125]}
+           %a = mul(%x, %k)
+           %b = add(%a, %m)
+           %y = softmax(%b)
+           return \"y\" = %y
+         }",
+        SIZES,
+    );
+    assert_eq!(n_kernels(&program), 1);
+}
+
+#[test]
+fn softmax_over_other_axes() {
+    for axis in 0..3 {
+        check(
+            &format!("graph @g(%x: f32[2, N, 3]) {{ %y = softmax(%x) {{axis = {axis}}} return \"y\" = %y }}"),
+            &[1, 3],
+        );
+    }
+}
+
+#[test]
+fn layer_norm_with_residual() {
+    let program = check(
+        "graph @g(%x: f32[N, S, 8], %r: f32[N, S, 8], %w: f32[8], %b: f32[8]) {
+           %s = add(%x, %r)
+           %y = layer_normalization(%s, %w, %b)
+           %z = relu(%y)
+           return \"z\" = %z
+         }",
+        SIZES,
+    );
+    assert_eq!(n_kernels(&program), 1);
+}
+
+#[test]
+fn decomposed_layer_norm_is_one_kernel() {
+    let program = check(
+        "graph @g(%x: f32[N, S, 8], %w: f32[8]) {
+           %e = constant() {value = f32[] [0.01]}
+           %m = reduce(%x) {function = mean, axes = [2]}
+           %d = sub(%x, %m)
+           %q = mul(%d, %d)
+           %v = reduce(%q) {function = mean, axes = [2]}
+           %ve = add(%v, %e)
+           %r = sqrt(%ve)
+           %n = div(%d, %r)
+           %y = mul(%n, %w)
+           return \"y\" = %y
+         }",
+        &[1, 2, 5],
+    );
+    assert_eq!(n_kernels(&program), 1);
+}
+
+#[test]
+fn rms_norm_in_f16() {
+    check(
+        "graph @g(%x: f16[N, 8], %w: f16[8]) {
+           %y = rms_normalization(%x, %w)
+           %s = softmax(%y)
+           return \"y\" = %s
+         }",
+        SIZES,
+    );
+}
+
+#[test]
+fn reductions() {
+    for function in ["sum", "prod", "max", "min", "mean"] {
+        for (dtype, axes) in [("f32", "[0]"), ("f32", "[1, 2]"), ("i64", "[0, 2]"), ("i32", "[1]"), ("i8", "[2]")] {
+            for keep in ["true", "false"] {
+                check(
+                    &format!(
+                        "graph @g(%x: {dtype}[3, N, 2]) {{
+                           %y = reduce(%x) {{function = {function}, axes = {axes}, keep_dims = {keep}}}
+                           %z = neg(%y)
+                           return \"z\" = %z
+                         }}"
+                    ),
+                    &[1, 2, 5],
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn boolean_reductions() {
+    for function in ["any", "all", "max", "min"] {
+        check(
+            &format!(
+                "graph @g(%x: bool[3, N]) {{
+                   %y = reduce(%x) {{function = {function}, axes = [1]}}
+                   return \"y\" = %y
+                 }}"
+            ),
+            SIZES,
+        );
+    }
+}
+
+#[test]
+fn squeeze_and_excite_reads_the_mean_again() {
+    check(
+        "graph @g(%x: f32[N, 4, 3, 3], %w: f32[4, 4]) {
+           %m = reduce(%x) {function = mean, axes = [2, 3], keep_dims = false}
+           %f = matmul(%m, %w)
+           %s = sigmoid(%f)
+           %r = reshape(%s) {shape = [N, 4, 1, 1]}
+           %y = mul(%x, %r)
+           return \"y\" = %y
+         }",
+        SIZES,
+    );
+}
+
+#[test]
+fn group_norm_keeps_rows_through_reshapes() {
+    check(
+        "graph @g(%x: f32[N, 6, 4], %w: f32[6, 1]) {
+           %g = reshape(%x) {shape = [N, 2, 12]}
+           %m = reduce(%g) {function = mean, axes = [2]}
+           %d = sub(%g, %m)
+           %q = mul(%d, %d)
+           %v = reduce(%q) {function = mean, axes = [2]}
+           %r = sqrt(%v)
+           %n = div(%d, %r)
+           %b = reshape(%n) {shape = [N, 6, 4]}
+           %y = mul(%b, %w)
+           return \"y\" = %y
+         }",
+        &[1, 2],
+    );
+}
+
+#[test]
+fn concat_of_rows() {
+    check(
+        "graph @g(%x: f32[N, 4], %y: f32[N, 1024]) {
+           %a = softmax(%x)
+           %b = softmax(%y)
+           %c = concat(%a, %b, %x) {axis = 1}
+           %d = concat(%a, %x) {axis = 0}
+           return \"c\" = %c, \"d\" = %d
+         }",
+        &[1, 3],
+    );
+}
