@@ -25,7 +25,8 @@ fn what_is_imported_evaluates_to_the_expected_outputs() {
         return;
     };
     let only = std::env::var("IC_ONNX_ONLY").unwrap_or_default();
-    let cases: Vec<PathBuf> = cases_in(Path::new(&folder)).into_iter().filter(|p| p.to_string_lossy().contains(&only)).collect();
+    let cases: Vec<PathBuf> =
+        cases_in(Path::new(&folder)).into_iter().filter(|p| p.to_string_lossy().contains(&only)).collect();
     let outcomes = run_all(&cases);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     outcomes.iter().for_each(|(_, (status, _))| *counts.entry(status).or_default() += 1);
@@ -34,8 +35,11 @@ fn what_is_imported_evaluates_to_the_expected_outputs() {
         let lines: String = outcomes.iter().map(|(name, (status, why))| format!("{status} {name}: {why}\n")).collect();
         std::fs::write(report, lines).unwrap();
     }
-    let bad: Vec<&String> =
-        outcomes.iter().filter(|(_, (status, _))| matches!(*status, "wrong" | "crashed")).map(|(name, _)| name).collect();
+    let bad: Vec<&String> = outcomes
+        .iter()
+        .filter(|(_, (status, _))| matches!(*status, "wrong" | "crashed"))
+        .map(|(name, _)| name)
+        .collect();
     assert!(bad.is_empty(), "wrong or crashed: {bad:?}");
 }
 
@@ -165,7 +169,8 @@ fn difference(case: &Path, data: &Path, outputs: &[Tensor]) -> Option<String> {
         let (Ok(a), Ok(b)) = (reals(found), reals(&expected)) else {
             return (found != &expected).then(|| format!("output {i} differs"));
         };
-        let close = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= absolute + relative * b.abs();
+        let close =
+            |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= absolute + relative * b.abs();
         let at = a.iter().zip(&b).position(|(&a, &b)| !close(a, b))?;
         Some(format!("output {i} is {} at {at}, expected {}", a[at], b[at]))
     })

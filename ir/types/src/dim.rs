@@ -34,6 +34,9 @@ pub enum Atom {
     Max(Arc<(Dim, Dim)>),
 }
 
+/// Nesting of minima and maxima that comparisons look into.
+const MAX_COMPARISONS: usize = 4;
+
 /// Why an expression could not be evaluated.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DimError {
@@ -155,11 +158,19 @@ impl Dim {
             if rest.lower_bound().is_some_and(|low| low >= 0) && rest.upper_bound().is_some_and(|high| high < b) {
                 return Dim::constant(0);
             }
-            // floordiv(floordiv(x, a), b) = floordiv(x, a * b) for positive a and b.
-            if let Some(Atom::FloorDiv(inner)) = self.as_atom()
+            // A common factor of the divisor and of every coefficient cancels; the constant rounds down.
+            let factor = rest.terms.iter().filter(|(m, _)| !m.0.is_empty()).fold(b, |g, (_, &c)| gcd(g, c));
+            if factor > 1 && rest.as_const().is_none() {
+                let terms = rest.terms.iter().map(|(m, &c)| (m.clone(), floor_div(c, factor)));
+                return Dim::from_terms(terms).floor_div(&Dim::constant(b / factor));
+            }
+            // floordiv(floordiv(x, a) + c, b) = floordiv(x + a * c, a * b) for positive a and b.
+            let offset = self.terms.get(&Monomial::default()).copied().unwrap_or(0);
+            if let Some(Atom::FloorDiv(inner)) = (self.clone() - Dim::constant(offset)).as_atom()
                 && let Some(a) = inner.1.as_const().filter(|&a| a > 0)
+                && let (Some(shift), Some(b)) = (a.checked_mul(offset), a.checked_mul(b))
             {
-                return inner.0.floor_div(&Dim::constant(a.saturating_mul(b)));
+                return (inner.0.clone() + Dim::constant(shift)).floor_div(&Dim::constant(b));
             }
         }
         Dim::from_atom(Atom::FloorDiv(Arc::new((self.clone(), divisor.clone()))))
@@ -207,18 +218,38 @@ impl Dim {
         }
     }
 
-    /// How the two compare for every value of the symbols, where bounds decide it: `Less` means `self <= other`.
+    /// How the two compare for every value of the symbols, where that is known: `Less` means `self <= other`.
     fn order(&self, other: &Dim) -> Option<std::cmp::Ordering> {
-        let difference = self.clone() - other.clone();
-        if difference.is(0) {
+        if self == other {
             Some(std::cmp::Ordering::Equal)
-        } else if difference.lower_bound().is_some_and(|low| low >= 0) {
+        } else if other.is_at_most(self, MAX_COMPARISONS) {
             Some(std::cmp::Ordering::Greater)
-        } else if difference.upper_bound().is_some_and(|high| high <= 0) {
+        } else if self.is_at_most(other, MAX_COMPARISONS) {
             Some(std::cmp::Ordering::Less)
         } else {
             None
         }
+    }
+
+    /// Whether `self <= other` is known for every value of the symbols: from bounds, or because one is a minimum or
+    /// maximum that has the other, or what compares with it, as a part.
+    fn is_at_most(&self, other: &Dim, depth: usize) -> bool {
+        if (other.clone() - self.clone()).lower_bound().is_some_and(|low| low >= 0) {
+            return true;
+        }
+        let Some(depth) = depth.checked_sub(1) else { return false };
+        let (below, above) = (|x: &Dim| x.is_at_most(other, depth), |x: &Dim| self.is_at_most(x, depth));
+        let by_self = match self.as_atom() {
+            Some(Atom::Min(pair)) => below(&pair.0) || below(&pair.1),
+            Some(Atom::Max(pair)) => below(&pair.0) && below(&pair.1),
+            _ => false,
+        };
+        by_self
+            || match other.as_atom() {
+                Some(Atom::Max(pair)) => above(&pair.0) || above(&pair.1),
+                Some(Atom::Min(pair)) => above(&pair.0) && above(&pair.1),
+                _ => false,
+            }
     }
 
     /// A value that this is never below, if one is known. Symbols are at least 0.
@@ -413,6 +444,15 @@ impl Atom {
     }
 }
 
+/// Greatest common divisor; `a` is positive.
+fn gcd(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    i64::try_from(a).unwrap_or(1)
+}
+
 /// Quotient rounded towards negative infinity; `b` is not 0.
 fn floor_div(a: i64, b: i64) -> i64 {
     let quotient = a.wrapping_div(b);
@@ -506,6 +546,8 @@ mod tests {
         assert_eq!((n() * c(4) + c(6)).floor_div(&c(4)), n() + c(1));
         assert_eq!((n() * c(4) + c(6)).modulo(&c(4)), c(2));
         assert_eq!(n().floor_div(&c(2)).floor_div(&c(3)), n().floor_div(&c(6)));
+        assert_eq!((n() * c(6) + c(2)).floor_div(&c(4)), (n() * c(3) + c(1)).floor_div(&c(2)));
+        assert_eq!(((n() + c(1)).floor_div(&c(2)) + c(1)).floor_div(&c(2)), (n() + c(3)).floor_div(&c(4)));
         assert_eq!(n().modulo(&c(8)).floor_div(&c(8)), c(0));
     }
 
@@ -515,6 +557,9 @@ mod tests {
         assert_eq!((n() + c(3)).minimum(&n()), n());
         assert_eq!(n().maximum(&c(2)), c(2).maximum(&n()));
         assert_ne!(n().maximum(&c(2)), n());
+        let small = n().minimum(&c(9));
+        assert_eq!((small.maximum(&n()), small.minimum(&n())), (n(), small.clone()));
+        assert_eq!(n().maximum(&c(2)).maximum(&n()), n().maximum(&c(2)));
     }
 
     #[test]

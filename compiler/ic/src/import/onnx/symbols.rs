@@ -34,7 +34,9 @@ impl Symbols {
     /// Makes sure that no fresh symbol gets a name that `ty` uses.
     pub(crate) fn reserve(&mut self, ty: &TypeProto) {
         for dim in dimensions(ty).unwrap_or_default() {
-            if let Some(dimension::Value::DimParam(name)) = &dim.value {
+            if let Some(dimension::Value::DimParam(name)) = &dim.value
+                && !is_placeholder(name)
+            {
                 self.taken.insert(clean(name));
             }
         }
@@ -74,7 +76,7 @@ impl Symbols {
     fn input_dim(&mut self, input: &str, axis: usize, dim: &Dimension) -> Dim {
         match &dim.value {
             Some(dimension::Value::DimValue(extent)) if *extent > 0 => Dim::constant(*extent),
-            Some(dimension::Value::DimParam(text)) if !text.trim().is_empty() => self.named(&clean(text)),
+            Some(dimension::Value::DimParam(text)) if !is_placeholder(text) => self.named(&clean(text)),
             _ => self.fresh(&format!("{input}_{axis}")),
         }
     }
@@ -98,6 +100,11 @@ impl Symbols {
     fn symbol(&self, name: &str) -> Dim {
         self.bindings.get(name).map_or_else(|| Dim::symbol(name), |&extent| Dim::constant(extent))
     }
+}
+
+/// Whether a dim's name only says that it has none, so that equal names do not mean equal extents.
+fn is_placeholder(name: &str) -> bool {
+    matches!(name.trim(), "" | "?" | "-1" | "None")
 }
 
 /// The name without the character that quotes names in expressions.

@@ -6,6 +6,20 @@ fn attr(node: &NodeView, name: &str, default: f32) -> f64 {
     f64::from(node.float(name).unwrap_or(default))
 }
 
+/// Applies `formula` to the first input, in f32 where that is a narrower float: a chain of functions rounds once.
+fn rounded_once(
+    cx: &mut Context,
+    node: &NodeView,
+    formula: impl FnOnce(&mut Context, ValueId) -> Result<ValueId>,
+) -> Results {
+    let x = node.input(0)?;
+    let dtype = cx.dtype(x)?;
+    let wide = if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype };
+    let x = cx.cast(x, wide)?;
+    let y = formula(cx, x)?;
+    Ok(vec![cx.cast(y, dtype)?])
+}
+
 /// `b` where `x < 0`, else `a`.
 fn where_negative(cx: &mut Context, x: ValueId, b: ValueId, a: ValueId) -> Result<ValueId> {
     let negative = cx.with_scalar(ScalarOp::Lt, x, 0.0)?;
@@ -40,56 +54,64 @@ pub(super) fn prelu(cx: &mut Context, node: &NodeView) -> Results {
 
 /// `Elu`: `alpha * (exp(x) - 1)` below zero.
 pub(super) fn elu(cx: &mut Context, node: &NodeView) -> Results {
-    let x = node.input(0)?;
-    let exp = exp_minus_one(cx, x)?;
-    let scaled = cx.with_scalar(ScalarOp::Mul, exp, attr(node, "alpha", 1.0))?;
-    Ok(vec![where_negative(cx, x, scaled, x)?])
+    rounded_once(cx, node, |cx, x| {
+        let exp = exp_minus_one(cx, x)?;
+        let scaled = cx.with_scalar(ScalarOp::Mul, exp, attr(node, "alpha", 1.0))?;
+        where_negative(cx, x, scaled, x)
+    })
 }
 
 /// `Celu`: `max(0, x) + min(0, alpha * (exp(x / alpha) - 1))`.
 pub(super) fn celu(cx: &mut Context, node: &NodeView) -> Results {
-    let (x, alpha) = (node.input(0)?, attr(node, "alpha", 1.0));
-    let quotient = cx.with_scalar(ScalarOp::Div, x, alpha)?;
-    let exp = exp_minus_one(cx, quotient)?;
-    let scaled = cx.with_scalar(ScalarOp::Mul, exp, alpha)?;
-    let low = cx.with_scalar(ScalarOp::Min, scaled, 0.0)?;
-    let high = cx.with_scalar(ScalarOp::Max, x, 0.0)?;
-    Ok(vec![cx.binary(ScalarOp::Add, high, low)?])
+    rounded_once(cx, node, |cx, x| {
+        let alpha = attr(node, "alpha", 1.0);
+        let quotient = cx.with_scalar(ScalarOp::Div, x, alpha)?;
+        let exp = exp_minus_one(cx, quotient)?;
+        let scaled = cx.with_scalar(ScalarOp::Mul, exp, alpha)?;
+        let low = cx.with_scalar(ScalarOp::Min, scaled, 0.0)?;
+        let high = cx.with_scalar(ScalarOp::Max, x, 0.0)?;
+        cx.binary(ScalarOp::Add, high, low)
+    })
 }
 
 /// `Selu`: `gamma * (x above zero, alpha * (exp(x) - 1) below)`.
 pub(super) fn selu(cx: &mut Context, node: &NodeView) -> Results {
-    let x = node.input(0)?;
-    let (alpha, gamma) = (attr(node, "alpha", 1.673_263_2), attr(node, "gamma", 1.050_701));
-    let exp = exp_minus_one(cx, x)?;
-    let scaled = cx.with_scalar(ScalarOp::Mul, exp, alpha)?;
-    let positive = cx.with_scalar(ScalarOp::Gt, x, 0.0)?;
-    let chosen = cx.select(positive, x, scaled)?;
-    Ok(vec![cx.with_scalar(ScalarOp::Mul, chosen, gamma)?])
+    rounded_once(cx, node, |cx, x| {
+        let (alpha, gamma) = (attr(node, "alpha", 1.673_263_2), attr(node, "gamma", 1.050_701));
+        let exp = exp_minus_one(cx, x)?;
+        let scaled = cx.with_scalar(ScalarOp::Mul, exp, alpha)?;
+        let positive = cx.with_scalar(ScalarOp::Gt, x, 0.0)?;
+        let chosen = cx.select(positive, x, scaled)?;
+        cx.with_scalar(ScalarOp::Mul, chosen, gamma)
+    })
 }
 
 /// `HardSigmoid`: `max(0, min(1, alpha * x + beta))`.
 pub(super) fn hard_sigmoid(cx: &mut Context, node: &NodeView) -> Results {
-    let scaled = cx.with_scalar(ScalarOp::Mul, node.input(0)?, attr(node, "alpha", 0.2))?;
-    let sum = cx.with_scalar(ScalarOp::Add, scaled, attr(node, "beta", 0.5))?;
-    let low = cx.with_scalar(ScalarOp::Max, sum, 0.0)?;
-    Ok(vec![cx.with_scalar(ScalarOp::Min, low, 1.0)?])
+    rounded_once(cx, node, |cx, x| {
+        let scaled = cx.with_scalar(ScalarOp::Mul, x, attr(node, "alpha", 0.2))?;
+        let sum = cx.with_scalar(ScalarOp::Add, scaled, attr(node, "beta", 0.5))?;
+        let low = cx.with_scalar(ScalarOp::Max, sum, 0.0)?;
+        cx.with_scalar(ScalarOp::Min, low, 1.0)
+    })
 }
 
 /// `Softsign`: `x / (1 + |x|)`.
 pub(super) fn softsign(cx: &mut Context, node: &NodeView) -> Results {
-    let x = node.input(0)?;
-    let magnitude = cx.unary(ScalarOp::Abs, x)?;
-    let divisor = cx.with_scalar(ScalarOp::Add, magnitude, 1.0)?;
-    Ok(vec![cx.binary(ScalarOp::Div, x, divisor)?])
+    rounded_once(cx, node, |cx, x| {
+        let magnitude = cx.unary(ScalarOp::Abs, x)?;
+        let divisor = cx.with_scalar(ScalarOp::Add, magnitude, 1.0)?;
+        cx.binary(ScalarOp::Div, x, divisor)
+    })
 }
 
 /// `Mish`: `x * tanh(softplus(x))`.
 pub(super) fn mish(cx: &mut Context, node: &NodeView) -> Results {
-    let x = node.input(0)?;
-    let soft = cx.unary(ScalarOp::Softplus, x)?;
-    let tanh = cx.unary(ScalarOp::Tanh, soft)?;
-    Ok(vec![cx.binary(ScalarOp::Mul, x, tanh)?])
+    rounded_once(cx, node, |cx, x| {
+        let soft = cx.unary(ScalarOp::Softplus, x)?;
+        let tanh = cx.unary(ScalarOp::Tanh, soft)?;
+        cx.binary(ScalarOp::Mul, x, tanh)
+    })
 }
 
 /// `Swish`: `x * sigmoid(alpha * x)`.
@@ -130,10 +152,11 @@ pub(super) fn bias_gelu(cx: &mut Context, node: &NodeView) -> Results {
 
 /// `com.microsoft::QuickGelu`: `x * sigmoid(alpha * x)` with 1.702.
 pub(super) fn quick_gelu(cx: &mut Context, node: &NodeView) -> Results {
-    let x = node.input(0)?;
-    let scaled = cx.with_scalar(ScalarOp::Mul, x, attr(node, "alpha", 1.702))?;
-    let gate = cx.unary(ScalarOp::Sigmoid, scaled)?;
-    Ok(vec![cx.binary(ScalarOp::Mul, x, gate)?])
+    rounded_once(cx, node, |cx, x| {
+        let scaled = cx.with_scalar(ScalarOp::Mul, x, attr(node, "alpha", 1.702))?;
+        let gate = cx.unary(ScalarOp::Sigmoid, scaled)?;
+        cx.binary(ScalarOp::Mul, x, gate)
+    })
 }
 
 /// `ThresholdedRelu`: `x` above `alpha`, else 0.

@@ -87,6 +87,10 @@ fn int_extent(cx: &mut Context, start: ValueId, limit: ValueId, delta: ValueId) 
 }
 
 fn float_extent(cx: &mut Context, start: ValueId, limit: ValueId, delta: ValueId) -> Result<Dim> {
+    // Whole numbers may be symbolic.
+    if let (Some(_), Some(_), Some(_)) = (cx.try_ints(start), cx.try_ints(limit), cx.try_ints(delta)) {
+        return int_extent(cx, start, limit, delta);
+    }
     let mut one = |value, what: &str| -> Result<f64> {
         let tensor = cx.tensor(value).ok_or_else(|| unsupported!("`{what}` is computed from data"))?;
         ic_ir::eval::reals(&tensor)?.first().copied().ok_or_else(|| invalid!("`{what}` is empty"))

@@ -4,8 +4,8 @@ use super::prelude::*;
 use ic_ir::ops;
 use ic_ir::ops::PadMode;
 
-/// Bounds at least this large mean the end of the axis, whatever its extent.
-const END: i64 = i32::MAX as i64;
+/// Bounds at least this large mean the end of an axis of symbolic extent.
+const END: i64 = 1_000_000_000;
 
 /// A bound of `dim` with every symbol at least 1: tensors without elements are of no interest where it is used.
 fn positive(dim: &Dim) -> Dim {
@@ -38,6 +38,9 @@ fn smaller(a: &Dim, b: &Dim) -> Dim {
 /// If its sign depends on symbols.
 fn clamped(bound: &Dim, extent: &Dim, name: &str) -> Result<Dim> {
     let zero = Dim::constant(0);
+    if bound.is(0) || bound == extent {
+        return Ok(bound.clone());
+    }
     match bound.as_const() {
         Some(b) if b >= END && extent.as_const().is_none() => return Ok(extent.clone()),
         Some(b) if b <= -END && extent.as_const().is_none() => return Ok(zero),
@@ -60,6 +63,9 @@ fn bounds(start: &Dim, end: &Dim, step: i64, extent: &Dim) -> Result<(Dim, Dim)>
     }
     if step > 0 {
         let (start, end) = (clamped(start, extent, "starts")?, clamped(end, extent, "ends")?);
+        if start.is(0) && end == *extent && step == 1 {
+            return Ok((start, end));
+        }
         let n = (end - start.clone()).ceil_div(&Dim::constant(step));
         return Ok((start, not_negative(&n)));
     }
