@@ -29,45 +29,63 @@ pub(crate) struct PixelRows {
 // SAFETY: the input is only read.
 unsafe impl Sync for PixelRows {}
 
-impl PixelRows {
-    /// Number of segments.
-    pub(crate) fn segments(&self) -> usize {
-        self.taps[0].count * self.taps[1].count
+impl Rows for PixelRows {
+    unsafe fn locate(&self, first: usize, pointers: *mut *const f32, offsets: &mut [isize], _copies: *mut f32) {
+        let [height, width] = self.y.extent;
+        let (mut n, mut i, mut j) = (first / width / height, first / width % height, first % width);
+        let mut row = 0;
+        while row < offsets.len() {
+            // Pixels of one line of the result.
+            let end = offsets.len().min(row + width - j);
+            let start = self.y_offset + n as isize * self.y.n_stride + i as isize * self.y.stride[0];
+            for (column, offset) in (j..).zip(&mut offsets[row..end]) {
+                *offset = start + column as isize * self.y.stride[1];
+            }
+            let line = Line { n: n as isize, i: i as isize, j: j as isize, len: end - row };
+            // SAFETY: there is room for a pointer for each row and tap.
+            unsafe { self.locate_line(line, pointers.add(row), offsets.len()) };
+            (row, i, j) = (end, i + 1, 0);
+            if i == height {
+                (n, i) = (n + 1, 0);
+            }
+        }
     }
 }
 
-impl Rows for PixelRows {
-    unsafe fn locate(&self, first: usize, pointers: *mut *const f32, offsets: &mut [isize], _copies: *mut f32) {
-        let n_rows = offsets.len();
-        let [height, width] = self.y.extent;
+/// Pixels `j..j + len` of line `i` of image `n` of the result.
+#[derive(Clone, Copy)]
+struct Line {
+    n: isize,
+    i: isize,
+    j: isize,
+    len: usize,
+}
+
+impl PixelRows {
+    /// Writes the pointers under each tap of a line's pixels; those of one tap are `n_rows` from those of the next.
+    unsafe fn locate_line(&self, line: Line, pointers: *mut *const f32, n_rows: usize) {
         let [taps_h, taps_w] = self.taps;
-        let (mut n, mut i, mut j) = (first / width / height, first / width % height, first % width);
-        for (row, offset) in offsets.iter_mut().enumerate() {
-            let (h, w) = (i as isize, j as isize);
-            *offset = self.y_offset + n as isize * self.y.n_stride + h * self.y.stride[0] + w * self.y.stride[1];
-            let image = self.x.data.cast_const().wrapping_offset(n as isize * self.x.n_stride);
-            let mut at = pointers.wrapping_add(row);
-            let mut from_h = h * taps_h.stride + taps_h.first;
-            for _ in 0..taps_h.count {
-                let inside_h = (from_h as usize) < self.x.extent[0];
-                let line = image.wrapping_offset(from_h.wrapping_mul(self.x.stride[0]));
-                let mut from_w = w * taps_w.stride + taps_w.first;
-                for _ in 0..taps_w.count {
-                    let inside = inside_h & ((from_w as usize) < self.x.extent[1]);
-                    let pixel = line.wrapping_offset(from_w.wrapping_mul(self.x.stride[1]));
+        let [extent_h, extent_w] = self.x.extent;
+        let image = self.x.data.cast_const().wrapping_offset(line.n * self.x.n_stride);
+        let step = taps_w.stride * self.x.stride[1];
+        let mut tap = pointers;
+        for kh in 0..taps_h.count as isize {
+            let h = line.i * taps_h.stride + taps_h.first + kh * taps_h.step;
+            let source = image.wrapping_offset(h.wrapping_mul(self.x.stride[0]));
+            for kw in 0..taps_w.count as isize {
+                let w = line.j * taps_w.stride + taps_w.first + kw * taps_w.step;
+                let last = w + (line.len as isize - 1) * taps_w.stride;
+                let pixel = source.wrapping_offset(w.wrapping_mul(self.x.stride[1]));
+                let inside_h = (h as usize) < extent_h;
+                let inside = inside_h && w >= 0 && last < extent_w as isize;
+                for i in 0..line.len {
+                    let column = w + i as isize * taps_w.stride;
+                    let is_pixel = inside || (inside_h && (column as usize) < extent_w);
+                    let pixel = pixel.wrapping_offset(i as isize * step);
                     // SAFETY: there is room for a pointer for each row and tap.
-                    unsafe { *at = if inside { pixel } else { self.zeros } };
-                    at = at.wrapping_add(n_rows);
-                    from_w += taps_w.step;
+                    unsafe { *tap.add(i) = if is_pixel { pixel } else { self.zeros } };
                 }
-                from_h += taps_h.step;
-            }
-            j += 1;
-            if j == width {
-                (i, j) = (i + 1, 0);
-                if i == height {
-                    (n, i) = (n + 1, 0);
-                }
+                tap = tap.wrapping_add(n_rows);
             }
         }
     }

@@ -33,28 +33,44 @@ unsafe impl Sync for StridedRows<'_> {}
 
 impl Rows for StridedRows<'_> {
     unsafe fn locate(&self, first: usize, pointers: *mut *const f32, offsets: &mut [isize], copies: *mut f32) {
-        for (row, offset) in offsets.iter_mut().enumerate() {
-            let (mut index, mut from) = (first + row, 0);
-            *offset = self.y_offset;
-            for axis in self.axes.iter().rev() {
-                let i = (index % axis.extent) as isize;
+        let mut row = 0;
+        while row < offsets.len() {
+            // Rows of the last axis.
+            let (mut index, mut from, mut to) = (first + row, 0, self.y_offset);
+            let (mut step, mut end) = (Axis { extent: 1, a_stride: 0, y_stride: 0 }, offsets.len());
+            for (depth, axis) in self.axes.iter().rev().enumerate() {
+                let i = index % axis.extent;
                 index /= axis.extent;
-                from += i * axis.a_stride;
-                *offset += i * axis.y_stride;
+                from += i as isize * axis.a_stride;
+                to += i as isize * axis.y_stride;
+                if depth == 0 {
+                    (step, end) = (*axis, end.min(row + axis.extent - i));
+                }
             }
             let mut from = self.a.wrapping_offset(from);
-            // SAFETY: the row exists; there is room for copies of as many rows as a tile has.
-            unsafe {
-                if self.k_stride != 1 {
-                    let copy = copies.add(row * self.k);
-                    for k in 0..self.k {
-                        *copy.add(k) = *from.offset(k as isize * self.k_stride);
-                    }
-                    from = copy;
-                }
-                *pointers.add(row) = from;
+            for row in row..end {
+                offsets[row] = to;
+                to += step.y_stride;
+                // SAFETY: the row exists; there is room for copies of as many rows as a tile has.
+                unsafe { *pointers.add(row) = self.contiguous(from, copies.wrapping_add(row * self.k)) };
+                from = from.wrapping_offset(step.a_stride);
             }
+            row = end;
         }
+    }
+}
+
+impl StridedRows<'_> {
+    /// The row from `from` on: itself, or a copy of it if its elements are not neighbours.
+    unsafe fn contiguous(&self, from: *const f32, copy: *mut f32) -> *const f32 {
+        if self.k_stride == 1 {
+            return from;
+        }
+        for k in 0..self.k {
+            // SAFETY: the row exists, and the copy has room for it.
+            unsafe { *copy.add(k) = *from.offset(k as isize * self.k_stride) };
+        }
+        copy
     }
 }
 
