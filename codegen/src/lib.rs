@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Code generation: Kernel IR → machine code, plans and packed weights.
+//!
+//! Invariant: the same program and options give the same bytes on every host.
+
+pub mod cpu;

@@ -197,7 +197,18 @@ pub struct Table {
     pub strips: [StripFn; Strip::ALL.len()],
     /// `a^b`.
     pub pow: Strip2Fn,
+    /// The strips' functions of one f64, indexed by [`Strip`].
+    pub f64_functions: [F64Fn; Strip::ALL.len()],
+    /// `a^b`.
+    pub f64_pow: extern "C" fn(f64, f64) -> f64,
+    /// C's `fmod`.
+    pub f64_fmod: extern "C" fn(f64, f64) -> f64,
+    /// C's `fmodf`.
+    pub f32_fmod: extern "C" fn(f32, f32) -> f32,
 }
+
+/// A math function of one f64.
+pub type F64Fn = extern "C" fn(f64) -> f64;
 
 /// One library kernel.
 pub struct Kernel {

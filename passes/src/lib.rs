@@ -28,7 +28,7 @@ pub struct Pass {
     /// Runs it alone.
     pub run: fn(&Graph, &Options) -> Result<Graph, PassError>,
     /// Runs it and adds what it did to a report.
-    report: fn(&Graph, &Options, &mut Report) -> Result<Graph, PassError>,
+    pub report: fn(&Graph, &Options, &mut Report) -> Result<Graph, PassError>,
 }
 
 macro_rules! passes {

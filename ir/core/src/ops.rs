@@ -58,6 +58,7 @@ mod spatial;
 mod top_k;
 mod transpose;
 
+pub use crate::scalar::ReduceFn;
 pub use arg_reduce::{ArgFn, ArgReduce};
 pub use bit_cast::BitCast;
 pub use cast::Cast;
@@ -90,7 +91,6 @@ pub use pointwise::Pointwise;
 pub use pool::{Pool, PoolFn};
 pub use quantize::Quantize;
 pub use recurrent::{Direction, RnnActivation};
-pub use crate::scalar::ReduceFn;
 pub use reduce::Reduce;
 pub use reshape::Reshape;
 pub use resize::{CoordinateMode, NearestMode, Resize, ResizeMode};

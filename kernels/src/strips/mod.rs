@@ -1,5 +1,6 @@
 //! Math functions over contiguous arrays.
 
+mod elements;
 pub(crate) mod functions;
 mod scalar;
 mod vectorized;
@@ -16,7 +17,16 @@ pub(crate) fn table(isa: Isa) -> &'static Table {
 
 /// The strips for the instruction set of `V`.
 pub(crate) fn table_of<V: Vector>() -> &'static Table {
-    const { &Table { strips: strips::<V>(), pow: scalar::pow } }
+    const {
+        &Table {
+            strips: strips::<V>(),
+            pow: scalar::pow,
+            f64_functions: elements::FUNCTIONS,
+            f64_pow: elements::f64_pow,
+            f64_fmod: elements::f64_fmod,
+            f32_fmod: elements::f32_fmod,
+        }
+    }
 }
 
 /// The strips by [`Strip`].

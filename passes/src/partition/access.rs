@@ -7,12 +7,7 @@ use ic_types::Dim;
 
 /// The operand's element that the element `indices` of the node's result copies, if the node only moves elements of
 /// one operand. `extents` are those of the axes in the indices.
-pub(crate) fn moved(
-    graph: &Graph,
-    node: &Node,
-    indices: &[Index],
-    extents: &[Dim],
-) -> Option<(ValueId, Vec<Index>)> {
+pub(crate) fn moved(graph: &Graph, node: &Node, indices: &[Index], extents: &[Dim]) -> Option<(ValueId, Vec<Index>)> {
     let operand = node.operands.first().copied().flatten()?;
     let result = &graph.ty(*node.results.first()?).as_tensor()?.shape;
     let source = &graph.ty(operand).as_tensor()?.shape;

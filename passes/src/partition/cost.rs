@@ -61,8 +61,8 @@ fn own_work(node: &Node, kind: Kind) -> u32 {
     use ScalarOp::*;
     match (&node.op, kind) {
         (Op::Pointwise(op), _) => match op.function {
-            Neg | Abs | Sign | Floor | Ceil | Round | Relu | Add | Sub | Mul | Min | Max | Eq | Ne | Lt | Le | Gt | Ge
-            | And | Or | Xor | Not | BitAnd | BitOr | BitXor | BitNot | Shl | Shr | IsNan | IsInf | Select => 1,
+            Neg | Abs | Sign | Floor | Ceil | Round | Relu | Add | Sub | Mul | Min | Max | Eq | Ne | Lt | Le | Gt
+            | Ge | And | Or | Xor | Not | BitAnd | BitOr | BitXor | BitNot | Shl | Shr | IsNan | IsInf | Select => 1,
             Sqrt | Reciprocal | Div | HardSwish => 2,
             Exp | Log | Erf | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Asinh | Acosh | Atanh
             | Sigmoid | Silu | Gelu | GeluTanh | Softplus | Pow | Mod | Rem => 16,

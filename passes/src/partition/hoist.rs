@@ -62,12 +62,7 @@ fn constants(region: &Graph) -> Vec<ValueId> {
 }
 
 /// A region with further inputs, of types `captures`, of which those from `first` on replace `constants`.
-fn with_captures(
-    region: &Graph,
-    constants: &[ValueId],
-    first: usize,
-    captures: &[Type],
-) -> Result<Graph, GraphError> {
+fn with_captures(region: &Graph, constants: &[ValueId], first: usize, captures: &[Type]) -> Result<Graph, GraphError> {
     let mut result = Graph::new(region.name.clone());
     result.symbols.clone_from(&region.symbols);
     let mut map = BTreeMap::new();

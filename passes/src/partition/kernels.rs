@@ -43,7 +43,8 @@ pub(crate) fn drafts(
     let target = |value: &ValueId| targets.get(value).cloned().unwrap_or_else(|| Target::of(*value));
     let roots: Vec<(ValueId, Target)> = group.roots.iter().map(|value| (*value, target(value))).collect();
     let position = group.nodes.last().copied().unwrap_or(NodeId(0));
-    let draft = |(kernel, slots)| Draft { work: Work::Kernel(kernel, slots), position, location: location(facts, group) };
+    let draft =
+        |(kernel, slots)| Draft { work: Work::Kernel(kernel, slots), position, location: location(facts, group) };
     match &group.kind {
         GroupKind::Branch => {
             Ok(vec![Draft { work: Work::Branch(group.nodes[0]), position, location: location(facts, group) }])

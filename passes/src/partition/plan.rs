@@ -218,13 +218,9 @@ impl Decisions<'_> {
                 }
                 GroupKind::Branch => return Some(Vec::new()),
                 GroupKind::Pieces => {
-                    return Some(
-                        uses.map(|i| Some(Site { kernel: (number, i as u32), is_identity: true })).collect(),
-                    );
+                    return Some(uses.map(|i| Some(Site { kernel: (number, i as u32), is_identity: true })).collect());
                 }
-                GroupKind::Pointwise | GroupKind::Rows(_) => {
-                    Some(Site { kernel: (number, 0), is_identity: true })
-                }
+                GroupKind::Pointwise | GroupKind::Rows(_) => Some(Site { kernel: (number, 0), is_identity: true }),
             },
             None => self.sites[user.index()],
         };
@@ -256,9 +252,7 @@ impl Decisions<'_> {
         let Some((_, node, kind)) = self.facts.def(value) else { return true };
         match kind {
             Kind::Movement if self.costs[value.index()].work > 0 => false,
-            Kind::Movement => {
-                matches!(node.op, Op::Expand(_)) || access::dense_part(self.facts.graph, node).is_some()
-            }
+            Kind::Movement => matches!(node.op, Op::Expand(_)) || access::dense_part(self.facts.graph, node).is_some(),
             _ => false,
         }
     }

@@ -162,7 +162,8 @@ impl Lowering<'_> {
             }
         }
         let order = order(&facts, &plan, &places, &drafts);
-        let mut numbers = Numbers { facts: &facts, plan: &plan, places: &places, inputs, outputs, ids: BTreeMap::new() };
+        let mut numbers =
+            Numbers { facts: &facts, plan: &plan, places: &places, inputs, outputs, ids: BTreeMap::new() };
         let mut steps = Vec::new();
         for draft in order.iter().map(|&i| &drafts[i]) {
             steps.push(self.step(&mut numbers, draft));
@@ -222,7 +223,8 @@ impl Lowering<'_> {
         } else if let Some(&output) = places.outputs.get(&value) {
             let id = numbers.outputs[output as usize];
             if self.program.buffers[id as usize].ty == ty { id } else { self.view(id, Dim::constant(0), ty) }
-        } else if let (Some((base, first)), false) = (numbers.plan.views.get(&value), numbers.plan.stored.contains(&value))
+        } else if let (Some((base, first)), false) =
+            (numbers.plan.views.get(&value), numbers.plan.stored.contains(&value))
         {
             let base = self.buffer(numbers, Place::Value(*base));
             self.view(base, first.clone(), ty)
@@ -243,9 +245,7 @@ impl Lowering<'_> {
 
     fn view(&mut self, of: BufferId, offset: Dim, ty: TensorType) -> BufferId {
         let kind = match &self.program.buffers[of as usize].kind {
-            BufferKind::View { of, offset: first } => {
-                BufferKind::View { of: *of, offset: first.clone() + offset }
-            }
+            BufferKind::View { of, offset: first } => BufferKind::View { of: *of, offset: first.clone() + offset },
             _ => BufferKind::View { of, offset },
         };
         self.add(Buffer { ty, kind })

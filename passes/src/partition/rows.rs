@@ -266,13 +266,7 @@ impl Rows<'_, '_> {
     }
 
     /// `1 / sqrt(mean((x - mean)²) + epsilon)` per row, and with it the normalized operand.
-    fn normalized(
-        &mut self,
-        node: &Node,
-        axis: i64,
-        epsilon: f32,
-        mean: Option<u32>,
-    ) -> Result<Staged, Misaligned> {
+    fn normalized(&mut self, node: &Node, axis: i64, epsilon: f32, mean: Option<u32>) -> Result<Staged, Misaligned> {
         let x = node.operands[0].ok_or(Misaligned)?;
         let wide = compute_dtype(self.emitter.graph.dtype(x));
         let mut element = self.value_as(x, wide)?;

@@ -22,7 +22,8 @@ fn random_graph(seed: u64) -> Graph {
     let c = |d: i64| Dim::constant(d);
     let n = Dim::symbol("N");
     let mut values: Vec<ValueId> = Vec::new();
-    for (name, shape) in [("x", vec![n.clone(), c(4), c(6)]), ("y", vec![c(4), c(6)]), ("z", vec![n.clone(), c(1), c(6)])]
+    for (name, shape) in
+        [("x", vec![n.clone(), c(4), c(6)]), ("y", vec![c(4), c(6)]), ("z", vec![n.clone(), c(1), c(6)])]
     {
         values.push(graph.add_input(name, TensorType::new(DType::F32, shape)));
     }

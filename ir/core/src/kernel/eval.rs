@@ -69,9 +69,8 @@ impl Memory<'_> {
     }
 
     fn extents(&self, dims: &[Dim]) -> Result<Vec<usize>, OpError> {
-        let extent = |dim: &Dim| {
-            usize::try_from(self.dim(dim)?).map_err(|_| OpError(format!("extent `{dim}` is negative")))
-        };
+        let extent =
+            |dim: &Dim| usize::try_from(self.dim(dim)?).map_err(|_| OpError(format!("extent `{dim}` is negative")));
         dims.iter().map(extent).collect()
     }
 
@@ -359,9 +358,7 @@ impl Point<'_> {
                 let data = Data::from_le_bytes(*dtype, &bits.to_le_bytes()[..size]);
                 Ok(Element::read(&data.ok_or_else(|| OpError::new("malformed constant"))?, 0))
             }
-            Expr::Index(index) => {
-                Ok(Element::Scalar(Scalar::Int(index.eval(self.axes, &lookup)?.into(), DType::I64)))
-            }
+            Expr::Index(index) => Ok(Element::Scalar(Scalar::Int(index.eval(self.axes, &lookup)?.into(), DType::I64))),
             Expr::Load(load) => self.load(memory, load, values),
             Expr::Stage(i) => {
                 let result = &self.results[*i as usize];

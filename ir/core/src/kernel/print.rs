@@ -72,8 +72,7 @@ fn print_stage(f: &mut fmt::Formatter<'_>, stage: &Stage, number: usize, n_outer
         Anchor::Pointwise => writeln!(f, "s{number}: pointwise{inner}")?,
         Anchor::Reduce(function) => writeln!(f, "s{number}: reduce {}{inner}", function.name())?,
         Anchor::Op { op, operands, results } => {
-            let operands: Vec<String> =
-                operands.iter().map(|x| x.as_ref().map_or("_".into(), operand_text)).collect();
+            let operands: Vec<String> = operands.iter().map(|x| x.as_ref().map_or("_".into(), operand_text)).collect();
             let results: Vec<String> =
                 results.iter().map(|r| r.map_or("_".into(), |param| format!("p{param}"))).collect();
             let attrs: Vec<String> = op.attrs().iter().map(|(name, text)| format!("{name} = {text}")).collect();

@@ -1,0 +1,544 @@
+//! The form of a kernel that code is generated from: linear addresses, few axes, few passes.
+//!
+//! From the Kernel IR: indices of a buffer become one linear index, axes of extent 1 vanish, axes that every access
+//! walks as one are merged, and cheap pointwise stages are computed where they are used. The value of every store is
+//! that of the kernel.
+
+use super::schedule::{Schedule, choose};
+use ic_ir::kernel::{Anchor, Atom, Bound, Expr, Index, Kernel, Load, Stage, Store};
+use ic_ir::scalar::{ReduceFn, ScalarOp};
+use ic_types::{DType, Dim};
+use std::collections::HashMap;
+
+/// Index into [`Pass::nodes`].
+pub(crate) type NodeId = usize;
+
+/// A kernel ready for code generation.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Form {
+    /// Element types of the parameters.
+    pub(crate) params: Vec<DType>,
+    /// How the iteration space is walked.
+    pub(crate) schedule: Schedule,
+    /// Extents of the outer axes.
+    pub(crate) outer: Vec<Dim>,
+    /// What is done at each outer point, in order.
+    pub(crate) passes: Vec<Pass>,
+}
+
+/// One pass over `outer × inner`.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Pass {
+    /// Extents of its own axes, numbered after the outer ones.
+    pub(crate) inner: Vec<Dim>,
+    /// How the root is reduced over the inner axes, if it is.
+    pub(crate) reduce: Option<ReduceFn>,
+    /// Expressions; operands come before users.
+    pub(crate) nodes: Vec<Node>,
+    /// Element type of each node.
+    pub(crate) types: Vec<DType>,
+    /// What later passes refer to.
+    pub(crate) root: NodeId,
+    /// What is written.
+    pub(crate) stores: Vec<Put>,
+    /// Whether a later pass needs the root.
+    pub(crate) keep: bool,
+}
+
+/// A scalar expression.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Node {
+    /// A constant's bytes.
+    Const(u128),
+    /// An index as i64.
+    Index(Index),
+    /// An element of a parameter.
+    Load(Get),
+    /// The result of an earlier pass at this point.
+    Pass(usize),
+    /// A scalar function.
+    Apply(ScalarOp, Vec<NodeId>),
+    /// A conversion to the node's type.
+    Cast(NodeId),
+}
+
+/// Where an element is read.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Get {
+    /// The parameter.
+    pub(crate) param: usize,
+    /// Linear index.
+    pub(crate) at: Index,
+    /// Data-dependent parts of the linear index.
+    pub(crate) gathers: Vec<Gather>,
+    /// Conditions of the read.
+    pub(crate) bounds: Vec<Bound>,
+    /// The value where a condition fails.
+    pub(crate) otherwise: Option<NodeId>,
+}
+
+/// `clamp(index) * stride`, where a negative index counts from the end.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Gather {
+    pub(crate) index: NodeId,
+    pub(crate) extent: Dim,
+    pub(crate) stride: Dim,
+}
+
+/// Where an element is written.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Put {
+    pub(crate) value: NodeId,
+    pub(crate) param: usize,
+    pub(crate) at: Index,
+    pub(crate) bounds: Vec<Bound>,
+}
+
+/// The form of the stages of `kernel` from `first` on. `schedule` is how the outer space must be walked, if that is
+/// fixed.
+///
+/// # Errors
+/// What code cannot be generated for.
+pub(crate) fn form_of(kernel: &Kernel, first: usize, fixed: Option<Schedule>) -> Result<Form, String> {
+    let mut passes = Vec::new();
+    for stage in &kernel.stages[first..] {
+        let pass = pass_of(kernel, stage, first, &passes)?;
+        passes.push(pass);
+    }
+    let outer: Vec<Dim> = kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
+    let params = kernel.params.iter().map(|param| param.dtype).collect();
+    let mut form = Form { params, schedule: Schedule::Points, outer, passes };
+    inline_passes(&mut form);
+    drop_unit_axes(&mut form, fixed);
+    merge_axes(&mut form, fixed);
+    form.schedule = fixed.unwrap_or_else(|| choose(&form));
+    Ok(form)
+}
+
+fn pass_of(kernel: &Kernel, stage: &Stage, first: usize, earlier: &[Pass]) -> Result<Pass, String> {
+    let reduce = match &stage.anchor {
+        Anchor::Pointwise => None,
+        Anchor::Reduce(function) => Some(*function),
+        Anchor::Op { op, .. } => return Err(format!("`{}` inside of a generated kernel", op.name())),
+    };
+    let mut pass = Pass {
+        inner: stage.inner.iter().map(|axis| axis.extent.clone()).collect(),
+        reduce,
+        nodes: Vec::new(),
+        types: Vec::new(),
+        root: stage.body.len().saturating_sub(1),
+        stores: stage.stores.iter().map(|store| put_of(kernel, store)).collect(),
+        keep: false,
+    };
+    for expr in &stage.body {
+        let (node, dtype) = node_of(kernel, expr, first, earlier, &pass.types)?;
+        pass.nodes.push(node);
+        pass.types.push(dtype);
+    }
+    if pass.nodes.is_empty() {
+        return Err("a stage without expressions".into());
+    }
+    if let Some(function) = pass.reduce {
+        let dtype = pass.types[pass.root];
+        let logical = matches!(function, ReduceFn::Any | ReduceFn::All);
+        if logical != (dtype == DType::Bool) || !is_computable(dtype) {
+            return Err(format!("reduction `{}` of {dtype}", function.name()));
+        }
+        pass.stores.iter_mut().for_each(|store| store.value = pass.root);
+    }
+    for store in &pass.stores {
+        let (value, param) = (pass.types[store.value], kernel.params[store.param].dtype);
+        if value != param {
+            return Err(format!("a store of {value} into {param}"));
+        }
+    }
+    Ok(pass)
+}
+
+/// Whether scalar functions can be computed on the type.
+fn is_computable(dtype: DType) -> bool {
+    matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::Bool) || dtype.is_int()
+}
+
+fn node_of(
+    kernel: &Kernel,
+    expr: &Expr,
+    first: usize,
+    earlier: &[Pass],
+    types: &[DType],
+) -> Result<(Node, DType), String> {
+    let storable = |dtype: DType| match dtype.size() {
+        Some(1..=8) => Ok(dtype),
+        _ => Err(format!("elements of type {dtype}")),
+    };
+    Ok(match expr {
+        Expr::Const(dtype, bits) => (Node::Const(*bits), storable(*dtype)?),
+        Expr::Index(index) => (Node::Index(index.clone()), DType::I64),
+        Expr::Load(load) => {
+            let dtype = storable(kernel.params[load.param as usize].dtype)?;
+            (Node::Load(get_of(kernel, load, types)?), dtype)
+        }
+        Expr::Stage(stage) => {
+            let pass = (*stage as usize).checked_sub(first).ok_or("a reference to an op's result in a kernel")?;
+            (Node::Pass(pass), earlier[pass].types[earlier[pass].root])
+        }
+        Expr::Apply(op, args) => {
+            let dtypes: Vec<DType> = args.iter().map(|&arg| types[arg as usize]).collect();
+            if let Some(dtype) = dtypes.iter().find(|&&dtype| !is_computable(dtype)) {
+                return Err(format!("`{}` of {dtype}", op.name()));
+            }
+            let result = op.result_dtype(&dtypes).map_err(|e| format!("`{}`: {e}", op.name()))?;
+            (Node::Apply(*op, args.iter().map(|&arg| arg as usize).collect()), result)
+        }
+        Expr::Cast(to, arg) => {
+            let from = types[*arg as usize];
+            if from != *to && !(is_computable(from) && is_computable(*to)) {
+                return Err(format!("conversion of {from} to {to}"));
+            }
+            (Node::Cast(*arg as usize), *to)
+        }
+    })
+}
+
+fn get_of(kernel: &Kernel, load: &Load, types: &[DType]) -> Result<Get, String> {
+    let shape = &kernel.params[load.param as usize].shape;
+    let strides = dense_strides(shape);
+    let is_gathered = |axis: usize| load.gathered.iter().any(|(a, _)| *a as usize == axis);
+    let gathers = load.gathered.iter().map(|&(axis, index)| {
+        let (axis, index) = (axis as usize, index as usize);
+        if !types[index].is_int() {
+            return Err(format!("an index of type {}", types[index]));
+        }
+        Ok(Gather { index, extent: shape[axis].clone(), stride: strides[axis].clone() })
+    });
+    let gathers = gathers.collect::<Result<Vec<Gather>, _>>()?;
+    // Of an axis that may be empty, no index can be clamped into range.
+    let empty = gathers.iter().filter(|gather| gather.extent.lower_bound().is_none_or(|low| low < 1));
+    let not_empty = empty.map(|gather| Bound {
+        index: Index::constant(gather.extent.clone()),
+        low: Dim::constant(1),
+        high: Dim::constant(i64::MAX),
+    });
+    let bounds = load.bounds.iter().cloned().chain(not_empty).collect();
+    Ok(Get {
+        param: load.param as usize,
+        at: linear(&load.indices, &strides, &is_gathered),
+        gathers,
+        bounds,
+        otherwise: load.otherwise.map(|node| node as usize),
+    })
+}
+
+fn put_of(kernel: &Kernel, store: &Store) -> Put {
+    let strides = dense_strides(&kernel.params[store.param as usize].shape);
+    Put {
+        value: store.value as usize,
+        param: store.param as usize,
+        at: linear(&store.indices, &strides, &|_| false),
+        bounds: store.bounds.clone(),
+    }
+}
+
+fn linear(indices: &[Index], strides: &[Dim], skip: &dyn Fn(usize) -> bool) -> Index {
+    let axes = indices.iter().zip(strides).enumerate().filter(|(axis, _)| !skip(*axis));
+    axes.fold(Index::default(), |sum, (_, (index, stride))| sum.plus(&index.times(stride)))
+}
+
+/// Row-major strides in elements.
+pub(crate) fn dense_strides(shape: &[Dim]) -> Vec<Dim> {
+    let mut strides = vec![Dim::constant(1); shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis].clone() * shape[axis].clone();
+    }
+    strides
+}
+
+/// Whether a function of f32 is a strip: a call on a whole array.
+pub(crate) fn is_strip(op: ScalarOp, operand: DType) -> bool {
+    matches!(operand, DType::F32 | DType::F16 | DType::BF16)
+        && (op == ScalarOp::Pow || super::strips::strip_of(op).is_some())
+}
+
+impl Pass {
+    /// Whether node `id` is computed by a strip.
+    pub(crate) fn is_strip(&self, id: NodeId) -> bool {
+        match &self.nodes[id] {
+            Node::Apply(op, args) => is_strip(*op, self.types[args[0]]),
+            _ => false,
+        }
+    }
+
+    /// The nodes that a node refers to.
+    pub(crate) fn operands(&self, id: NodeId) -> Vec<NodeId> {
+        match &self.nodes[id] {
+            Node::Const(_) | Node::Index(_) | Node::Pass(_) => Vec::new(),
+            Node::Load(get) => get.gathers.iter().map(|g| g.index).chain(get.otherwise).collect(),
+            Node::Apply(_, args) => args.clone(),
+            Node::Cast(arg) => vec![*arg],
+        }
+    }
+
+    /// What must be computed: the stored values, and the root if it is kept or reduced.
+    pub(crate) fn roots(&self) -> Vec<NodeId> {
+        let root = (self.keep || self.reduce.is_some()).then_some(self.root);
+        self.stores.iter().map(|store| store.value).chain(root).collect()
+    }
+
+    /// Which nodes the roots depend on, themselves included.
+    pub(crate) fn needed(&self) -> Vec<bool> {
+        let mut needed = vec![false; self.nodes.len()];
+        self.roots().into_iter().for_each(|root| needed[root] = true);
+        // Operands come before users.
+        for id in (0..self.nodes.len()).rev() {
+            if needed[id] {
+                self.operands(id).into_iter().for_each(|operand| needed[operand] = true);
+            }
+        }
+        needed
+    }
+
+    fn for_each_index(&mut self, f: &mut dyn FnMut(&mut Index)) {
+        for node in &mut self.nodes {
+            match node {
+                Node::Index(index) => f(index),
+                Node::Load(get) => {
+                    f(&mut get.at);
+                    get.bounds.iter_mut().for_each(|bound| f(&mut bound.index));
+                }
+                _ => {}
+            }
+        }
+        for store in &mut self.stores {
+            f(&mut store.at);
+            store.bounds.iter_mut().for_each(|bound| f(&mut bound.index));
+        }
+    }
+}
+
+/// Computes cheap pointwise passes where they are used, and drops passes that nothing needs.
+fn inline_passes(form: &mut Form) {
+    let points = form.passes.iter().all(|pass| pass.inner.is_empty() && pass.reduce.is_none());
+    let mut done: Vec<Pass> = Vec::new();
+    for mut pass in std::mem::take(&mut form.passes) {
+        let inlinable = |other: &Pass, user: &Pass| {
+            let cheap = other.stores.is_empty() && !(0..other.nodes.len()).any(|id| other.is_strip(id));
+            other.reduce.is_none() && other.inner == user.inner && (points || cheap && !other.inner.is_empty())
+        };
+        let (nodes, types) = (std::mem::take(&mut pass.nodes), std::mem::take(&mut pass.types));
+        let mut moved: Vec<NodeId> = Vec::with_capacity(nodes.len());
+        // Where the nodes of each inlined pass are.
+        let mut inlined: Vec<Option<NodeId>> = vec![None; done.len()];
+        for (node, dtype) in nodes.into_iter().zip(types) {
+            let id = match node {
+                Node::Pass(other) if inlinable(&done[other], &pass) => *inlined[other].get_or_insert_with(|| {
+                    let start = pass.nodes.len();
+                    pass.nodes.extend(done[other].nodes.iter().map(|node| renumber(node, &|id| id + start)));
+                    pass.types.extend_from_slice(&done[other].types);
+                    start + done[other].root
+                }),
+                node => {
+                    pass.nodes.push(renumber(&node, &|id| moved[id]));
+                    pass.types.push(dtype);
+                    pass.nodes.len() - 1
+                }
+            };
+            moved.push(id);
+        }
+        pass.root = moved[pass.root];
+        pass.stores.iter_mut().for_each(|store| store.value = moved[store.value]);
+        if let (true, Some(before)) = (points, done.last()) {
+            let start = inlined[done.len() - 1].map(|root| root - before.root);
+            prepend(&mut pass, before, start);
+        }
+        deduplicate(&mut pass);
+        done.push(pass);
+    }
+    // Without inner axes, the last pass does everything.
+    if points {
+        done.drain(..done.len().saturating_sub(1)).for_each(drop);
+    }
+    form.passes = drop_unused(done);
+}
+
+/// Makes equal expressions one.
+fn deduplicate(pass: &mut Pass) {
+    let mut seen: HashMap<(Node, DType), NodeId> = HashMap::new();
+    let mut moved: Vec<NodeId> = Vec::with_capacity(pass.nodes.len());
+    let (nodes, types) = (std::mem::take(&mut pass.nodes), std::mem::take(&mut pass.types));
+    for (node, dtype) in nodes.into_iter().zip(types) {
+        let node = renumber(&node, &|id| moved[id]);
+        let next = pass.nodes.len();
+        let id = *seen.entry((node.clone(), dtype)).or_insert(next);
+        if id == next {
+            pass.nodes.push(node);
+            pass.types.push(dtype);
+        }
+        moved.push(id);
+    }
+    pass.root = moved[pass.root];
+    pass.stores.iter_mut().for_each(|store| store.value = moved[store.value]);
+}
+
+/// Adds the stores of a pass at the same points, whose nodes are already there from `start` on, if they are.
+fn prepend(pass: &mut Pass, before: &Pass, start: Option<NodeId>) {
+    if before.stores.is_empty() {
+        return;
+    }
+    let start = start.unwrap_or_else(|| {
+        let end = pass.nodes.len();
+        pass.nodes.extend(before.nodes.iter().map(|node| renumber(node, &|id| id + end)));
+        pass.types.extend_from_slice(&before.types);
+        end
+    });
+    let moved = before.stores.iter().map(|store| Put { value: store.value + start, ..store.clone() });
+    pass.stores.splice(0..0, moved);
+}
+
+fn renumber(node: &Node, to: &dyn Fn(NodeId) -> NodeId) -> Node {
+    match node {
+        Node::Apply(op, args) => Node::Apply(*op, args.iter().map(|&arg| to(arg)).collect()),
+        Node::Cast(arg) => Node::Cast(to(*arg)),
+        Node::Load(get) => {
+            let mut get = get.clone();
+            get.gathers.iter_mut().for_each(|gather| gather.index = to(gather.index));
+            get.otherwise = get.otherwise.map(to);
+            Node::Load(get)
+        }
+        node => node.clone(),
+    }
+}
+
+/// Marks what later passes need, and drops passes without effect.
+fn drop_unused(mut passes: Vec<Pass>) -> Vec<Pass> {
+    for index in (0..passes.len()).rev() {
+        if passes[index].stores.is_empty() && !passes[index].keep {
+            continue;
+        }
+        let needed = passes[index].needed();
+        for id in 0..passes[index].nodes.len() {
+            if let (true, Node::Pass(other)) = (needed[id], &passes[index].nodes[id]) {
+                let other = *other;
+                passes[other].keep = true;
+            }
+        }
+    }
+    let mut places = Vec::with_capacity(passes.len());
+    let mut kept = Vec::new();
+    for mut pass in passes {
+        places.push(kept.len());
+        if pass.stores.is_empty() && !pass.keep {
+            continue;
+        }
+        for node in &mut pass.nodes {
+            if let Node::Pass(other) = node {
+                *other = places[*other];
+            }
+        }
+        kept.push(pass);
+    }
+    kept
+}
+
+fn drop_unit_axes(form: &mut Form, fixed: Option<Schedule>) {
+    let columns = usize::from(fixed.is_some());
+    let droppable = |outer: &[Dim]| outer.len().saturating_sub(columns);
+    while let Some(axis) = form.outer[..droppable(&form.outer)].iter().position(|extent| extent.is(1)) {
+        form.outer.remove(axis);
+        form.passes.iter_mut().for_each(|pass| pass.for_each_index(&mut |index| *index = without(index, axis)));
+    }
+    let n_outer = form.outer.len();
+    for pass in &mut form.passes {
+        while let Some(axis) = pass.inner.iter().position(|extent| extent.is(1)) {
+            pass.inner.remove(axis);
+            pass.for_each_index(&mut |index| *index = without(index, n_outer + axis));
+        }
+    }
+    // Vectors lie along the last outer axis of a kernel without inner ones.
+    if form.outer.is_empty() && form.passes.iter().all(|pass| pass.inner.is_empty()) {
+        form.outer.push(Dim::constant(1));
+    }
+}
+
+/// The index with axis `axis` at 0, and the axes after it renumbered.
+fn without(index: &Index, axis: usize) -> Index {
+    map_axes(index, &|a| match (a as usize).cmp(&axis) {
+        std::cmp::Ordering::Less => Some(a),
+        std::cmp::Ordering::Equal => None,
+        std::cmp::Ordering::Greater => Some(a - 1),
+    })
+}
+
+/// The index with every axis renumbered, or at 0 where `to` says `None`.
+fn map_axes(index: &Index, to: &dyn Fn(u32) -> Option<u32>) -> Index {
+    let mut result = Index::constant(index.constant.clone());
+    for (atom, coefficient) in &index.terms {
+        let atom = match atom {
+            Atom::Axis(axis) => to(*axis).map(Atom::Axis),
+            Atom::FloorDiv(index, divisor) => Some(Atom::FloorDiv(Box::new(map_axes(index, to)), divisor.clone())),
+            Atom::Mod(index, divisor) => Some(Atom::Mod(Box::new(map_axes(index, to)), divisor.clone())),
+        };
+        if let Some(atom) = atom {
+            result = result.plus(&Index { terms: vec![(atom, coefficient.clone())], constant: Dim::constant(0) });
+        }
+    }
+    result
+}
+
+/// Merges neighbouring axes that every access walks as one. The last outer axis stays apart if `fixed` says that its
+/// tiles are columns.
+fn merge_axes(form: &mut Form, fixed: Option<Schedule>) {
+    let mut a = form.outer.len().saturating_sub(1);
+    while a > 0 {
+        a -= 1;
+        let is_column = fixed.is_some() && a + 2 == form.outer.len();
+        let extent = form.outer[a + 1].clone();
+        if !is_column && form.passes.iter_mut().all(|pass| walks_as_one(pass, a, &extent)) {
+            form.passes.iter_mut().for_each(|pass| merge(pass, a));
+            form.outer[a] = form.outer[a].clone() * extent;
+            form.outer.remove(a + 1);
+        }
+    }
+    let n_outer = form.outer.len();
+    for pass in &mut form.passes {
+        let mut a = pass.inner.len().saturating_sub(1);
+        while a > 0 {
+            a -= 1;
+            let extent = pass.inner[a + 1].clone();
+            if walks_as_one(pass, n_outer + a, &extent) {
+                merge(pass, n_outer + a);
+                pass.inner[a] = pass.inner[a].clone() * extent;
+                pass.inner.remove(a + 1);
+            }
+        }
+    }
+}
+
+/// Whether all indices see axes `a` and `a + 1`, of extent `extent`, as one.
+fn walks_as_one(pass: &mut Pass, a: usize, extent: &Dim) -> bool {
+    fn check(index: &Index, a: usize, extent: &Dim) -> bool {
+        let coefficient = |axis: usize| {
+            let found = index.terms.iter().find(|(atom, _)| *atom == Atom::Axis(axis as u32));
+            found.map_or(Dim::constant(0), |(_, coefficient)| coefficient.clone())
+        };
+        coefficient(a) == coefficient(a + 1) * extent.clone()
+            && index.terms.iter().all(|(atom, _)| match atom {
+                Atom::Axis(_) => true,
+                Atom::FloorDiv(index, _) | Atom::Mod(index, _) => check(index, a, extent),
+            })
+    }
+    let mut all = true;
+    pass.for_each_index(&mut |index| all &= check(index, a, extent));
+    all
+}
+
+/// Makes axes `a` and `a + 1` one.
+fn merge(pass: &mut Pass, a: usize) {
+    pass.for_each_index(&mut |index| {
+        *index = map_axes(index, &|axis| match (axis as usize).cmp(&a) {
+            std::cmp::Ordering::Less => Some(axis),
+            // The coefficient of the second axis is that of the merged one.
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Greater => Some(axis - 1),
+        });
+    });
+}

@@ -1,0 +1,181 @@
+//! The command line, as clap reads it.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// Ahead-of-time inference compiler: ONNX in, one artifact out.
+#[derive(Parser, Debug)]
+#[command(name = "ic", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Compile a model to an artifact
+    Compile(CompileArgs),
+    /// Run an artifact
+    Run(RunArgs),
+    /// Measure an artifact's latency and memory
+    Bench(BenchArgs),
+    /// Compare an artifact with the reference evaluation of its model
+    Verify(VerifyArgs),
+    /// Show what is in a model or an artifact
+    Inspect(InspectArgs),
+    /// Run passes over a graph in text form and print the result
+    Opt(OptArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page in roff
+    #[command(hide = true)]
+    Man,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CompileArgs {
+    /// The model: FILE.onnx, FILE.ic, or NAME=FILE
+    #[arg(required = true, value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+    /// The artifact to write [default: the model's name with .ica]
+    #[arg(short, long, value_name = "OUT.ica")]
+    pub(crate) output: Option<PathBuf>,
+    /// A target: cpu (this host), x86-64-v2, x86-64-v3, x86-64-v4 or aarch64; repeat for several
+    #[arg(long = "target", value_name = "T")]
+    pub(crate) targets: Vec<String>,
+    /// Bind a symbolic dim: NAME=N
+    #[arg(long = "dim", value_name = "NAME=N")]
+    pub(crate) dims: Vec<String>,
+    /// Compute these values only, by name
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    pub(crate) outputs: Vec<String>,
+    /// 0: no rewrites and no fusion; 3: everything
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=3), value_name = "0..3")]
+    pub(crate) opt_level: u8,
+    /// Which classes of rewrites may run
+    #[arg(long, value_enum, default_value_t = Fp::Default)]
+    pub(crate) fp: Fp,
+    /// Print an intermediate form: graph, kernels, asm, dot or report; KIND=PATH writes a file
+    #[arg(long = "emit", value_name = "KIND[=PATH]")]
+    pub(crate) emit: Vec<String>,
+    /// Print the graph after this pass; repeat for several
+    #[arg(long = "print-after", value_name = "PASS")]
+    pub(crate) print_after: Vec<String>,
+    /// Print one JSON object instead of a sentence at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Classes of floating-point rewrites.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Fp {
+    /// Exact rewrites only
+    Strict,
+    /// Rewrites that reassociate too
+    Default,
+    /// Approximate rewrites too
+    Fast,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FeedArgs {
+    /// Inputs: a folder of input_<i>.pb, or a .npz of arrays by name [default: seeded random]
+    #[arg(long, value_name = "DIR|FILE.npz")]
+    pub(crate) inputs: Option<PathBuf>,
+    /// Bind a symbolic dim of random inputs: NAME=N
+    #[arg(long = "dim", value_name = "NAME=N")]
+    pub(crate) dims: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SessionArgs {
+    /// The artifact
+    pub(crate) artifact: PathBuf,
+    /// The entry to run
+    #[arg(long, default_value = "main")]
+    pub(crate) entry: String,
+    /// Number of threads [default: one per core]
+    #[arg(long)]
+    pub(crate) threads: Option<usize>,
+    /// Kernels to use instead of the best for this CPU: portable, avx2, avx512 or neon
+    #[arg(long)]
+    pub(crate) kernels: Option<String>,
+    /// The artifact's target to use instead of the best for this CPU
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// Where outputs go: a folder for output_<i>.pb, or a .npz [default: a summary on standard output]
+    #[arg(long, value_name = "DIR|FILE.npz")]
+    pub(crate) outputs: Option<PathBuf>,
+    /// Name the classes of a score vector after the lines of this file, best first
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Print the time of each step
+    #[arg(long)]
+    pub(crate) profile: bool,
+    /// Print one JSON object instead of sentences
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// Runs before measuring
+    #[arg(long, default_value_t = 5)]
+    pub(crate) warmup: usize,
+    /// Runs to measure [default: about two seconds' worth, at least 10]
+    #[arg(long)]
+    pub(crate) runs: Option<usize>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// The model
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) session: SessionArgs,
+    #[command(flatten)]
+    pub(crate) feed: FeedArgs,
+    /// Largest error, as a share of each output's largest magnitude
+    #[arg(long, default_value_t = 1e-3)]
+    pub(crate) tolerance: f64,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    /// A model or an artifact
+    pub(crate) file: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OptArgs {
+    /// A graph in text form
+    pub(crate) file: PathBuf,
+    /// The passes to run, in order
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub(crate) passes: Vec<String>,
+}

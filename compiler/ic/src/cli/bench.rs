@@ -1,0 +1,78 @@
+//! `ic bench`: latency with inputs and outputs in the caller's memory, and the memory that it takes.
+
+use super::args::BenchArgs;
+use super::feed::feed;
+use super::open::{open, session};
+use super::output::Say;
+use anyhow::{Result, ensure};
+use ic_runtime::Outputs;
+use ic_types::TensorView;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+pub(crate) fn bench(args: &BenchArgs, say: &mut Say) -> Result<()> {
+    let start = Instant::now();
+    let model = open(&args.session)?;
+    let session = session(&model, &args.session)?;
+    let load = start.elapsed();
+    let feed = feed(session.entry(), &args.feed)?;
+    let views: Vec<(&str, TensorView)> = feed.iter().map(|(name, tensor)| (name.as_str(), tensor.view())).collect();
+    let mut outputs = Outputs::new();
+    let mut run = || -> Result<Duration> {
+        let start = Instant::now();
+        session.run_into(&views, &mut outputs)?;
+        Ok(start.elapsed())
+    };
+    say.phase("warming up");
+    let first = run()?;
+    for _ in 1..args.warmup {
+        run()?;
+    }
+    let runs = args.runs.unwrap_or_else(|| (2.0 / first.as_secs_f64().max(1e-6)).clamp(10.0, 10_000.0) as usize);
+    ensure!(runs > 0, "`--runs` must be at least 1");
+    say.phase("measuring");
+    let mut times = (0..runs).map(|_| run()).collect::<Result<Vec<_>>>()?;
+    times.sort();
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let (median, min) = (ms(times[runs / 2]), ms(times[0]));
+    let p95 = ms(times[(runs * 95 / 100).min(runs - 1)]);
+    if !args.json {
+        return say.line(&format!(
+            "median {median:.3} ms, min {min:.3} ms, p95 {p95:.3} ms over {runs} runs on {} threads ({}, {} kernels)",
+            session.threads(),
+            model.target(),
+            session.kernels()
+        ));
+    }
+    let memory = memory_of_process();
+    say.json(&json!({
+        "model": args.session.artifact.display().to_string(),
+        "device": model.target(),
+        "kernels": session.kernels(),
+        "threads": session.threads(),
+        "runs": runs,
+        "median_ms": median,
+        "min_ms": min,
+        "p95_ms": p95,
+        "load_ms": ms(load),
+        "arena_bytes": session.arena_bytes(),
+        "weight_bytes": model.weight_bytes(),
+        "peak_rss_bytes": memory.peak,
+        "rss_anon_bytes": memory.anonymous,
+    }))
+}
+
+/// Memory of this process in bytes; `None` where the system does not tell.
+struct ProcessMemory {
+    peak: Option<u64>,
+    anonymous: Option<u64>,
+}
+
+fn memory_of_process() -> ProcessMemory {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+    };
+    ProcessMemory { peak: field("VmHWM"), anonymous: field("RssAnon") }
+}

@@ -1,0 +1,198 @@
+//! `ic compile`.
+
+use super::args::{CompileArgs, Fp};
+use super::feed::parse_bindings;
+use super::output::Say;
+use anyhow::{Context, Result, bail, ensure};
+use ic::import::ImportOptions;
+use ic::pipeline::{self, Lowered, Options};
+use ic_codegen::cpu::CpuTarget;
+use ic_ir::kernel::Step;
+use ic_ir::{Graph, text};
+use ic_passes::{FpMode, PASSES};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
+    let start = Instant::now();
+    let model = model_path(&args.models)?;
+    let output = args.output.clone().unwrap_or_else(|| model.with_extension("ica"));
+    let options = options(args)?;
+    let emits = args.emit.iter().map(|text| Emit::parse(text)).collect::<Result<Vec<_>>>()?;
+    check_passes(&args.print_after)?;
+    let mut printed = String::new();
+    let lowered = pipeline::lower(&model, &options, &mut |what| say.phase(what), &mut |pass, graph| {
+        if args.print_after.iter().any(|name| name == pass) {
+            printed += &format!("; after {pass}\n{}", text::print(graph));
+        }
+    })?;
+    if !printed.is_empty() {
+        say.text(&printed)?;
+    }
+    warn(&lowered);
+    for emit in &emits {
+        emit.write(&lowered, &options, say)?;
+    }
+    let written = pipeline::write(&lowered, &output, &options, &mut |what| say.phase(what))?;
+    let seconds = start.elapsed().as_secs_f64();
+    if args.json {
+        return say.json(&json!({
+            "artifact": output.display().to_string(),
+            "bytes": written.bytes,
+            "steps": written.n_steps,
+            "seconds": seconds,
+            "targets": options.targets.iter().map(|target| target.name()).collect::<Vec<_>>(),
+        }));
+    }
+    let megabytes = written.bytes as f64 / 1e6;
+    say.line(&format!("wrote {} ({megabytes:.1} MB, {} steps) in {seconds:.2} s", output.display(), written.n_steps))
+}
+
+/// The one model, `FILE` or `main=FILE`.
+fn model_path(models: &[String]) -> Result<PathBuf> {
+    let [model] = models else { bail!("several models in one artifact are not supported: compile them one by one") };
+    if Path::new(model).exists() {
+        return Ok(model.into());
+    }
+    match model.split_once('=') {
+        Some(("main", path)) => Ok(path.into()),
+        Some((name, path)) if Path::new(path).exists() => {
+            bail!("entry `{name}`: the entry of an artifact with one model is called `main`")
+        }
+        _ => Ok(model.into()),
+    }
+}
+
+fn options(args: &CompileArgs) -> Result<Options> {
+    let names: Vec<&str> =
+        if args.targets.is_empty() { vec!["cpu"] } else { args.targets.iter().map(|t| &**t).collect() };
+    let known = || CpuTarget::ALL.iter().map(|target| target.name()).collect::<Vec<_>>().join(", ");
+    let mut targets = Vec::new();
+    for name in names {
+        let target =
+            CpuTarget::from_name(name).with_context(|| format!("no target `{name}`; there are: cpu, {}", known()))?;
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
+    let fp = match args.fp {
+        Fp::Strict => FpMode::Strict,
+        Fp::Default => FpMode::Default,
+        Fp::Fast => FpMode::Fast,
+    };
+    let outputs = (!args.outputs.is_empty()).then(|| args.outputs.clone());
+    let import = ImportOptions { dims: parse_bindings(&args.dims)?, outputs, ..Default::default() };
+    let passes = ic_passes::Options { opt_level: args.opt_level, fp, ..Default::default() };
+    Ok(Options { import, passes, targets })
+}
+
+fn check_passes(names: &[String]) -> Result<()> {
+    for name in names {
+        let known = || PASSES.iter().map(|pass| pass.name).collect::<Vec<_>>().join(", ");
+        let is_known = name == "import" || PASSES.iter().any(|pass| pass.name == name);
+        ensure!(is_known, "no pass `{name}`; there are: import, {}", known());
+    }
+    Ok(())
+}
+
+fn warn(lowered: &Lowered) {
+    for warning in &lowered.warnings {
+        eprintln!("{}", warning.to_string().replacen("error:", "warning:", 1));
+    }
+}
+
+/// One `--emit KIND[=PATH]`.
+struct Emit {
+    kind: Kind,
+    path: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Graph,
+    Kernels,
+    Asm,
+    Dot,
+    Report,
+}
+
+impl Emit {
+    fn parse(text: &str) -> Result<Emit> {
+        let (kind, path) = text.split_once('=').map_or((text, None), |(kind, path)| (kind, Some(path.into())));
+        let kind = match kind {
+            "graph" => Kind::Graph,
+            "kernels" => Kind::Kernels,
+            "asm" => Kind::Asm,
+            "dot" => Kind::Dot,
+            "report" => Kind::Report,
+            _ => bail!("`--emit {text}`: expected graph, kernels, asm, dot or report"),
+        };
+        Ok(Emit { kind, path })
+    }
+
+    /// The texts of this form, by name: one per kernel for kernels and functions.
+    fn texts(&self, lowered: &Lowered, options: &Options) -> Result<Vec<(String, String)>> {
+        let one = |text: String| Ok(vec![("model".to_string(), text)]);
+        match self.kind {
+            Kind::Graph => one(text::print(&lowered.graph)),
+            Kind::Dot => one(ic::dot(&lowered.graph)),
+            Kind::Report => one(report(lowered)),
+            Kind::Kernels => Ok(kernel_texts(&lowered.program.steps)),
+            Kind::Asm => {
+                let listings = ic_codegen::cpu::disassemble(&lowered.program, &lowered.graph, &options.targets);
+                let listings = listings.map_err(super::diagnostics)?.into_iter();
+                Ok(listings.map(|l| (format!("{}.{}", l.function, l.target.name()), l.text)).collect())
+            }
+        }
+    }
+
+    fn write(&self, lowered: &Lowered, options: &Options, say: &mut Say) -> Result<()> {
+        let texts = self.texts(lowered, options)?;
+        let all = || texts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
+        let Some(path) = &self.path else { return say.text(&all()) };
+        if !path.to_string_lossy().ends_with('/') {
+            return std::fs::write(path, all()).with_context(|| format!("cannot write {}", path.display()));
+        }
+        std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+        for (name, text) in &texts {
+            let file = path.join(format!("{name}.txt"));
+            std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Each kernel in order, branches included.
+fn kernel_texts(steps: &[Step]) -> Vec<(String, String)> {
+    fn collect(steps: &[Step], texts: &mut Vec<(String, String)>) {
+        for step in steps {
+            match step {
+                Step::Kernel { kernel, .. } => texts.push((format!("k{:04}", texts.len()), kernel.to_string())),
+                Step::If { then, otherwise, .. } => {
+                    collect(then, texts);
+                    collect(otherwise, texts);
+                }
+            }
+        }
+    }
+    let mut texts = Vec::new();
+    collect(steps, &mut texts);
+    texts
+}
+
+fn report(lowered: &Lowered) -> String {
+    let mut ops = std::collections::BTreeMap::new();
+    count_ops(&lowered.graph, &mut ops);
+    let passes = lowered.report.passes.iter().map(|(name, nodes)| format!("{name}: {nodes} nodes\n"));
+    let rules = lowered.report.rules.iter().map(|(name, hits)| format!("rule {name}: {hits}\n"));
+    let ops = ops.into_iter().map(|(name, count)| format!("op {name}: {count}\n"));
+    passes.chain(rules).chain(ops).collect()
+}
+
+fn count_ops(graph: &Graph, ops: &mut std::collections::BTreeMap<&'static str, usize>) {
+    for (_, node) in graph.nodes() {
+        *ops.entry(node.op.name()).or_default() += 1;
+        node.regions.iter().for_each(|region| count_ops(region, ops));
+    }
+}

@@ -1,0 +1,118 @@
+//! `ic inspect`: what is in a model or an artifact.
+
+use super::args::InspectArgs;
+use super::output::Say;
+use anyhow::{Context, Result};
+use ic::import::{ImportOptions, import};
+use ic_artifact::{ArtifactReader, Plan, Port, Step};
+use ic_ir::Graph;
+use ic_types::DType;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub(crate) fn inspect(args: &InspectArgs, say: &mut Say) -> Result<()> {
+    let description = if args.file.extension().is_some_and(|extension| extension == "ica") {
+        describe_artifact(&args.file)?
+    } else {
+        describe_model(&args.file)?
+    };
+    if args.json { say.json(&description) } else { say.text(&indented(&description, 0)) }
+}
+
+fn describe_model(path: &Path) -> Result<Value> {
+    let imported = import(path, &ImportOptions::default()).map_err(super::diagnostics)?;
+    let graph = &imported.graph;
+    let port = |name: &str, value| format!("{name}: {}", graph.ty(value));
+    let inputs = graph.inputs().iter().map(|&v| port(graph.value(v).name.as_deref().unwrap_or_default(), v));
+    let outputs = graph.outputs().iter().zip(graph.output_names()).map(|(&v, name)| port(name, v));
+    let mut ops = BTreeMap::new();
+    count_ops(graph, &mut ops);
+    let metadata: BTreeMap<_, _> = imported.metadata.iter().cloned().collect();
+    Ok(json!({
+        "model": path.display().to_string(),
+        "inputs": inputs.collect::<Vec<_>>(),
+        "outputs": outputs.collect::<Vec<_>>(),
+        "ops": ops,
+        "metadata": metadata,
+        "warnings": imported.warnings.iter().map(|w| w.message.clone()).collect::<Vec<_>>(),
+    }))
+}
+
+fn count_ops(graph: &Graph, ops: &mut BTreeMap<String, usize>) {
+    for (_, node) in graph.nodes() {
+        *ops.entry(node.op.name().to_string()).or_default() += 1;
+        node.regions.iter().for_each(|region| count_ops(region, ops));
+    }
+}
+
+fn describe_artifact(path: &Path) -> Result<Value> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let artifact = ArtifactReader::open(&bytes).with_context(|| path.display().to_string())?;
+    let manifest = artifact.manifest();
+    let port = |port: &Port| {
+        let dtype = DType::from_code(port.dtype).map_or("?", DType::name);
+        format!("{}: {dtype}[{}]", port.name, port.shape.join(", "))
+    };
+    let targets = manifest.targets.iter().enumerate().map(|(i, target)| {
+        let plans = artifact.plans(i).with_context(|| format!("{}: target {}", path.display(), target.name))?;
+        let named: BTreeMap<&str, Value> =
+            manifest.entries.iter().zip(&plans).map(|(e, plan)| (e.name.as_str(), describe_plan(plan))).collect();
+        Ok(json!({ "name": target.name, "cpu_features": target.cpu_features, "entries": named }))
+    });
+    Ok(json!({
+        "artifact": path.display().to_string(),
+        "producer": manifest.producer,
+        "entries": manifest.entries.iter().map(|entry| json!({
+            "name": entry.name,
+            "inputs": entry.inputs.iter().map(port).collect::<Vec<_>>(),
+            "outputs": entry.outputs.iter().map(port).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "targets": targets.collect::<Result<Vec<_>>>()?,
+        "sections": artifact.sections().iter().map(|section| json!({
+            "kind": section.kind.name(), "offset": section.offset, "bytes": section.length,
+        })).collect::<Vec<_>>(),
+        "metadata": manifest.metadata.iter().cloned().collect::<BTreeMap<_, _>>(),
+    }))
+}
+
+/// Steps by kernel, and sizes.
+fn describe_plan(plan: &Plan) -> Value {
+    let mut kernels: BTreeMap<&str, usize> = BTreeMap::new();
+    for step in &plan.steps {
+        let name = match step {
+            Step::Library { kernel, .. } => plan.kernels.get(*kernel as usize).map_or("?", |k| k.name.as_str()),
+            Step::Code { .. } => "generated",
+            Step::Branch { .. } => "branch",
+            Step::Jump { .. } => "jump",
+        };
+        *kernels.entry(name).or_default() += 1;
+    }
+    json!({ "steps": plan.steps.len(), "kernels": kernels, "buffers": plan.buffers.len(), "functions": plan.functions.len() })
+}
+
+/// A JSON value as indented lines that people read.
+fn indented(value: &Value, depth: usize) -> String {
+    let pad = "  ".repeat(depth);
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, field)| match field {
+                Value::Object(_) | Value::Array(_) => format!("{pad}{name}:\n{}", indented(field, depth + 1)),
+                _ => format!("{pad}{name}: {}\n", plain(field)),
+            })
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| match item {
+                Value::Object(_) => indented(item, depth) + "\n",
+                _ => format!("{pad}{}\n", plain(item)),
+            })
+            .collect(),
+        _ => format!("{pad}{}\n", plain(value)),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), String::from)
+}
