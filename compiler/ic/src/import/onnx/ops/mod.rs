@@ -3,30 +3,44 @@
 //! An op's function looks at the opset version of its node where versions differ.
 
 mod activation;
+mod attention;
 mod cast;
 mod constant;
 mod control;
 mod conv;
+mod cumulative;
 mod dropout;
+mod einsum;
+mod fourier;
 mod gather;
+mod grid;
+mod loss;
 mod matmul;
+mod matrix;
 mod norm;
 mod pointwise;
 mod pool;
+mod quantize;
 mod recurrent;
 mod reduce;
 mod resize;
+mod rotary;
+mod scatter;
+mod select;
+mod sequence_model;
 mod shape;
 mod slice;
 mod sliding;
 mod softmax;
+mod space;
+mod window;
 
 use super::context::Context;
 use super::error::Result;
 use super::node::NodeView;
 use ic_ir::ScalarOp;
 use ic_ir::ValueId;
-use ic_ir::ops::{ArgFn, PoolFn, ReduceFn};
+use ic_ir::ops::{ArgFn, CumulativeFn, PoolFn, ReduceFn};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -55,6 +69,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Acos", |cx, n| pointwise::unary(cx, n, ScalarOp::Acos)),
     ("", "Acosh", |cx, n| pointwise::unary(cx, n, ScalarOp::Acosh)),
     ("", "Add", |cx, n| pointwise::binary(cx, n, ScalarOp::Add)),
+    ("", "AffineGrid", grid::affine_grid),
     ("", "And", |cx, n| pointwise::binary(cx, n, ScalarOp::And)),
     ("", "ArgMax", |cx, n| reduce::arg(cx, n, ArgFn::Argmax)),
     ("", "ArgMin", |cx, n| reduce::arg(cx, n, ArgFn::Argmin)),
@@ -62,6 +77,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Asinh", |cx, n| pointwise::unary(cx, n, ScalarOp::Asinh)),
     ("", "Atan", |cx, n| pointwise::unary(cx, n, ScalarOp::Atan)),
     ("", "Atanh", |cx, n| pointwise::unary(cx, n, ScalarOp::Atanh)),
+    ("", "Attention", attention::attention),
     ("", "AveragePool", |cx, n| pool::pool(cx, n, PoolFn::Average)),
     ("", "BatchNormalization", norm::batch),
     ("", "BitCast", cast::bit_cast),
@@ -70,23 +86,33 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "BitwiseNot", |cx, n| pointwise::unary(cx, n, ScalarOp::BitNot)),
     ("", "BitwiseOr", |cx, n| pointwise::binary(cx, n, ScalarOp::BitOr)),
     ("", "BitwiseXor", |cx, n| pointwise::binary(cx, n, ScalarOp::BitXor)),
+    ("", "BlackmanWindow", |cx, n| window::cosine_sum(cx, n, window::BLACKMAN)),
     ("", "Cast", cast::cast),
     ("", "CastLike", cast::cast_like),
+    ("", "CausalConvWithState", sequence_model::causal_conv_with_state),
     ("", "Ceil", |cx, n| pointwise::unary(cx, n, ScalarOp::Ceil)),
     ("", "Celu", activation::celu),
     ("", "CenterCropPad", slice::center_crop_pad),
     ("", "Clip", activation::clip),
+    ("", "Col2Im", grid::col2im),
     ("", "Compress", gather::compress),
     ("", "Concat", slice::concat),
     ("", "Constant", constant::constant),
     ("", "ConstantOfShape", constant::constant_of_shape),
     ("", "Conv", conv::conv),
+    ("", "ConvInteger", quantize::conv_integer),
     ("", "Cos", |cx, n| pointwise::unary(cx, n, ScalarOp::Cos)),
     ("", "Cosh", |cx, n| pointwise::unary(cx, n, ScalarOp::Cosh)),
-    //PENDING ("", "CumProd", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Prod)),
-    //PENDING ("", "CumSum", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Sum)),
+    ("", "CumProd", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Prod)),
+    ("", "CumSum", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Sum)),
+    ("", "DFT", fourier::dft),
+    ("", "DepthToSpace", space::depth_to_space),
+    ("", "DequantizeLinear", quantize::dequantize_linear),
+    ("", "Det", matrix::det),
     ("", "Div", |cx, n| pointwise::binary(cx, n, ScalarOp::Div)),
     ("", "Dropout", dropout::dropout),
+    ("", "DynamicQuantizeLinear", quantize::dynamic_quantize_linear),
+    ("", "Einsum", einsum::einsum),
     ("", "Elu", activation::elu),
     ("", "Equal", |cx, n| pointwise::binary(cx, n, ScalarOp::Eq)),
     ("", "Erf", |cx, n| pointwise::unary(cx, n, ScalarOp::Erf)),
@@ -97,8 +123,8 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Floor", |cx, n| pointwise::unary(cx, n, ScalarOp::Floor)),
     ("", "GRU", recurrent::gru),
     ("", "Gather", gather::gather),
-    //PENDING ("", "GatherElements", scatter::gather_elements),
-    //PENDING ("", "GatherND", scatter::gather_nd),
+    ("", "GatherElements", scatter::gather_elements),
+    ("", "GatherND", scatter::gather_nd),
     ("", "Gelu", activation::gelu),
     ("", "Gemm", matmul::gemm),
     ("", "GlobalAveragePool", |cx, n| pool::global(cx, n, ReduceFn::Mean)),
@@ -106,7 +132,10 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "GlobalMaxPool", |cx, n| pool::global(cx, n, ReduceFn::Max)),
     ("", "Greater", |cx, n| pointwise::binary(cx, n, ScalarOp::Gt)),
     ("", "GreaterOrEqual", |cx, n| pointwise::binary(cx, n, ScalarOp::Ge)),
+    ("", "GridSample", grid::grid_sample),
     ("", "GroupNormalization", norm::group),
+    ("", "HammingWindow", |cx, n| window::cosine_sum(cx, n, window::HAMMING)),
+    ("", "HannWindow", |cx, n| window::cosine_sum(cx, n, window::HANN)),
     ("", "HardSigmoid", activation::hard_sigmoid),
     ("", "HardSwish", |cx, n| pointwise::unary(cx, n, ScalarOp::HardSwish)),
     ("", "Hardmax", reduce::hardmax),
@@ -126,21 +155,30 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "LpNormalization", norm::lp),
     ("", "LpPool", |cx, n| pool::pool(cx, n, PoolFn::Lp)),
     ("", "MatMul", matmul::matmul),
+    ("", "MatMulInteger", quantize::matmul_integer),
     ("", "Max", |cx, n| pointwise::fold(cx, n, ScalarOp::Max)),
     ("", "MaxPool", |cx, n| pool::pool(cx, n, PoolFn::Max)),
+    ("", "MaxUnpool", grid::max_unpool),
     ("", "Mean", pointwise::mean),
     ("", "MeanVarianceNormalization", norm::mean_variance),
+    ("", "MelWeightMatrix", window::mel_weight_matrix),
     ("", "Min", |cx, n| pointwise::fold(cx, n, ScalarOp::Min)),
     ("", "Mish", activation::mish),
     ("", "Mod", pointwise::modulo),
     ("", "Mul", |cx, n| pointwise::binary(cx, n, ScalarOp::Mul)),
     ("", "Neg", |cx, n| pointwise::unary(cx, n, ScalarOp::Neg)),
+    ("", "NegativeLogLikelihoodLoss", loss::negative_log_likelihood),
+    ("", "NonMaxSuppression", select::non_max_suppression),
+    ("", "NonZero", select::non_zero),
     ("", "Not", |cx, n| pointwise::unary(cx, n, ScalarOp::Not)),
     ("", "OneHot", gather::one_hot),
     ("", "Or", |cx, n| pointwise::binary(cx, n, ScalarOp::Or)),
     ("", "PRelu", activation::prelu),
     ("", "Pad", slice::pad),
     ("", "Pow", pointwise::pow),
+    ("", "QLinearConv", quantize::qlinear_conv),
+    ("", "QLinearMatMul", quantize::qlinear_matmul),
+    ("", "QuantizeLinear", quantize::quantize_linear),
     ("", "RMSNormalization", norm::rms),
     ("", "RNN", recurrent::rnn),
     ("", "Range", constant::range),
@@ -158,35 +196,44 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Relu", |cx, n| pointwise::unary(cx, n, ScalarOp::Relu)),
     ("", "Reshape", shape::reshape),
     ("", "Resize", resize::resize),
+    ("", "ReverseSequence", matrix::reverse_sequence),
+    ("", "RoiAlign", grid::roi_align),
+    ("", "RotaryEmbedding", rotary::rotary_embedding),
     ("", "Round", |cx, n| pointwise::unary(cx, n, ScalarOp::Round)),
-    //PENDING ("", "Scatter", scatter::scatter_elements),
-    //PENDING ("", "ScatterElements", scatter::scatter_elements),
-    //PENDING ("", "ScatterND", scatter::scatter_nd),
+    ("", "STFT", fourier::stft),
+    ("", "Scatter", scatter::scatter_elements),
+    ("", "ScatterElements", scatter::scatter_elements),
+    ("", "ScatterND", scatter::scatter_nd),
     ("", "Selu", activation::selu),
     ("", "Shape", shape::shape),
     ("", "Shrink", activation::shrink),
     ("", "Sigmoid", |cx, n| pointwise::unary(cx, n, ScalarOp::Sigmoid)),
     ("", "Sign", |cx, n| pointwise::unary(cx, n, ScalarOp::Sign)),
+    ("", "SimplifiedLayerNormalization", norm::rms),
     ("", "Sin", |cx, n| pointwise::unary(cx, n, ScalarOp::Sin)),
     ("", "Sinh", |cx, n| pointwise::unary(cx, n, ScalarOp::Sinh)),
     ("", "Size", shape::size),
     ("", "Slice", slice::slice),
     ("", "Softmax", softmax::softmax),
+    ("", "SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy),
     ("", "Softplus", |cx, n| pointwise::unary(cx, n, ScalarOp::Softplus)),
     ("", "Softsign", activation::softsign),
+    ("", "SpaceToDepth", space::space_to_depth),
     ("", "Split", slice::split),
     ("", "Sqrt", |cx, n| pointwise::unary(cx, n, ScalarOp::Sqrt)),
     ("", "Squeeze", shape::squeeze),
     ("", "Sub", |cx, n| pointwise::binary(cx, n, ScalarOp::Sub)),
     ("", "Sum", |cx, n| pointwise::fold(cx, n, ScalarOp::Add)),
+    ("", "SwiGLU", sequence_model::swiglu),
     ("", "Swish", activation::swish),
     ("", "Tan", |cx, n| pointwise::unary(cx, n, ScalarOp::Tan)),
     ("", "Tanh", |cx, n| pointwise::unary(cx, n, ScalarOp::Tanh)),
-    //PENDING ("", "TensorScatter", scatter::tensor_scatter),
+    ("", "TensorScatter", scatter::tensor_scatter),
     ("", "ThresholdedRelu", activation::thresholded_relu),
     ("", "Tile", slice::tile),
     ("", "TopK", reduce::top_k),
     ("", "Transpose", shape::transpose),
+    ("", "Trilu", matrix::trilu),
     ("", "Unsqueeze", shape::unsqueeze),
     ("", "Upsample", resize::upsample),
     ("", "Where", pointwise::select),
@@ -200,7 +247,6 @@ const TABLE: &[(&str, &str, Handler)] = &[
     (MICROSOFT, "SimplifiedLayerNormalization", norm::rms),
     (MICROSOFT, "SkipLayerNormalization", norm::skip_layer),
     (MICROSOFT, "SkipSimplifiedLayerNormalization", norm::skip_rms),
-    ("", "SimplifiedLayerNormalization", norm::rms),
 ];
 
 /// The importer of an op, if there is one.

@@ -1,0 +1,278 @@
+//! ONNX `Attention`: scaled products of queries and keys, biased, normalized and applied to values.
+//!
+//! With fewer heads of keys than of queries, the heads that share a key become an axis of their own, so that keys and
+//! values broadcast over it and are never repeated in memory.
+
+use super::prelude::*;
+use ic_ir::ops::{PadMode, ReduceFn, Softmax};
+
+/// Queries, keys and values as `[batch, heads, length, width]`.
+struct Operands {
+    q: ValueId,
+    k: ValueId,
+    v: ValueId,
+}
+
+/// Axes of the scores `[batch, key heads, queries per key, length, total length]`; without grouping the third is left
+/// out.
+struct Scores {
+    batch: Dim,
+    heads: Dim,
+    /// Heads of keys, and heads of queries for each of them, where they are grouped.
+    groups: Option<(Dim, Dim)>,
+    length: Dim,
+    total: Dim,
+}
+
+/// `Attention`.
+pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
+    let is_packed = cx.rank(node.input(0)?)? == 3;
+    let Operands { q, k, v } = operands(cx, node)?;
+    let scores = axes(cx, q, k)?;
+    let scale = match node.float("scale") {
+        Some(scale) => f64::from(scale),
+        None => {
+            let width = cx.shape(q)?[3].as_const().filter(|w| *w > 0);
+            1.0 / (width.ok_or_else(|| unsupported!("the width of heads is symbolic"))? as f64).sqrt()
+        }
+    };
+    let scaled = cx.with_scalar(ScalarOp::Mul, q, scale)?;
+    let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, k)?, scores.grouped(cx, v)?);
+    let columns = cx.transpose_last(keys)?;
+    let raw = cx.matmul(rows, columns)?;
+    let capped = softcap(cx, node, raw)?;
+    let bias = Bias::new(cx, node, &scores)?;
+    let biased = match bias.value {
+        Some(bias) => cx.binary(ScalarOp::Add, capped, bias)?,
+        None => capped,
+    };
+    let dtype = cx.dtype(q)?;
+    let probabilities = softmax(cx, node, biased, dtype)?;
+    let y = cx.matmul(probabilities, values)?;
+    let y = bias.without_empty_rows(cx, y)?;
+    let mut shape = cx.shape(q)?;
+    shape[3] = cx.shape(v)?[3].clone();
+    let mut y = cx.reshape(y, shape.clone())?;
+    if is_packed {
+        let [batch, heads, length, width] = <[Dim; 4]>::try_from(shape).map_err(|_| invalid!("`Q` has no heads"))?;
+        y = cx.transpose(y, vec![0, 2, 1, 3])?;
+        y = cx.reshape(y, vec![batch, length, heads * width])?;
+    }
+    let exposed = match node.int("qk_matmul_output_mode").unwrap_or(0) {
+        _ if !node.wants(3) => raw,
+        0 => raw,
+        1 => capped,
+        2 => biased,
+        3 => bias.without_empty_rows(cx, probabilities)?,
+        mode => return Err(invalid!("attribute `qk_matmul_output_mode` is {mode}")),
+    };
+    let all = vec![scores.batch, scores.heads, scores.length, scores.total];
+    let exposed = if node.wants(3) { cx.reshape(exposed, all)? } else { exposed };
+    Ok(vec![y, k, v, exposed])
+}
+
+/// Unpacks the heads of operands of rank 3, and puts past keys and values in front.
+fn operands(cx: &mut Context, node: &NodeView) -> Result<Operands> {
+    let q = unpacked(cx, node, 0, "q_num_heads")?;
+    let mut k = unpacked(cx, node, 1, "kv_num_heads")?;
+    let mut v = unpacked(cx, node, 2, "kv_num_heads")?;
+    if let Some(past) = node.opt(4) {
+        k = cx.concat(&[past, k], 2)?;
+    }
+    if let Some(past) = node.opt(5) {
+        v = cx.concat(&[past, v], 2)?;
+    }
+    Ok(Operands { q, k, v })
+}
+
+fn unpacked(cx: &mut Context, node: &NodeView, index: usize, heads: &str) -> Result<ValueId> {
+    let x = node.input(index)?;
+    match cx.shape(x)?.as_slice() {
+        [_, _, _, _] => Ok(x),
+        [batch, length, packed] => {
+            let heads = node.int(heads).filter(|h| *h > 0).ok_or_else(|| invalid!("`{heads}` must be positive"))?;
+            if packed.as_const().is_some_and(|width| width % heads != 0) {
+                return Err(invalid!("the extent {packed} is not a multiple of the {heads} heads"));
+            }
+            let heads = Dim::constant(heads);
+            let width = packed.floor_div(&heads);
+            let split = cx.reshape(x, vec![batch.clone(), length.clone(), heads, width])?;
+            cx.transpose(split, vec![0, 2, 1, 3])
+        }
+        shape => Err(invalid!("input {index} must have rank 3 or 4, found {}", shape.len())),
+    }
+}
+
+fn axes(cx: &Context, q: ValueId, k: ValueId) -> Result<Scores> {
+    let (q, k) = (cx.shape(q)?, cx.shape(k)?);
+    let (heads, key_heads) = (q[1].clone(), k[1].clone());
+    let groups = match (heads.as_const(), key_heads.as_const()) {
+        _ if heads == key_heads => None,
+        (Some(h), Some(n)) if n > 0 && h % n == 0 => Some((key_heads, Dim::constant(h / n))),
+        (Some(h), Some(n)) => return Err(invalid!("{h} heads of queries cannot share {n} heads of keys")),
+        _ => return Err(unsupported!("symbolic numbers of heads that differ")),
+    };
+    Ok(Scores { batch: q[0].clone(), heads, groups, length: q[2].clone(), total: k[2].clone() })
+}
+
+impl Scores {
+    /// Queries with an axis for those that share a key.
+    fn grouped_rows(&self, cx: &mut Context, q: ValueId) -> Result<ValueId> {
+        let Some((heads, group)) = &self.groups else { return Ok(q) };
+        let mut shape = cx.shape(q)?;
+        shape.splice(1..2, [heads.clone(), group.clone()]);
+        cx.reshape(q, shape)
+    }
+
+    /// Keys or values with an axis over which queries share them.
+    fn grouped(&self, cx: &mut Context, x: ValueId) -> Result<ValueId> {
+        match self.groups {
+            Some(_) => cx.unsqueeze(x, &[2]),
+            None => Ok(x),
+        }
+    }
+
+    /// A mask that broadcasts to `[batch, heads, length, total]`, with the axes of the scores.
+    fn grouped_mask(&self, cx: &mut Context, mask: ValueId) -> Result<ValueId> {
+        let Some((heads, group)) = &self.groups else { return Ok(mask) };
+        let mut shape = cx.shape(mask)?;
+        let Some(axis) = shape.len().checked_sub(3) else { return Ok(mask) };
+        let split = if shape[axis].is(1) { [Dim::constant(1), Dim::constant(1)] } else { [heads.clone(), group.clone()] };
+        shape.splice(axis..=axis, split);
+        cx.reshape(mask, shape)
+    }
+}
+
+/// `cap * tanh(x / cap)`, where there is a cap.
+fn softcap(cx: &mut Context, node: &NodeView, x: ValueId) -> Result<ValueId> {
+    let Some(cap) = node.float("softcap").filter(|cap| *cap != 0.0) else { return Ok(x) };
+    let quotient = cx.with_scalar(ScalarOp::Div, x, f64::from(cap))?;
+    let tanh = cx.unary(ScalarOp::Tanh, quotient)?;
+    cx.with_scalar(ScalarOp::Mul, tanh, f64::from(cap))
+}
+
+fn softmax(cx: &mut Context, node: &NodeView, x: ValueId, to: DType) -> Result<ValueId> {
+    let precision = match node.int("softmax_precision").filter(|code| *code != 0) {
+        Some(code) => dtype(i32::try_from(code).unwrap_or(-1))?,
+        None => to,
+    };
+    let wide = cx.cast(x, precision)?;
+    let probabilities = cx.push(Softmax { axis: -1 }, &[wide])?;
+    cx.cast(probabilities, to)
+}
+
+/// What is added to the scores.
+struct Bias {
+    value: Option<ValueId>,
+    /// Where all keys are disallowed, with extent 1 along the keys; such rows are zero, not NaN.
+    empty_rows: Option<ValueId>,
+}
+
+impl Bias {
+    /// The mask, the causal limit, windows and lengths without padding, together.
+    fn new(cx: &mut Context, node: &NodeView, scores: &Scores) -> Result<Bias> {
+        let dtype = cx.dtype(node.input(0)?)?;
+        let mut allowed: Option<ValueId> = None;
+        let mut added: Option<ValueId> = None;
+        let mut may_be_empty = node.opt(6).is_some();
+        if let Some(mask) = node.opt(3) {
+            let mask = padded_mask(cx, mask, &scores.total)?;
+            let mask = scores.grouped_mask(cx, mask)?;
+            match cx.dtype(mask)? {
+                DType::Bool => allowed = Some(mask),
+                _ => added = Some(cx.cast(mask, dtype)?),
+            }
+            may_be_empty = true;
+        }
+        let windows = [node.int("left_window_size"), node.int("right_window_size")].map(|w| w.filter(|w| *w >= 0));
+        may_be_empty |= windows.iter().any(Option::is_some);
+        for limit in limits(cx, node, scores, windows)? {
+            allowed = Some(match allowed {
+                Some(allowed) => cx.binary(ScalarOp::And, allowed, limit)?,
+                None => limit,
+            });
+        }
+        if let Some(allowed) = allowed {
+            let lowest = cx.scalar(dtype, f64::NEG_INFINITY)?;
+            let zero = cx.scalar(dtype, 0.0)?;
+            added = Some(cx.select(allowed, added.unwrap_or(zero), lowest)?);
+        }
+        let empty_rows = match added.filter(|_| may_be_empty) {
+            Some(bias) => {
+                let last = cx.axis(bias, -1)?;
+                let max = cx.reduce(ReduceFn::Max, bias, vec![last])?;
+                Some(cx.with_scalar(ScalarOp::Eq, max, f64::NEG_INFINITY)?)
+            }
+            None => None,
+        };
+        Ok(Bias { value: added, empty_rows })
+    }
+
+    /// `x` with zeros in the rows that no key is allowed in.
+    fn without_empty_rows(&self, cx: &mut Context, x: ValueId) -> Result<ValueId> {
+        let Some(empty) = self.empty_rows else { return Ok(x) };
+        let zero = cx.scalar_like(x, 0.0)?;
+        cx.select(empty, zero, x)
+    }
+}
+
+/// The mask, whose last axis may be shorter than that of the keys: nothing behind its end is allowed.
+fn padded_mask(cx: &mut Context, mask: ValueId, total: &Dim) -> Result<ValueId> {
+    let shape = cx.shape(mask)?;
+    let Some(last) = shape.last() else { return Ok(mask) };
+    let missing = match (total.as_const(), last.as_const()) {
+        (Some(total), Some(last)) if last < total => total - last,
+        _ => return Ok(mask),
+    };
+    let mut pads = vec![Dim::constant(0); 2 * shape.len()];
+    *pads.last_mut().ok_or_else(|| invalid!("`attn_mask` is a scalar"))? = Dim::constant(missing);
+    let lowest = if cx.dtype(mask)? == DType::Bool { 0.0 } else { f64::NEG_INFINITY };
+    let value = cx.scalar_like(mask, lowest)?;
+    super::slice::pad_or_crop(cx, mask, pads, PadMode::Constant, Some(value))
+}
+
+/// Which keys each query may see by position: causality, windows, and what is not padding.
+fn limits(cx: &mut Context, node: &NodeView, scores: &Scores, windows: [Option<i64>; 2]) -> Result<Vec<ValueId>> {
+    let [left, right] = windows;
+    let is_causal = node.flag("is_causal", false);
+    let keys = cx.iota(scores.total.clone(), DType::I64)?;
+    let lengths = match node.opt(6) {
+        Some(lengths) => {
+            let mut shape = vec![Dim::constant(1); if scores.groups.is_some() { 5 } else { 4 }];
+            shape[0] = scores.batch.clone();
+            let lengths = cx.cast(lengths, DType::I64)?;
+            Some(cx.reshape(lengths, shape)?)
+        }
+        None => None,
+    };
+    let mut limits = Vec::new();
+    if let Some(lengths) = lengths {
+        limits.push(cx.binary(ScalarOp::Lt, keys, lengths)?);
+    }
+    if !is_causal && left.is_none() && right.is_none() {
+        return Ok(limits);
+    }
+    let rows = cx.iota(scores.length.clone(), DType::I64)?;
+    let rows = cx.unsqueeze(rows, &[1])?;
+    let offset = match (node.opt(4), lengths) {
+        (Some(past), _) => cx.dim_scalar(cx.shape(past)?.get(2).cloned().unwrap_or(Dim::constant(0)))?,
+        (None, Some(lengths)) => {
+            let length = cx.dim_scalar(scores.length.clone())?;
+            cx.binary(ScalarOp::Sub, lengths, length)?
+        }
+        (None, None) => cx.scalar(DType::I64, 0.0)?,
+    };
+    let position = cx.binary(ScalarOp::Add, rows, offset)?;
+    if is_causal {
+        limits.push(cx.binary(ScalarOp::Le, keys, position)?);
+    }
+    if let Some(left) = left {
+        let first = cx.with_scalar(ScalarOp::Sub, position, left as f64)?;
+        limits.push(cx.binary(ScalarOp::Ge, keys, first)?);
+    }
+    if let Some(right) = right {
+        let last = cx.with_scalar(ScalarOp::Add, position, right as f64)?;
+        limits.push(cx.binary(ScalarOp::Le, keys, last)?);
+    }
+    Ok(limits)
+}

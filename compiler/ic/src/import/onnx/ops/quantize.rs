@@ -1,0 +1,175 @@
+//! ONNX ops on quantized tensors: `QuantizeLinear`, `DequantizeLinear`, `DynamicQuantizeLinear`, `MatMulInteger`,
+//! `QLinearMatMul`, `ConvInteger`, `QLinearConv`.
+
+use super::prelude::*;
+use super::sliding::{Window, spatial};
+use ic_ir::ops::{Convolution, Dequantize, Layout, Quantize, ReduceFn};
+
+fn type_attribute(node: &NodeView, name: &str) -> Result<Option<DType>> {
+    let code = node.int(name).filter(|code| *code != 0);
+    code.map(|code| dtype(i32::try_from(code).unwrap_or(-1))).transpose()
+}
+
+fn block_size(node: &NodeView) -> Result<usize> {
+    usize::try_from(node.int("block_size").unwrap_or(0)).map_err(|_| invalid!("`block_size` is negative"))
+}
+
+/// The axis of scales; of no consequence where there is one scale.
+fn scale_axis(cx: &Context, node: &NodeView) -> Result<i64> {
+    let axis = node.int("axis").unwrap_or(1);
+    match cx.ty(node.input(1)?)?.elements().is(1) {
+        true => Ok(0),
+        false => cx.axis(node.input(0)?, axis).map(|axis| axis as i64),
+    }
+}
+
+/// `QuantizeLinear`.
+pub(super) fn quantize_linear(cx: &mut Context, node: &NodeView) -> Results {
+    let (mut x, mut scale, zero_point) = (node.input(0)?, node.input(1)?, node.opt(2));
+    let to = match (zero_point, type_attribute(node, "output_dtype")?) {
+        (Some(zero_point), _) => cx.dtype(zero_point)?,
+        (None, Some(to)) => to,
+        (None, None) => DType::U8,
+    };
+    if let Some(precision) = type_attribute(node, "precision")? {
+        (x, scale) = (cx.cast(x, precision)?, cx.cast(scale, precision)?);
+    }
+    let axis = scale_axis(cx, node)?;
+    let op = Quantize { axis, block_size: block_size(node)?, to, saturate: node.flag("saturate", true) };
+    Ok(vec![cx.push_all(op, &[Some(x), Some(scale), zero_point])?[0]])
+}
+
+/// `DequantizeLinear`.
+pub(super) fn dequantize_linear(cx: &mut Context, node: &NodeView) -> Results {
+    let (x, scale) = (node.input(0)?, node.input(1)?);
+    let to = match type_attribute(node, "output_dtype")? {
+        Some(to) => to,
+        None => cx.dtype(scale)?,
+    };
+    let op = Dequantize { axis: scale_axis(cx, node)?, block_size: block_size(node)?, to };
+    Ok(vec![cx.push_all(op, &[Some(x), Some(scale), node.opt(2)])?[0]])
+}
+
+/// `DynamicQuantizeLinear`: scale and zero point from the range of `x` with 0 in it.
+pub(super) fn dynamic_quantize_linear(cx: &mut Context, node: &NodeView) -> Results {
+    let x = node.input(0)?;
+    let axes: Vec<usize> = (0..cx.rank(x)?).collect();
+    let bound = |cx: &mut Context, reduction, function| -> Result<ValueId> {
+        let bound = cx.reduce(reduction, x, axes.clone())?;
+        let bound = cx.reshape(bound, vec![])?;
+        cx.with_scalar(function, bound, 0.0)
+    };
+    let (low, high) = (bound(cx, ReduceFn::Min, ScalarOp::Min)?, bound(cx, ReduceFn::Max, ScalarOp::Max)?);
+    let range = cx.binary(ScalarOp::Sub, high, low)?;
+    let scale = cx.with_scalar(ScalarOp::Div, range, 255.0)?;
+    // A tensor of zeros has no range; any scale represents it.
+    let is_empty = cx.with_scalar(ScalarOp::Eq, scale, 0.0)?;
+    let one = cx.scalar_like(scale, 1.0)?;
+    let scale = cx.select(is_empty, one, scale)?;
+    let quotient = cx.binary(ScalarOp::Div, low, scale)?;
+    let offset = cx.unary(ScalarOp::Neg, quotient)?;
+    let offset = cx.with_scalar(ScalarOp::Max, offset, 0.0)?;
+    let offset = cx.with_scalar(ScalarOp::Min, offset, 255.0)?;
+    let offset = cx.unary(ScalarOp::Round, offset)?;
+    let zero_point = cx.cast(offset, DType::U8)?;
+    let y = cx.push(Quantize { axis: 0, block_size: 0, to: DType::U8, saturate: true }, &[x, scale, zero_point])?;
+    Ok(vec![y, scale, zero_point])
+}
+
+/// `x - zero_point` in i32. `zero_point` is one element, or one for each position of `axis`.
+fn centred(cx: &mut Context, x: ValueId, zero_point: Option<ValueId>, axis: usize) -> Result<ValueId> {
+    let wide = cx.cast(x, DType::I32)?;
+    let Some(zero_point) = zero_point else { return Ok(wide) };
+    let zero_point = cx.cast(zero_point, DType::I32)?;
+    let zero_point = along(cx, zero_point, wide, axis)?;
+    cx.binary(ScalarOp::Sub, wide, zero_point)
+}
+
+/// A tensor of rank 1 with its elements along an axis of `like`; of more or less rank as it is.
+fn along(cx: &mut Context, value: ValueId, like: ValueId, axis: usize) -> Result<ValueId> {
+    let (shape, rank) = (cx.shape(value)?, cx.rank(like)?);
+    let [extent] = shape.as_slice() else { return Ok(value) };
+    if extent.is(1) {
+        return cx.reshape(value, vec![]);
+    }
+    let mut at = vec![Dim::constant(1); rank];
+    *at.get_mut(axis).ok_or_else(|| invalid!("a scale or zero point does not fit rank {rank}"))? = extent.clone();
+    cx.reshape(value, at)
+}
+
+/// The axis of rows of a matrix, or of the only axis of a vector.
+fn row_axis(cx: &Context, x: ValueId) -> Result<usize> {
+    Ok(cx.rank(x)?.saturating_sub(2))
+}
+
+/// The i32 product of centred operands; zero points are at the given inputs.
+fn integer_product(cx: &mut Context, node: &NodeView, [a, b]: [usize; 2], zero_points: [usize; 2]) -> Result<ValueId> {
+    let (a, b) = (node.input(a)?, node.input(b)?);
+    let (rows, columns) = (row_axis(cx, a)?, cx.rank(b)?.saturating_sub(1));
+    let a = centred(cx, a, node.opt(zero_points[0]), rows)?;
+    let b = centred(cx, b, node.opt(zero_points[1]), columns)?;
+    super::matmul::product(cx, a, b)
+}
+
+/// `MatMulInteger`.
+pub(super) fn matmul_integer(cx: &mut Context, node: &NodeView) -> Results {
+    Ok(vec![integer_product(cx, node, [0, 1], [2, 3])?])
+}
+
+/// `QLinearMatMul`.
+pub(super) fn qlinear_matmul(cx: &mut Context, node: &NodeView) -> Results {
+    let sum = integer_product(cx, node, [0, 3], [2, 5])?;
+    let rows = row_axis(cx, sum)?;
+    let columns = cx.rank(sum)?.saturating_sub(1);
+    requantized(cx, node, sum, [(1, rows), (4, columns), (6, rows)], 7)
+}
+
+/// `ConvInteger`.
+pub(super) fn conv_integer(cx: &mut Context, node: &NodeView) -> Results {
+    let (x, w) = (centred(cx, node.input(0)?, node.opt(2), 1)?, centred(cx, node.input(1)?, node.opt(3), 0)?);
+    Ok(vec![convolution(cx, node, x, w, None)?])
+}
+
+/// `QLinearConv`.
+pub(super) fn qlinear_conv(cx: &mut Context, node: &NodeView) -> Results {
+    let (x, w) = (centred(cx, node.input(0)?, node.opt(2), 1)?, centred(cx, node.input(3)?, node.opt(5), 0)?);
+    let sum = convolution(cx, node, x, w, node.opt(8))?;
+    requantized(cx, node, sum, [(1, 1), (4, 1), (6, 1)], 7)
+}
+
+fn convolution(cx: &mut Context, node: &NodeView, x: ValueId, w: ValueId, bias: Option<ValueId>) -> Result<ValueId> {
+    let (space, kernel) = (spatial(cx, x)?, spatial(cx, w)?);
+    let Window { strides, dilations, pads, .. } = Window::new(node, &space, Some(&kernel))?;
+    let groups = super::conv::groups(node)?;
+    let op = Convolution { strides, pads, dilations, groups, layout: Layout::ChannelsFirst };
+    Ok(cx.push_all(op, &[Some(x), Some(w), bias])?[0])
+}
+
+/// `sum * (scale_a * scale_b / scale_y)`, rounded and saturated to the type of the zero point. Scales are inputs, each
+/// with the axis of `sum` that it is along where it is not one element.
+fn requantized(
+    cx: &mut Context,
+    node: &NodeView,
+    sum: ValueId,
+    scales: [(usize, usize); 3],
+    zero_point: usize,
+) -> Results {
+    let mut factors = Vec::new();
+    for (index, axis) in scales {
+        let scale = cx.cast(node.input(index)?, DType::F32)?;
+        factors.push(along(cx, scale, sum, axis)?);
+    }
+    let product = cx.binary(ScalarOp::Mul, factors[0], factors[1])?;
+    let factor = cx.binary(ScalarOp::Div, product, factors[2])?;
+    let wide = cx.cast(sum, DType::F32)?;
+    let scaled = cx.binary(ScalarOp::Mul, wide, factor)?;
+    let zero_point = node.input(zero_point)?;
+    let (to, elements) = (cx.dtype(zero_point)?, cx.ty(zero_point)?.elements());
+    let one = cx.scalar(DType::F32, 1.0)?;
+    if !elements.is(1) {
+        return Err(unsupported!("a result with several zero points"));
+    }
+    let zero_point = cx.reshape(zero_point, vec![])?;
+    let op = Quantize { axis: 0, block_size: 0, to, saturate: true };
+    Ok(vec![cx.push(op, &[scaled, one, zero_point])?])
+}
