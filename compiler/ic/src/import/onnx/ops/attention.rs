@@ -137,7 +137,8 @@ impl Scores {
         let Some((heads, group)) = &self.groups else { return Ok(mask) };
         let mut shape = cx.shape(mask)?;
         let Some(axis) = shape.len().checked_sub(3) else { return Ok(mask) };
-        let split = if shape[axis].is(1) { [Dim::constant(1), Dim::constant(1)] } else { [heads.clone(), group.clone()] };
+        let split =
+            if shape[axis].is(1) { [Dim::constant(1), Dim::constant(1)] } else { [heads.clone(), group.clone()] };
         shape.splice(axis..=axis, split);
         cx.reshape(mask, shape)
     }

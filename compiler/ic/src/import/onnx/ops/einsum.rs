@@ -45,7 +45,8 @@ pub(super) fn einsum(cx: &mut Context, node: &NodeView) -> Results {
         Some(term) => term_labels(term, term.replace("...", "").chars().count() + n_ellipsis)?.0,
         None => implicit_output(&operands, n_ellipsis),
     };
-    let operands = operands.into_iter().map(|(value, labels)| diagonal(cx, value, labels)).collect::<Result<Vec<_>>>()?;
+    let operands =
+        operands.into_iter().map(|(value, labels)| diagonal(cx, value, labels)).collect::<Result<Vec<_>>>()?;
     let all: BTreeSet<Label> = operands.iter().flat_map(|operand| operand.labels.iter().copied()).collect();
     let distinct: BTreeSet<Label> = output.iter().copied().collect();
     if distinct.len() != output.len() || !distinct.is_subset(&all) {
@@ -167,13 +168,7 @@ fn product(cx: &mut Context, a: &Labelled, b: &Labelled, needed: &BTreeSet<Label
 }
 
 /// The operand as `[batch…, rows, columns]`.
-fn matrix(
-    cx: &mut Context,
-    operand: &Labelled,
-    batch: &[Label],
-    rows: &[Label],
-    columns: &[Label],
-) -> Result<ValueId> {
+fn matrix(cx: &mut Context, operand: &Labelled, batch: &[Label], rows: &[Label], columns: &[Label]) -> Result<ValueId> {
     let value = ordered(cx, operand, &[batch, rows, columns].concat())?;
     let shape = cx.shape(value)?;
     let (outer, matrix) = shape.split_at(batch.len());

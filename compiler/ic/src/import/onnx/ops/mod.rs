@@ -8,6 +8,7 @@ mod cast;
 mod constant;
 mod control;
 mod conv;
+mod conv_transpose;
 mod cumulative;
 mod dropout;
 mod einsum;
@@ -101,6 +102,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "ConstantOfShape", constant::constant_of_shape),
     ("", "Conv", conv::conv),
     ("", "ConvInteger", quantize::conv_integer),
+    ("", "ConvTranspose", conv_transpose::conv_transpose),
     ("", "Cos", |cx, n| pointwise::unary(cx, n, ScalarOp::Cos)),
     ("", "Cosh", |cx, n| pointwise::unary(cx, n, ScalarOp::Cosh)),
     ("", "CumProd", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Prod)),

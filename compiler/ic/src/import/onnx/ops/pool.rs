@@ -2,7 +2,7 @@
 
 use super::prelude::*;
 use super::sliding::{Window, spatial};
-use ic_ir::ops::{Layout, Pool, PoolFn, ReduceFn};
+use ic_ir::ops::{Layout, MaxPoolIndices, Pool, PoolFn, ReduceFn};
 
 /// `MaxPool`, `AveragePool`, `LpPool`.
 pub(super) fn pool(cx: &mut Context, node: &NodeView, function: PoolFn) -> Results {
@@ -10,7 +10,15 @@ pub(super) fn pool(cx: &mut Context, node: &NodeView, function: PoolFn) -> Resul
     let space = spatial(cx, x)?;
     let window = Window::new(node, &space, None)?;
     if function == PoolFn::Max && node.wants(1) {
-        return Err(unsupported!("indices of maxima are not supported"));
+        let op = MaxPoolIndices {
+            kernel: window.kernel,
+            strides: window.strides,
+            pads: window.pads,
+            dilations: window.dilations,
+            ceil: node.flag("ceil_mode", false),
+            storage_order: usize::from(node.flag("storage_order", false)),
+        };
+        return cx.push_all(op, &[Some(x)]);
     }
     let op = Pool {
         function,
