@@ -108,8 +108,8 @@ pub(crate) fn form_of(kernel: &Kernel, first: usize, fixed: Option<Schedule>) ->
     let outer: Vec<Dim> = kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
     let params = kernel.params.iter().map(|param| param.dtype).collect();
     let mut form = Form { params, schedule: Schedule::Points, outer, passes };
-    inline_passes(&mut form);
     drop_unit_axes(&mut form, fixed);
+    inline_passes(&mut form);
     merge_axes(&mut form, fixed);
     form.schedule = fixed.unwrap_or_else(|| choose(&form));
     Ok(form)
@@ -451,6 +451,10 @@ fn drop_unit_axes(form: &mut Form, fixed: Option<Schedule>) {
         while let Some(axis) = pass.inner.iter().position(|extent| extent.is(1)) {
             pass.inner.remove(axis);
             pass.for_each_index(&mut |index| *index = without(index, n_outer + axis));
+        }
+        // The reduction of one element is that element.
+        if pass.inner.is_empty() {
+            pass.reduce = None;
         }
     }
     // Vectors lie along the last outer axis of a kernel without inner ones.

@@ -3,7 +3,7 @@
 use super::Emitter;
 use super::value::Rep;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I32;
+use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use ic_ir::scalar::ScalarOp;
 use ic_types::DType;
@@ -142,7 +142,12 @@ impl Emitter<'_> {
         let (result, base, exponent) = (self.b.declare_var(ty), self.b.declare_var(ty), self.b.declare_var(ty));
         self.b.def_var(result, one);
         self.b.def_var(base, a);
-        let start = if signed { self.b.ins().smax(b, zero) } else { b };
+        let mut start = if signed { self.b.ins().smax(b, zero) } else { b };
+        if ty == I64 {
+            // Larger exponents count as the largest of 32 bits.
+            let largest = self.iconst(u32::MAX.into());
+            start = self.b.ins().umin(start, largest);
+        }
         self.b.def_var(exponent, start);
         let (header, inside, exit) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
         self.b.ins().jump(header, &[]);
