@@ -14,6 +14,7 @@ mod hoist;
 mod kernels;
 mod plan;
 mod program;
+mod quantized;
 mod rows;
 mod simplify;
 

@@ -8,7 +8,7 @@ use super::anchor;
 use super::facts::{Facts, Kind};
 use super::plan::{Fusion, GroupKind, Plan};
 use super::rows::{self, RowSpace};
-use ic_ir::ops::{Layout, Op};
+use ic_ir::ops::{Layout, Op, axis_of};
 use ic_ir::{NodeId, ValueId};
 use std::collections::BTreeSet;
 
@@ -46,6 +46,7 @@ fn takes_epilogue(op: &Op) -> bool {
     match op {
         Op::Matmul(_) => true,
         Op::Convolution(op) => op.layout == Layout::ChannelsLast,
+        Op::ConvTranspose(op) => op.layout == Layout::ChannelsLast,
         _ => false,
     }
 }
@@ -57,6 +58,16 @@ fn fits_op(facts: &Facts, anchor: NodeId, user: NodeId, members: &BTreeSet<Value
     let (node, whole) = (graph.node(user), graph.tensor_ty(graph.node(anchor).results[0]));
     let result = graph.tensor_ty(node.results[0]);
     if result.elements() != whole.elements() || result.shape.last() != whole.shape.last() {
+        return false;
+    }
+    let axis = match &node.op {
+        Op::Quantize(op) => Some(op.axis),
+        Op::Dequantize(op) => Some(op.axis),
+        _ => None,
+    };
+    if axis.is_some_and(|axis| axis_of(axis, result.rank()) != Ok(result.rank().saturating_sub(1)))
+        && !node.operands[1..].iter().flatten().all(|&v| graph.tensor_ty(v).elements().is(1))
+    {
         return false;
     }
     match facts.kinds[user.index()] {

@@ -67,6 +67,8 @@ fn own_work(node: &Node, kind: Kind) -> u32 {
             Exp | Log | Erf | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Tanh | Asinh | Acosh | Atanh
             | Sigmoid | Silu | Gelu | GeluTanh | Softplus | Pow | Mod | Rem => 16,
         },
+        (Op::Quantize(_), _) => 6,
+        (Op::Dequantize(_), _) => 2,
         (_, Kind::Piecewise) => 2,
         (_, Kind::Gather) => 1,
         _ => 0,

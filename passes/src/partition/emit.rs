@@ -208,8 +208,16 @@ impl<'a> Emitter<'a> {
 
     fn is_inline(&self, value: ValueId) -> bool {
         self.graph.def(value).is_some_and(|node| {
-            matches!(node.op, Op::Pointwise(_) | Op::Cast(_) | Op::Concat(_) | Op::Pad(_) | Op::Gather(_))
-                || access::moved(self.graph, node, &access::domain(&self.graph.tensor_ty(value).shape), &[]).is_some()
+            matches!(
+                node.op,
+                Op::Pointwise(_)
+                    | Op::Cast(_)
+                    | Op::Quantize(_)
+                    | Op::Dequantize(_)
+                    | Op::Concat(_)
+                    | Op::Pad(_)
+                    | Op::Gather(_)
+            ) || access::moved(self.graph, node, &access::domain(&self.graph.tensor_ty(value).shape), &[]).is_some()
         })
     }
 
@@ -258,6 +266,8 @@ impl<'a> Emitter<'a> {
                 let index = self.push(Expr::Index(indices[0].clone()));
                 Ok(self.cast(index, DType::I64, op.dtype))
             }
+            Op::Quantize(op) => self.quantize(node, op, indices, guard),
+            Op::Dequantize(op) => self.dequantize(node, op, indices, guard),
             Op::Concat(op) => self.concat(node, op.axis, indices, guard),
             Op::Pad(op) => self.pad(node, op.mode, &op.pads, indices, guard),
             Op::Gather(op) => self.gather(node, op.axis, indices, guard),
@@ -473,7 +483,7 @@ impl<'a> Emitter<'a> {
     }
 }
 
-fn operand(node: &Node, i: usize) -> Result<ValueId, Misaligned> {
+pub(super) fn operand(node: &Node, i: usize) -> Result<ValueId, Misaligned> {
     node.operands.get(i).copied().flatten().ok_or(Misaligned)
 }
 

@@ -36,6 +36,15 @@ impl Kind {
     }
 }
 
+/// Where a graph is. Only the outermost one has constants that the compiler evaluates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Nesting {
+    /// The model.
+    Outermost,
+    /// A region of a node.
+    Region,
+}
+
 /// Facts about a graph, by node or value index.
 pub(crate) struct Facts<'a> {
     pub(crate) graph: &'a Graph,
@@ -52,7 +61,7 @@ pub(crate) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn new(graph: &'a Graph) -> Facts<'a> {
+    pub(crate) fn new(graph: &'a Graph, nesting: Nesting) -> Facts<'a> {
         let n_values = graph.values().len();
         let mut facts = Facts {
             graph,
@@ -63,7 +72,7 @@ impl<'a> Facts<'a> {
             is_output: vec![false; n_values],
         };
         for (_, node) in graph.nodes() {
-            let constant = is_constant(graph, node, &facts.constant);
+            let constant = nesting == Nesting::Outermost && is_constant(graph, node, &facts.constant);
             node.results.iter().for_each(|v| facts.constant[v.index()] = constant);
             // What is larger than its operands is computed from them rather than stored in the artifact.
             let grows = matches!(node.op, Op::Iota(_) | Op::Expand(_));
@@ -122,6 +131,9 @@ fn is_constant(graph: &Graph, node: &Node, constant: &[bool]) -> bool {
 
 fn kind_of(graph: &Graph, node: &Node) -> Kind {
     let Some(result) = node.results.first().and_then(|&v| graph.ty(v).as_tensor()) else { return Kind::Op };
+    if graph.constant(node.results[0]).is_some() && super::emit::splat(graph, node.results[0]).is_some() {
+        return Kind::Source;
+    }
     if matches!(node.op, Op::Iota(_)) && is_number(result.dtype) {
         return Kind::Source;
     }
@@ -142,6 +154,9 @@ fn kind_of(graph: &Graph, node: &Node) -> Kind {
         _ if access::moved(graph, node, &probe, &result.shape).is_some() => Kind::Movement,
         Op::Pointwise(_) if numbers() => Kind::Pointwise,
         Op::Cast(op) if numbers() && is_number(op.to) => Kind::Pointwise,
+        // Wider integers are not exact in f32.
+        Op::Quantize(op) if numbers() && op.to.is_int() && op.to.bits() <= 16 => Kind::Pointwise,
+        Op::Dequantize(op) if numbers() && op.to != DType::F64 => Kind::Pointwise,
         Op::Concat(_) => Kind::Piecewise,
         Op::Pad(op) if op.mode == PadMode::Constant => Kind::Piecewise,
         Op::Pad(_) | Op::Gather(_) => Kind::Gather,

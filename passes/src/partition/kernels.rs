@@ -6,7 +6,7 @@ use super::facts::Facts;
 use super::plan::{Group, GroupKind, Plan};
 use super::simplify::{rename, simplify_axes};
 use super::{anchor, rows};
-use ic_ir::kernel::{Anchor, Axis, Index, Kernel, Param};
+use ic_ir::kernel::{Anchor, Axis, Expr, Index, Kernel, Param};
 use ic_ir::ops::Op;
 use ic_ir::{NodeId, ValueId};
 use ic_types::Dim;
@@ -52,7 +52,9 @@ pub(crate) fn drafts(
         GroupKind::Op => {
             let emitter = anchor::emit(facts, &group.nodes, &roots, &is_buffer, &|v| plan.stored.contains(&v))?;
             let outer = emitter.extents.clone();
-            Ok(vec![draft(kernel(&emitter, outer))])
+            let (mut kernel, slots) = kernel(&emitter, outer);
+            restore_axes(&mut kernel);
+            Ok(vec![draft((kernel, slots))])
         }
         GroupKind::Rows(space) => {
             let emitter = rows::emit(facts, space, &group.nodes, &roots, &is_buffer)?;
@@ -121,13 +123,50 @@ fn known_elements(facts: &Facts, (root, target): &(ValueId, Target), content: &[
     let mut stores = Vec::new();
     let mut last = 0;
     for (i, dim) in content.iter().enumerate() {
-        let index = emitter.push(ic_ir::kernel::Expr::Index(Index::constant(dim.clone())));
+        let index = emitter.push(Expr::Index(Index::constant(dim.clone())));
         last = emitter.cast(index, ic_types::DType::I64, ty.dtype);
         let at = access::delinearize(Index::constant(Dim::constant(i as i64)), &ty.shape, &[]);
         stores.push(emitter.store(last, &at, target));
     }
     emitter.finish_stage(Vec::new(), Anchor::Pointwise, (last, ty.dtype), stores);
     kernel(&emitter, Vec::new())
+}
+
+/// Gives parameters that the epilogue of an op only accesses at its own point the shape of the op's result.
+fn restore_axes(kernel: &mut Kernel) {
+    let outer: Vec<Dim> = kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
+    let axes = access::domain(&outer);
+    let here = vec![access::linearize(&axes, &outer)];
+    let n_elements: Dim = outer.iter().cloned().product();
+    for param in 0..kernel.params.len() {
+        let stages = || kernel.stages.iter().skip(1);
+        let loads = || {
+            stages().flat_map(|stage| &stage.body).filter_map(|expr| match expr {
+                Expr::Load(load) if load.param as usize == param => Some(&load.indices),
+                _ => None,
+            })
+        };
+        let stores = || stages().flat_map(|stage| &stage.stores).filter(|s| s.param as usize == param);
+        let mut accesses = loads().chain(stores().map(|store| &store.indices)).peekable();
+        let shape = &kernel.params[param].shape;
+        if outer.len() == 1 || *shape != [n_elements.clone()] || accesses.peek().is_none() {
+            continue;
+        }
+        if !accesses.all(|indices| *indices == here) {
+            continue;
+        }
+        kernel.params[param].shape.clone_from(&outer);
+        for stage in kernel.stages.iter_mut().skip(1) {
+            for expr in &mut stage.body {
+                match expr {
+                    Expr::Load(load) if load.param as usize == param => load.indices.clone_from(&axes),
+                    _ => {}
+                }
+            }
+            let stores = stage.stores.iter_mut().filter(|store| store.param as usize == param);
+            stores.for_each(|store| store.indices.clone_from(&axes));
+        }
+    }
 }
 
 /// Axes of extent 1 are in no index.

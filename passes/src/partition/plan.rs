@@ -175,7 +175,8 @@ impl Decisions<'_> {
         let known = self.facts.graph.value(value).content.as_ref().map_or(0, |content| content.len());
         let (id, node, _) = self.facts.def(value)?;
         if kind == Kind::Source || self.facts.constant[value.index()] {
-            return (known <= MAX_CONTENT || matches!(node.op, Op::Iota(_))).then_some(None);
+            let is_number = matches!(node.op, Op::Iota(_) | Op::Constant(_));
+            return (known <= MAX_CONTENT || is_number).then_some(None);
         }
         if self.fusion == Fusion::Off {
             if let Some((operand, _)) = access::dense_part(self.facts.graph, node) {

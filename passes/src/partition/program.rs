@@ -4,12 +4,13 @@
 //! what is an input, a constant or another output already is copied.
 
 use super::access;
-use super::emit::{Place, Target};
-use super::facts::Facts;
+use super::emit::{self, Place, Target};
+use super::facts::{Facts, Nesting};
 use super::kernels::{self, Draft, Work};
 use super::plan::{self, Fusion, GroupKind, Plan};
 use crate::schedule::share_buffers;
 use ic_ir::kernel::{Buffer, BufferId, BufferKind, Program, Step};
+use ic_ir::ops::Op;
 use ic_ir::{Diagnostic, Graph, Location, Node, NodeId, TensorType, Type, ValueDef, ValueId};
 use ic_types::{Dim, symbols_of};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +57,7 @@ pub fn partition(graph: &Graph, options: &PartitionOptions) -> Result<Program, V
     let inputs: Vec<BufferId> = (0..n_inputs).collect();
     let outputs: Vec<BufferId> = (n_inputs..program.buffers.len() as u32).collect();
     let fusion = if options.fuse { Fusion::On } else { Fusion::Off };
-    let mut lowering = Lowering { program: &mut program, fusion, is_nested: false, problems: Vec::new() };
+    let mut lowering = Lowering { program: &mut program, fusion, nesting: Nesting::Outermost, problems: Vec::new() };
     let steps = lowering.lower(graph, &inputs, &outputs);
     let problems = lowering.problems;
     if !problems.is_empty() {
@@ -81,6 +82,7 @@ fn known_symbols(graph: &Graph) -> BTreeSet<Arc<str>> {
 /// Nodes whose results no buffer can hold.
 fn unsupported(top: &Graph, graph: &Graph, known: &BTreeSet<Arc<str>>) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
+    let is_region = !std::ptr::eq(top, graph);
     for &input in graph.inputs() {
         if graph.ty(input).as_tensor().is_none() {
             let name = graph.value(input).name.clone().unwrap_or_default();
@@ -101,6 +103,12 @@ fn unsupported(top: &Graph, graph: &Graph, known: &BTreeSet<Arc<str>>) -> Vec<Di
                 problems.push(report(top, node, message));
             }
         }
+        if let (Op::Constant(constant), true) = (&node.op, is_region)
+            && emit::splat(graph, node.results[0]).is_none()
+        {
+            let message = format!("cannot compile a constant of a nested graph: {} elements", constant.value.len());
+            problems.push(report(top, node, message));
+        }
         problems.extend(node.regions.iter().flat_map(|region| unsupported(top, region, known)));
     }
     problems
@@ -109,8 +117,7 @@ fn unsupported(top: &Graph, graph: &Graph, known: &BTreeSet<Arc<str>>) -> Vec<Di
 struct Lowering<'p> {
     program: &'p mut Program,
     fusion: Fusion,
-    /// Whether the graph is a region of a node.
-    is_nested: bool,
+    nesting: Nesting,
     problems: Vec<Diagnostic>,
 }
 
@@ -137,7 +144,7 @@ impl Lowering<'_> {
                 }
             }
         }
-        let facts = Facts::new(graph);
+        let facts = Facts::new(graph, self.nesting);
         let plan = plan::plan(&facts, self.fusion);
         let places = places(&facts, &plan);
         let mut drafts = Vec::new();
@@ -187,7 +194,7 @@ impl Lowering<'_> {
                     let mut nested = Lowering {
                         program: &mut *self.program,
                         fusion: self.fusion,
-                        is_nested: true,
+                        nesting: Nesting::Region,
                         problems: Vec::new(),
                     };
                     let steps = nested.lower(region, &operands[1..], &results);
@@ -216,7 +223,7 @@ impl Lowering<'_> {
         let id = if let ValueDef::Input(i) = facts.graph.value(value).def {
             numbers.inputs[i as usize]
         } else if facts.constant[value.index()] {
-            self.constant(facts.graph, value, ty)
+            self.add(Buffer { ty, kind: BufferKind::Constant(value) })
         } else if let Some((whole, first)) = places.inside.get(&value) {
             let whole = self.buffer(numbers, Place::Value(*whole));
             self.view(whole, first.clone(), ty)
@@ -233,14 +240,6 @@ impl Lowering<'_> {
         };
         numbers.ids.insert(value, id);
         id
-    }
-
-    fn constant(&mut self, graph: &Graph, value: ValueId, ty: TensorType) -> BufferId {
-        if self.is_nested {
-            let message = "cannot compile a constant of a nested graph that has not been hoisted";
-            self.problems.extend(graph.def(value).map(|node| report(graph, node, message)));
-        }
-        self.add(Buffer { ty, kind: BufferKind::Constant(value) })
     }
 
     fn view(&mut self, of: BufferId, offset: Dim, ty: TensorType) -> BufferId {

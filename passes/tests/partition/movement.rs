@@ -166,8 +166,14 @@ fn branches() {
            %y = if(%c, %x) regions {
              graph @then(%a: f32[N, 3]) {
                %k = constant() {value = f32[3] [1.0, 2.0, 3.0]}
+               %o = constant() {value = f32[1] [0.5]}
+               %w = constant() {value = f32[1, 1] [2.0]}
                %s = add(%a, %k)
-               return \"s\" = %s
+               %t = add(%s, %o)
+               %c = slice(%t) {axes = [1], starts = [0], extents = [1], steps = [1]}
+               %m = matmul(%c, %w)
+               %u = add(%t, %m)
+               return \"u\" = %u
              }
              graph @else(%a: f32[N, 3]) {
                return \"a\" = %a

@@ -95,3 +95,21 @@ fn several_results() {
         &[1, 3],
     );
 }
+
+#[test]
+fn quantized_values_are_pointwise() {
+    let program = check(
+        "graph @g(%x: f32[N, 3, 2], %s: f32[3], %z: i8[3], %t: f32[]) {
+           %q = quantize(%x, %s, %z) {axis = 1, to = i8}
+           %d = dequantize(%q, %s, %z) {axis = 1}
+           %r = relu(%d)
+           %u = quantize(%r, %t) {to = u8}
+           %b = dequantize(%q, %c) {axis = 2, block_size = 2}
+           return \"q\" = %q, \"d\" = %u, \"b\" = %b
+         }"
+        .replace("%t: f32[])", "%t: f32[], %c: f32[N, 3, 1])")
+        .as_str(),
+        SIZES,
+    );
+    assert!(n_kernels(&program) <= 3, "{program}");
+}
