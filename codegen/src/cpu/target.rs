@@ -89,6 +89,10 @@ impl CpuTarget {
         if let Some(preset) = preset {
             builder.enable(preset).map_err(|e| e.to_string())?;
         }
+        if self.code() == CpuTarget::X86V3 {
+            // The preset leaves out what its other features imply.
+            builder.enable("has_avx").map_err(|e| e.to_string())?;
+        }
         builder.finish(settings::Flags::new(shared)).map_err(|e| e.to_string())
     }
 }

@@ -153,7 +153,8 @@ impl Emitter<'_> {
         self.b.ins().jump(header, &[]);
         self.b.switch_to_block(header);
         let left = self.b.use_var(exponent);
-        self.b.ins().brif(left, inside, &[], exit, &[]);
+        let done = self.b.ins().icmp(IntCC::Equal, left, zero);
+        self.b.ins().brif(done, exit, &[], inside, &[]);
         self.b.switch_to_block(inside);
         let (product, power) = (self.b.use_var(result), self.b.use_var(base));
         let odd = self.b.ins().band(left, one);

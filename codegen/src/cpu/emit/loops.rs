@@ -39,8 +39,10 @@ impl Emitter<'_> {
         self.b.ins().jump(header, &[]);
         self.b.switch_to_block(header);
         let at = self.b.use_var(var);
-        let more = self.b.ins().icmp(IntCC::SignedLessThan, at, limit);
-        self.b.ins().brif(more, inside, &[], exit, &[]);
+        // The optimizer takes the second way first, and forgets loops that it has left: what does not change in a loop
+        // leaves it only in this order.
+        let done = self.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, at, limit);
+        self.b.ins().brif(done, exit, &[], inside, &[]);
         self.b.switch_to_block(inside);
         body(self, at);
         let step = self.iconst(step);

@@ -652,8 +652,8 @@ impl<'a> Emitter<'a> {
         self.b.ins().jump(header, &[]);
         self.b.switch_to_block(header);
         let from = self.b.use_var(at);
-        let more = self.b.ins().icmp(IntCC::SignedLessThan, from, end);
-        self.b.ins().brif(more, inside, &[], exit, &[]);
+        let done = self.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, from, end);
+        self.b.ins().brif(done, exit, &[], inside, &[]);
         self.b.switch_to_block(inside);
         let mut to = end;
         for place in run.loads.iter_mut().flatten().chain(&mut run.stores) {

@@ -177,7 +177,7 @@ fn softmax_of_every_length() {
 }
 
 /// A layer norm over the axis of extent `n`, which is the last of x or the one before it.
-fn layer_norm(rows: i64, n: i64, last: bool) -> Kernel {
+pub(super) fn layer_norm(rows: i64, n: i64, last: bool) -> Kernel {
     let (shape, at) = if last { ([c(rows), c(n)], [ax(0), ax(1)]) } else { ([c(n), c(rows)], [ax(1), ax(0)]) };
     let mean = vec![load(0, &at)];
     let centred = vec![load(0, &at), Expr::Stage(0), apply(ScalarOp::Sub, &[0, 1])];

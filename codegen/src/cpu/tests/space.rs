@@ -93,3 +93,19 @@ fn equal_kernels_share_a_function() {
     assert_eq!([function(64), function(96), function(64)], [0, 1, 0]);
     assert_eq!(functions.into_sections().len(), 3, "v4 shares the code of v3");
 }
+
+#[test]
+fn what_does_not_change_leaves_the_loop() {
+    use crate::cpu::dims::DimBuilder;
+    use crate::cpu::generate::Functions;
+    use crate::cpu::plan::Generator;
+    use crate::cpu::target::CpuTarget;
+    let mut functions = Functions::new(&[CpuTarget::X86V3]).unwrap();
+    functions.keep_listing();
+    let kernel = super::reduce::layer_norm(128, 768, true);
+    functions.generate(&kernel, Tiling::Free, &mut DimBuilder::default()).unwrap();
+    let text = functions.take_listing().remove(0).text;
+    // One each for mean, variance and reciprocal, and one where the mean is computed anew.
+    assert!(text.matches("divss").count() <= 4, "{text}");
+    assert!(text.contains("vaddps"), "v3 code has three operands: {text}");
+}
