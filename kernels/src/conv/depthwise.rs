@@ -3,6 +3,7 @@
 //! A tile is some output pixels of one or two lines by 16 channels. For the common filters, each input vector is loaded
 //! once and meets all outputs of the tile that use it, line by line and column by column, which is the order of the
 //! taps for each of them. Pixels outside of the image, where the sum would not change, are read from zeros.
+#![expect(clippy::needless_range_loop, reason = "loops over registers that several arrays share an index with")]
 
 use super::shape::{Attrs, Image, check, operands};
 use crate::abi::{Call, EpilogueOp, KernelError, Operand};

@@ -29,14 +29,13 @@ const FEW_CHANNELS: usize = 16;
 struct Plan {
     attrs: Attrs,
     x: Image,
-    y: Image,
     segment: Segment,
     /// Columns of the padded copy: as many as the taps reach.
     padded_width: usize,
 }
 
 impl Plan {
-    fn new(x: Image, y: Image, attrs: Attrs) -> Plan {
+    fn new(x: Image, y: &Image, attrs: Attrs) -> Plan {
         let reach = (y.extent[1].max(1) - 1) * attrs.stride[1] + attrs.kernel[1];
         let inside = attrs.pad[1] == 0 && reach <= x.extent[1] && x.stride[1] == x.channels as isize;
         let joins = attrs.groups == 1 && attrs.dilation[1] == 1 && attrs.kernel[1] > 1;
@@ -45,7 +44,7 @@ impl Plan {
             true if x.channels < FEW_CHANNELS => Segment::PaddedRow,
             _ => Segment::Tap,
         };
-        Plan { attrs, x, y, segment, padded_width: reach }
+        Plan { attrs, x, segment, padded_width: reach }
     }
 
     fn group_channels(&self) -> usize {
@@ -133,7 +132,7 @@ unsafe fn pad_lines(x: &Image, padded: &Image, before: isize, lines: Range<usize
 pub(crate) fn scratch<V: Tiles>(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
     let image = |i: usize| Image::of(&operands[i]).ok();
     let (Some(x), Some(y), Ok(attrs)) = (image(0), image(2), Attrs::of(attrs)) else { return 0 };
-    let plan = Plan::new(x, y, attrs);
+    let plan = Plan::new(x, &y, attrs);
     (plan.zeros_len() + plan.copy_len()) * 4 + scratch_bytes(plan.segments().0, 0, threads)
 }
 
@@ -147,7 +146,7 @@ pub(crate) unsafe fn conv<V: Tiles>(call: &Call) -> Result<(), KernelError> {
     if y.pixels() * y.channels == 0 {
         return Ok(());
     }
-    let plan = Plan::new(x, y, attrs);
+    let plan = Plan::new(x, &y, attrs);
     let zeros = own_scratch(call).cast::<f32>();
     let copy = zeros.wrapping_add(plan.zeros_len());
     // SAFETY: the scratch has room for the zeros.
