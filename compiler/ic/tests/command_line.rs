@@ -1,0 +1,187 @@
+//! The command line from outside: exit codes, messages, and that nothing half-written is left behind.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const GRAPH: &str = "graph @scale(%x: f32[N, 4]) {
+  %0 = constant() {value = f32[] [2.0]} : f32[]
+  %1 = mul(%x, %0) : f32[N, 4] @\"scale\"
+  return \"y\" = %1
+}
+";
+
+fn ic(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ic")).args(args).output().unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A folder with a compiled artifact of [`GRAPH`].
+fn compiled() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, artifact) = (folder.path().join("scale.ic"), folder.path().join("scale.ica"));
+    std::fs::write(&model, GRAPH).unwrap();
+    let done = ic(&["compile", text(&model), "-o", text(&artifact)]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    (folder, artifact)
+}
+
+/// The command fails as a user error with one message that holds all `parts`.
+fn check_refused(args: &[&str], parts: &[&str]) {
+    let done = ic(args);
+    let message = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{args:?}: {message}");
+    for part in parts {
+        assert!(message.contains(part), "{args:?}: `{part}` is not in: {message}");
+    }
+    assert!(!message.contains("panicked"), "{message}");
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_graph_compiles_runs_and_verifies() {
+    let (folder, artifact) = compiled();
+    let model = folder.path().join("scale.ic");
+    for args in [
+        vec!["run", text(&artifact), "--dim", "N=3"],
+        vec!["run", text(&artifact), "--json"],
+        vec!["bench", text(&artifact), "--runs", "3", "--json"],
+        vec!["verify", text(&model), text(&artifact), "--dim", "N=5"],
+        vec!["inspect", text(&artifact)],
+        vec!["inspect", text(&model), "--json"],
+        vec!["opt", text(&model), "--passes", "canonicalize,fold_constants"],
+        vec!["completions", "bash"],
+    ] {
+        let done = ic(&args);
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(!done.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn two_compiles_give_the_same_bytes() {
+    let ((_a, first), (_b, second)) = (compiled(), compiled());
+    assert_eq!(std::fs::read(first).unwrap(), std::fs::read(second).unwrap());
+}
+
+#[test]
+fn an_artifact_for_several_targets_names_them_all() {
+    let (folder, _) = compiled();
+    let (model, artifact) = (folder.path().join("scale.ic"), folder.path().join("all.ica"));
+    let targets = ["--target", "x86-64-v3", "--target", "x86-64-v4", "--target", "aarch64"];
+    let done = ic(&[&["compile", text(&model), "-o", text(&artifact)], &targets[..]].concat());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let shown = String::from_utf8(ic(&["inspect", text(&artifact)]).stdout).unwrap();
+    for target in ["x86-64-v3", "x86-64-v4", "aarch64"] {
+        assert!(shown.contains(target), "{shown}");
+    }
+}
+
+#[test]
+fn wrong_models_and_options_are_refused() {
+    let (folder, _) = compiled();
+    let model = folder.path().join("scale.ic");
+    let garbage = folder.path().join("garbage.onnx");
+    std::fs::write(&garbage, [0xff; 100]).unwrap();
+    check_refused(&["compile", "/nowhere/model.onnx"], &["/nowhere/model.onnx"]);
+    check_refused(&["compile", text(&garbage)], &["garbage.onnx"]);
+    check_refused(&["compile", text(&model), "--target", "vax"], &["no target `vax`", "x86-64-v3"]);
+    check_refused(&["compile", text(&model), "--emit", "song"], &["song"]);
+    check_refused(&["compile", text(&model), "--print-after", "nap"], &["no pass `nap`"]);
+    check_refused(&["compile", text(&model), "--dim", "N"], &["NAME=N"]);
+    check_refused(&["opt", text(&model), "--passes", "nap"], &["no pass `nap`"]);
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_refused() {
+    let (folder, _) = compiled();
+    let model = folder.path().join("scale.ic");
+    let before = files(folder.path());
+    check_refused(&["compile", text(&model), "-o", "/nowhere/x.ica"], &["/nowhere/x.ica"]);
+    check_refused(&["compile", text(&model), "-o", text(folder.path())], &[text(folder.path())]);
+    assert_eq!(files(folder.path()), before);
+}
+
+#[test]
+fn wrong_inputs_are_refused() {
+    let (folder, artifact) = compiled();
+    let feed = |name: &str, tensor: ic_types::Tensor| {
+        let path = folder.path().join("feed.npz");
+        ic::tensors::write_npz(&path, &[(name, &tensor)]).unwrap();
+        path
+    };
+    let floats = |shape: Vec<usize>| {
+        let len = shape.iter().product();
+        ic_types::Tensor::from_elements(shape, vec![1.0f32; len])
+    };
+    let run = |path: &Path, parts: &[&str]| check_refused(&["run", text(&artifact), "--inputs", text(path)], parts);
+    run(&feed("z", floats(vec![2, 4])), &["`x`"]);
+    run(&feed("x", floats(vec![2, 5])), &["x", "4", "5"]);
+    run(&feed("x", floats(vec![2, 4, 1])), &["x"]);
+    run(&feed("x", ic_types::Tensor::from_elements(vec![1, 4], vec![1i64; 4])), &["x", "f32", "i64"]);
+    run(Path::new("/nowhere/feed.npz"), &["/nowhere/feed.npz"]);
+    check_refused(&["run", text(&artifact), "--entry", "side"], &["no entry `side`", "main"]);
+}
+
+#[test]
+fn a_damaged_artifact_is_refused() {
+    let (folder, artifact) = compiled();
+    let bytes = std::fs::read(&artifact).unwrap();
+    let damaged = folder.path().join("damaged.ica");
+    for end in [0, 7, 100, 4096, bytes.len() - 1] {
+        std::fs::write(&damaged, &bytes[..end]).unwrap();
+        check_refused(&["run", text(&damaged)], &["damaged.ica"]);
+    }
+    for at in [0, 9, 40, 70] {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x10;
+        std::fs::write(&damaged, flipped).unwrap();
+        check_refused(&["run", text(&damaged)], &["damaged.ica"]);
+    }
+}
+
+/// A graph with 1 GB of weights, so that writing the artifact takes long enough to be interrupted.
+fn large_graph(folder: &Path) -> PathBuf {
+    let mut text = String::from("graph @large(%x: f32[1, 4096]) {\n");
+    for i in 0..16 {
+        text += &format!("  %w{i} = constant() {{value = f32[4096, 4096] splat {i}.5}} : f32[4096, 4096]\n");
+        let x = if i == 0 { "x".to_string() } else { format!("y{}", i - 1) };
+        text += &format!("  %y{i} = matmul(%{x}, %w{i}) : f32[1, 4096]\n");
+    }
+    text += "  return \"y\" = %y15\n}\n";
+    let path = folder.join("large.ic");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_with_130_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = large_graph(folder.path());
+    let artifact = folder.path().join("large.ica");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ic"))
+        .args(["compile", text(&model), "-o", text(&artifact)])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Wait until the artifact is being written, then interrupt.
+    let started = Instant::now();
+    while files(folder.path()).len() < 2 && started.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(files(folder.path()), ["large.ic"]);
+}
