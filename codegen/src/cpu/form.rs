@@ -239,7 +239,8 @@ fn put_of(kernel: &Kernel, store: &Store) -> Put {
     }
 }
 
-fn linear(indices: &[Index], strides: &[Dim], skip: &dyn Fn(usize) -> bool) -> Index {
+/// The linear index that `indices` are at `strides`, axes for which `skip` holds left out.
+pub(crate) fn linear(indices: &[Index], strides: &[Dim], skip: &dyn Fn(usize) -> bool) -> Index {
     let axes = indices.iter().zip(strides).enumerate().filter(|(axis, _)| !skip(*axis));
     axes.fold(Index::default(), |sum, (_, (index, stride))| sum.plus(&index.times(stride)))
 }

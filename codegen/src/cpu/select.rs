@@ -70,6 +70,8 @@ pub(crate) enum CallOperand {
         index: usize,
         /// Extents that the kernel sees.
         shape: Vec<Dim>,
+        /// Strides that the kernel sees; `None` if dense.
+        strides: Option<Vec<Dim>>,
     },
 }
 
@@ -153,7 +155,7 @@ impl Site<'_> {
     /// Result `index` as it is, if something uses it.
     fn give(&self, index: usize) -> Option<CallOperand> {
         let view = self.results.get(index)?.as_ref()?;
-        Some(CallOperand::Result { index, shape: view.shape.clone() })
+        Some(CallOperand::Result { index, shape: view.shape.clone(), strides: view.strides.clone() })
     }
 }
 

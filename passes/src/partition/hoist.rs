@@ -4,7 +4,8 @@ use ic_ir::ops::Op;
 use ic_ir::{Graph, GraphError, Type, ValueId};
 use std::collections::BTreeMap;
 
-/// Rewrites a graph so that nested graphs capture their constants. Constants of one element stay.
+/// Rewrites a graph so that nested graphs capture their constants. Those that pointwise nodes alone read stay
+/// if they have one element.
 ///
 /// # Errors
 /// Never for a graph that verifies.
@@ -55,9 +56,17 @@ pub fn hoist_branch_constants(graph: &Graph) -> Result<Graph, GraphError> {
     Ok(result)
 }
 
-/// The constants of more than one element.
+/// The constants that need memory: those of more than one element, and those that not only pointwise nodes read.
 fn constants(region: &Graph) -> Vec<ValueId> {
-    let nodes = region.nodes().filter(|(_, node)| matches!(&node.op, Op::Constant(op) if op.value.len() != 1));
+    let users = region.users();
+    let needs_memory = |value: ValueId| {
+        region.outputs().contains(&value)
+            || users[value.index()].iter().any(|&user| !matches!(region.node(user).op, Op::Pointwise(_)))
+    };
+    let nodes = region.nodes().filter(|(_, node)| match &node.op {
+        Op::Constant(op) => op.value.len() != 1 || needs_memory(node.results[0]),
+        _ => false,
+    });
     nodes.map(|(_, node)| node.results[0]).collect()
 }
 

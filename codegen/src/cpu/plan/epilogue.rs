@@ -4,11 +4,12 @@
 //! argument that leads to the result, and its other argument is a vector along the last axis, a tensor of the result's
 //! shape, or a constant bound.
 
+use crate::cpu::form::{dense_strides, linear};
 use crate::cpu::strips::strip_of;
 use ic_ir::ScalarOp;
 use ic_ir::kernel::{Expr, ExprId, Index, Kernel, Load, Stage};
 use ic_kernels::abi::Strip;
-use ic_types::DType;
+use ic_types::{DType, Dim};
 
 /// One op of the menu, over parameters of the kernel.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -72,8 +73,8 @@ fn binary(kernel: &Kernel, stage: &Stage, function: ScalarOp, other: ExprId) -> 
     match (function, &stage.body[other as usize]) {
         (ScalarOp::Add, Expr::Load(load)) if is_column(kernel, load) => Some(MenuOp::AddColumn(load.param)),
         (ScalarOp::Mul, Expr::Load(load)) if is_column(kernel, load) => Some(MenuOp::MulColumn(load.param)),
-        (ScalarOp::Add, Expr::Load(load)) if is_whole(kernel, load) => Some(MenuOp::AddTensor(load.param)),
-        (ScalarOp::Mul, Expr::Load(load)) if is_whole(kernel, load) => Some(MenuOp::MulTensor(load.param)),
+        (ScalarOp::Add, Expr::Load(load)) if is_whole(kernel, stage, load) => Some(MenuOp::AddTensor(load.param)),
+        (ScalarOp::Mul, Expr::Load(load)) if is_whole(kernel, stage, load) => Some(MenuOp::MulTensor(load.param)),
         (ScalarOp::Max, Expr::Const(DType::F32, bits)) => {
             Some(MenuOp::Clamp(f32::from_bits(*bits as u32), f32::INFINITY))
         }
@@ -90,24 +91,31 @@ fn is_plain(kernel: &Kernel, load: &Load) -> bool {
 
 /// Whether the load reads element `column` of a dense vector.
 fn is_column(kernel: &Kernel, load: &Load) -> bool {
-    let Some((last, leading)) = load.indices.split_last() else { return false };
     let Some(column) = kernel.outer.len().checked_sub(1) else { return false };
-    let shape = &kernel.params[load.param as usize].shape;
+    let elements: Dim = kernel.params[load.param as usize].shape.iter().cloned().product();
     is_plain(kernel, load)
-        && *last == Index::axis(column)
-        && shape.last() == Some(&kernel.outer[column].extent)
-        && leading.iter().zip(shape).all(|(index, extent)| *index == Index::default() && extent.is(1))
+        && address(kernel, load.param, &load.indices) == Index::axis(column)
+        && elements == kernel.outer[column].extent
 }
 
-/// Whether the load reads the element at this point of a tensor of the result's shape.
-fn is_whole(kernel: &Kernel, load: &Load) -> bool {
-    let shape = &kernel.params[load.param as usize].shape;
-    is_plain(kernel, load)
-        && shape.len() == kernel.outer.len()
-        && shape.iter().zip(&kernel.outer).all(|(extent, axis)| *extent == axis.extent)
-        && load
-            .indices
-            .iter()
-            .enumerate()
-            .all(|(axis, index)| *index == Index::axis(axis) || kernel.outer[axis].extent.is(1))
+/// Whether the load reads a tensor that is laid out as the stored result is, from its own start.
+fn is_whole(kernel: &Kernel, stage: &Stage, load: &Load) -> bool {
+    let at = address(kernel, load.param, &load.indices);
+    let stored = stage.stores.last().map(|store| address(kernel, store.param, &store.indices));
+    is_plain(kernel, load) && at.constant.is(0) && stored.is_some_and(|stored| stored.terms == at.terms)
+}
+
+/// The linear index of an element of a parameter.
+pub(super) fn address(kernel: &Kernel, param: u32, indices: &[Index]) -> Index {
+    linear(indices, &dense_strides(&kernel.params[param as usize].shape), &|_| false)
+}
+
+/// Whether `indices` walk a parameter of as many elements as the outer space has points in the order of the points.
+pub(super) fn is_identity(kernel: &Kernel, param: u32, indices: &[Index]) -> bool {
+    let extents: Vec<Dim> = kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
+    let elements: Dim = kernel.params[param as usize].shape.iter().cloned().product();
+    let axes: Vec<Index> = (0..extents.len()).map(Index::axis).collect();
+    let is_single = |axis: usize| extents[axis].is(1);
+    elements == extents.iter().cloned().product()
+        && address(kernel, param, indices) == linear(&axes, &dense_strides(&extents), &is_single)
 }

@@ -1,13 +1,13 @@
 //! The plan's steps: library calls with their epilogues, generated code, branches.
 
 use super::buffers::Buffers;
-use super::epilogue::{MenuOp, match_menu};
+use super::epilogue::{MenuOp, address, is_identity, match_menu};
 use super::{Generator, Tiling};
 use crate::cpu::dims::DimBuilder;
 use crate::cpu::form::dense_strides;
 use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
 use ic_artifact::{Callback, DimSlot, Epilogue, KernelRef, Operand, Step};
-use ic_ir::kernel::{self, Anchor, BufferKind, Expr, Index, Kernel, Load, Param, Program, Stage};
+use ic_ir::kernel::{self, Anchor, Atom, BufferKind, Expr, Index, Kernel, Load, Param, Program, Stage};
 use ic_ir::ops::Op;
 use ic_ir::{Diagnostic, Location};
 use ic_kernels::isa::Isa;
@@ -103,14 +103,19 @@ impl<'a, 'b> Builder<'a, 'b> {
         let operands: Vec<Option<View>> = k.operands.iter().map(|operand| self.operand_view(k, operand)).collect();
         let target = epilogue_target(k.kernel);
         let mut results: Vec<Option<u32>> = k.results.to_vec();
+        let mut result_views: Vec<Option<View>> = results.iter().map(|p| p.map(|p| result_view(k.kernel, p))).collect();
+        let in_place = results.first().is_some_and(Option::is_none);
         // An epilogue that stores one tensor of the result's shape works in place on it.
-        if let (Some(first @ None), Some(target)) = (results.first_mut(), target) {
-            *first = Some(target);
+        if let (true, Some(Target { param, strides, .. })) = (in_place, &target) {
+            results[0] = Some(*param);
+            let shape = k.kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
+            result_views[0] = Some(View { shape, strides: strides.clone(), ..result_view(k.kernel, *param) });
         }
-        let view = |param: &Option<u32>| param.map(|param| result_view(k.kernel, param));
-        let result_views: Vec<Option<View>> = results.iter().map(view).collect();
         let call = select(k.op, &Site { operands: &operands, results: &result_views })?;
-        let in_place = k.results.first().is_some_and(Option::is_none);
+        if !call.takes_epilogue && result_views.iter().flatten().any(|view| view.strides.is_some()) {
+            return Err(format!("`{}` into a part of a tensor has no kernel", k.op.name()));
+        }
+        let offset = target.as_ref().filter(|_| in_place).map_or(Dim::constant(0), |target| target.offset.clone());
         let rest = &k.kernel.stages[1..];
         let (mut epilogue, mut callback) = (self.bias(k, &call)?, None);
         let mut after = None;
@@ -118,14 +123,14 @@ impl<'a, 'b> Builder<'a, 'b> {
             [] => {}
             [stage] if call.takes_epilogue && in_place && target.is_some() => match match_menu(k.kernel, stage) {
                 Some(menu) => epilogue.extend(menu.into_iter().map(|op| self.menu_op(k, op))),
-                None => callback = Some(self.callback(k, target.ok_or("an epilogue without a result")?)?),
+                None => callback = Some(self.callback(k, results[0].ok_or("an epilogue without a result")?)?),
             },
             _ => {
                 let result = results.first().copied().flatten().ok_or("an epilogue over a result without memory")?;
                 after = Some(following(k.kernel, result));
             }
         }
-        self.library(k, &call, &results, epilogue, callback)?;
+        self.library(k, &call, &Results { params: &results, offset }, epilogue, callback)?;
         let Some(kernel) = after else { return Ok(()) };
         let (kernel, params) = used_params(kernel);
         let args: Vec<kernel::BufferId> = params.iter().map(|&param| k.args[param]).collect();
@@ -149,7 +154,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         &mut self,
         k: &OpKernel,
         call: &LibraryCall,
-        results: &[Option<u32>],
+        results: &Results,
         epilogue: Vec<Epilogue>,
         callback: Option<Callback>,
     ) -> Result<(), String> {
@@ -170,7 +175,7 @@ impl<'a, 'b> Builder<'a, 'b> {
     fn call_operand(
         &mut self,
         k: &OpKernel,
-        results: &[Option<u32>],
+        results: &Results,
         operand: &CallOperand,
     ) -> Result<Operand, String> {
         let (buffer, offset, dtype, shape, strides) = match operand {
@@ -186,10 +191,12 @@ impl<'a, 'b> Builder<'a, 'b> {
                 let buffer = self.buffers.packed(k.args[source.param as usize], Some(packing.clone()));
                 (buffer, None, DType::F32, shape, None)
             }
-            CallOperand::Result { index, shape } => {
-                let param = results[*index].ok_or("an absent result")?;
+            CallOperand::Result { index, shape, strides } => {
+                let param = results.params[*index].ok_or("an absent result")?;
                 let dtype = k.kernel.params[param as usize].dtype;
-                (self.buffers.place(k.args[param as usize]), None, dtype, shape, None)
+                let offset = Some(&results.offset).filter(|offset| *index == 0 && !offset.is(0));
+                let offset = offset.map(|offset| self.slot(offset)).transpose()?;
+                (self.buffers.place(k.args[param as usize]), offset, dtype, shape, strides.as_ref())
             }
         };
         let shape = self.slots(shape)?;
@@ -259,23 +266,57 @@ fn result_view(kernel: &Kernel, param: u32) -> View {
     View { dtype: *dtype, shape: shape.clone(), strides: None, is_constant: false }
 }
 
-/// The parameter that the last stage stores its root into, point by point.
-fn epilogue_target(kernel: &Kernel) -> Option<u32> {
-    let stage = kernel.stages[1..].last()?;
-    let store = stage.stores.last()?;
-    let identity = store.indices.iter().enumerate().all(|(axis, index)| {
-        *index == Index::axis(axis) || (kernel.outer[axis].extent.is(1) && *index == Index::default())
-    });
-    let shape = &kernel.params[store.param as usize].shape;
-    let same = shape.len() == kernel.outer.len() && shape.iter().zip(&kernel.outer).all(|(d, axis)| *d == axis.extent);
-    (identity && same && store.bounds.is_empty()).then_some(store.param)
+/// Where the op's results are.
+struct Results<'k> {
+    /// Parameters; `None` for one that nothing uses.
+    params: &'k [Option<u32>],
+    /// First element of the first result.
+    offset: Dim,
+}
+
+/// Where the epilogue of an op stores its result, and so where the op itself can leave it.
+#[derive(Clone, PartialEq, Debug)]
+struct Target {
+    param: u32,
+    /// Distance between neighbours on each axis of the result; `None` if dense.
+    strides: Option<Vec<Dim>>,
+    offset: Dim,
+}
+
+/// The target of the last stage, if every point has one element with the last axis contiguous.
+fn epilogue_target(kernel: &Kernel) -> Option<Target> {
+    let store = kernel.stages[1..].last()?.stores.last().filter(|store| store.bounds.is_empty())?;
+    if is_identity(kernel, store.param, &store.indices) {
+        return Some(Target { param: store.param, strides: None, offset: Dim::constant(0) });
+    }
+    let address = address(kernel, store.param, &store.indices);
+    let is_affine = address.terms.iter().all(|(atom, _)| matches!(atom, Atom::Axis(_)));
+    let coefficient = |axis: usize| {
+        let found = address.terms.iter().find(|(atom, _)| *atom == Atom::Axis(axis as u32));
+        found.map(|(_, coefficient)| coefficient.clone())
+    };
+    let mut strides = vec![Dim::constant(1); kernel.outer.len()];
+    for axis in (0..kernel.outer.len()).rev() {
+        strides[axis] = match (coefficient(axis), kernel.outer.get(axis + 1)) {
+            (Some(stride), _) => stride,
+            (None, _) if !kernel.outer[axis].extent.is(1) => return None,
+            (None, Some(next)) => strides[axis + 1].clone() * next.extent.clone(),
+            (None, None) => Dim::constant(1),
+        };
+    }
+    let contiguous = strides.last().is_some_and(|stride| stride.is(1));
+    (is_affine && contiguous).then_some(Target { param: store.param, strides: Some(strides), offset: address.constant })
 }
 
 /// The stages after the first as a kernel of their own that reads the op's result from parameter `result`.
 fn following(kernel: &Kernel, result: u32) -> Kernel {
+    // The store into the result says where the element of this point is; the op wrote it there.
+    let stored = kernel.stages[1..].iter().flat_map(|stage| &stage.stores).find(|store| store.param == result);
+    let outer = (0..kernel.outer.len()).map(Index::axis).collect();
+    let indices = stored.map_or(outer, |store| store.indices.clone());
     let load = Expr::Load(Load {
         param: result,
-        indices: (0..kernel.outer.len()).map(Index::axis).collect(),
+        indices,
         gathered: Vec::new(),
         bounds: Vec::new(),
         otherwise: None,

@@ -71,7 +71,8 @@ fn image_operand(index: usize, view: &View) -> CallOperand {
 }
 
 fn image_result(view: &View) -> CallOperand {
-    CallOperand::Result { index: 0, shape: image_shape(&view.shape) }
+    let strides = view.strides.as_deref().map(image_strides);
+    CallOperand::Result { index: 0, shape: image_shape(&view.shape), strides }
 }
 
 /// Constant extents of constant weights `[O, I, k…]` with two spatial axes.
