@@ -10,7 +10,7 @@ pub(super) fn conv_transpose(cx: &mut Context, node: &NodeView) -> Results {
     let (x, w) = (node.input(0)?, node.input(1)?);
     let (space, weights) = (spatial(cx, x)?, spatial(cx, w)?);
     let mut window = Window::new(node, &space, Some(&weights))?;
-    let output_padding = output_padding(node, space.len())?;
+    let mut output_padding = output_padding(node, space.len())?;
     let auto = node.text("auto_pad").unwrap_or("NOTSET");
     let output_shape = match node.ints("output_shape").filter(|shape| !shape.is_empty()) {
         // Older models list the batch and the channels too.
@@ -24,7 +24,7 @@ pub(super) fn conv_transpose(cx: &mut Context, node: &NodeView) -> Results {
         None => None,
     };
     if let Some(shape) = output_shape {
-        window.pads = pads_for(&window, &space, &output_padding, &shape, auto == "SAME_UPPER");
+        window.pads = pads_for(&window, &space, &mut output_padding, &shape, auto == "SAME_UPPER");
     }
     let op = ConvTranspose {
         strides: window.strides,
@@ -49,13 +49,17 @@ fn scaled(window: &Window, space: &[Dim]) -> Vec<Dim> {
     space.iter().zip(&window.strides).map(|(extent, &stride)| extent.clone() * Dim::constant(stride as i64)).collect()
 }
 
-/// The pads with which the result has this shape; the odd one goes to the end if `upper`.
-fn pads_for(window: &Window, space: &[Dim], output_padding: &[usize], shape: &[Dim], upper: bool) -> Vec<Dim> {
+/// The pads with which the result has this shape; the odd one goes to the end if `upper`. Where the result would be too
+/// small without any, the output padding grows.
+fn pads_for(window: &Window, space: &[Dim], output_padding: &mut [usize], shape: &[Dim], upper: bool) -> Vec<Dim> {
     let (mut begins, mut ends) = (Vec::new(), Vec::new());
     for (axis, extent) in space.iter().enumerate() {
         let steps = (extent.clone() - Dim::constant(1)) * Dim::constant(window.strides[axis] as i64);
         let full = steps + window.reach(axis) + Dim::constant(output_padding[axis] as i64);
-        let total = (full - shape[axis].clone()).maximum(&Dim::constant(0));
+        let total = full - shape[axis].clone();
+        let missing = total.as_const().map_or(0, |total| total.saturating_neg().max(0));
+        output_padding[axis] += missing as usize;
+        let total = total.maximum(&Dim::constant(0));
         let half = total.floor_div(&Dim::constant(2));
         let rest = total - half.clone();
         begins.push(if upper { half.clone() } else { rest.clone() });
