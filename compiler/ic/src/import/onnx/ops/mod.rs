@@ -15,6 +15,7 @@ mod einsum;
 mod fourier;
 mod gather;
 mod grid;
+mod linear_attention;
 mod loss;
 mod matmul;
 mod matrix;
@@ -152,6 +153,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "LeakyRelu", activation::leaky_relu),
     ("", "Less", |cx, n| pointwise::binary(cx, n, ScalarOp::Lt)),
     ("", "LessOrEqual", |cx, n| pointwise::binary(cx, n, ScalarOp::Le)),
+    ("", "LinearAttention", linear_attention::linear_attention),
     ("", "Log", |cx, n| pointwise::unary(cx, n, ScalarOp::Log)),
     ("", "LogSoftmax", softmax::log_softmax),
     ("", "LpNormalization", norm::lp),
