@@ -15,7 +15,7 @@ struct Operands {
 
 /// Axes of the scores `[batch, key heads, queries per key, length, total length]`; without grouping the third is left
 /// out.
-struct Scores {
+pub(super) struct Scores {
     batch: Dim,
     heads: Dim,
     /// Heads of keys, and heads of queries for each of them, where they are grouped.
@@ -28,13 +28,10 @@ struct Scores {
 pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
     let is_packed = cx.rank(node.input(0)?)? == 3;
     let Operands { q, k, v } = operands(cx, node)?;
-    let scores = axes(cx, q, k)?;
+    let scores = Scores::of(cx, q, k)?;
     let scale = match node.float("scale") {
         Some(scale) => f64::from(scale),
-        None => {
-            let width = cx.shape(q)?[3].as_const().filter(|w| *w > 0);
-            1.0 / (width.ok_or_else(|| unsupported!("the width of heads is symbolic"))? as f64).sqrt()
-        }
+        None => default_scale(&cx.shape(q)?[3])?,
     };
     let scaled = cx.with_scalar(ScalarOp::Mul, q, scale)?;
     let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, k)?, scores.grouped(cx, v)?);
@@ -66,8 +63,7 @@ pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
         3 => bias.without_empty_rows(cx, probabilities)?,
         mode => return Err(invalid!("attribute `qk_matmul_output_mode` is {mode}")),
     };
-    let all = vec![scores.batch, scores.heads, scores.length, scores.total];
-    let exposed = if node.wants(3) { cx.reshape(exposed, all)? } else { exposed };
+    let exposed = if node.wants(3) { cx.reshape(exposed, scores.shape())? } else { exposed };
     Ok(vec![y, k, v, exposed])
 }
 
@@ -103,21 +99,33 @@ fn unpacked(cx: &mut Context, node: &NodeView, index: usize, heads: &str) -> Res
     }
 }
 
-fn axes(cx: &Context, q: ValueId, k: ValueId) -> Result<Scores> {
-    let (q, k) = (cx.shape(q)?, cx.shape(k)?);
-    let (heads, key_heads) = (q[1].clone(), k[1].clone());
-    let groups = match (heads.as_const(), key_heads.as_const()) {
-        _ if heads == key_heads => None,
-        (Some(h), Some(n)) if n > 0 && h % n == 0 => Some((key_heads, Dim::constant(h / n))),
-        (Some(h), Some(n)) => return Err(invalid!("{h} heads of queries cannot share {n} heads of keys")),
-        _ => return Err(unsupported!("symbolic numbers of heads that differ")),
-    };
-    Ok(Scores { batch: q[0].clone(), heads, groups, length: q[2].clone(), total: k[2].clone() })
+/// The inverse root of the width of heads.
+pub(super) fn default_scale(width: &Dim) -> Result<f64> {
+    let width = width.as_const().filter(|width| *width > 0);
+    Ok(1.0 / (width.ok_or_else(|| unsupported!("the width of heads is symbolic"))? as f64).sqrt())
 }
 
 impl Scores {
+    /// The axes for queries and keys `[batch, heads, length, width]`.
+    pub(super) fn of(cx: &Context, q: ValueId, k: ValueId) -> Result<Scores> {
+        let (q, k) = (cx.shape(q)?, cx.shape(k)?);
+        let (heads, key_heads) = (q[1].clone(), k[1].clone());
+        let groups = match (heads.as_const(), key_heads.as_const()) {
+            _ if heads == key_heads => None,
+            (Some(h), Some(n)) if n > 0 && h % n == 0 => Some((key_heads, Dim::constant(h / n))),
+            (Some(h), Some(n)) => return Err(invalid!("{h} heads of queries cannot share {n} heads of keys")),
+            _ => return Err(unsupported!("symbolic numbers of heads that differ")),
+        };
+        Ok(Scores { batch: q[0].clone(), heads, groups, length: q[2].clone(), total: k[2].clone() })
+    }
+
+    /// The shape with the heads of queries on one axis.
+    pub(super) fn shape(&self) -> Vec<Dim> {
+        vec![self.batch.clone(), self.heads.clone(), self.length.clone(), self.total.clone()]
+    }
+
     /// Queries with an axis for those that share a key.
-    fn grouped_rows(&self, cx: &mut Context, q: ValueId) -> Result<ValueId> {
+    pub(super) fn grouped_rows(&self, cx: &mut Context, q: ValueId) -> Result<ValueId> {
         let Some((heads, group)) = &self.groups else { return Ok(q) };
         let mut shape = cx.shape(q)?;
         shape.splice(1..2, [heads.clone(), group.clone()]);
@@ -125,7 +133,7 @@ impl Scores {
     }
 
     /// Keys or values with an axis over which queries share them.
-    fn grouped(&self, cx: &mut Context, x: ValueId) -> Result<ValueId> {
+    pub(super) fn grouped(&self, cx: &mut Context, x: ValueId) -> Result<ValueId> {
         match self.groups {
             Some(_) => cx.unsqueeze(x, &[2]),
             None => Ok(x),

@@ -10,8 +10,10 @@ mod control;
 mod conv;
 mod conv_transpose;
 mod cumulative;
+mod deform_conv;
 mod dropout;
 mod einsum;
+mod flex_attention;
 mod fourier;
 mod gather;
 mod grid;
@@ -20,6 +22,7 @@ mod loss;
 mod matmul;
 mod matrix;
 mod norm;
+mod optimizer;
 mod pointwise;
 mod pool;
 mod quantize;
@@ -64,6 +67,7 @@ type Results = Result<Vec<ValueId>>;
 pub(crate) type Handler = fn(&mut Context, &NodeView) -> Results;
 
 const MICROSOFT: &str = "com.microsoft";
+const TRAINING: &str = "ai.onnx.preview.training";
 
 /// Domain, op, importer.
 const TABLE: &[(&str, &str, Handler)] = &[
@@ -110,6 +114,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "CumSum", |cx, n| cumulative::cumulative(cx, n, CumulativeFn::Sum)),
     ("", "DFT", fourier::dft),
     ("", "DepthToSpace", space::depth_to_space),
+    ("", "DeformConv", deform_conv::deform_conv),
     ("", "DequantizeLinear", quantize::dequantize_linear),
     ("", "Det", matrix::det),
     ("", "Div", |cx, n| pointwise::binary(cx, n, ScalarOp::Div)),
@@ -243,6 +248,11 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Where", pointwise::select),
     ("", "Xor", |cx, n| pointwise::binary(cx, n, ScalarOp::Xor)),
     ("ai.onnx.ml", "ArrayFeatureExtractor", gather::array_feature_extractor),
+    ("ai.onnx.ml", "Binarizer", pointwise::binarizer),
+    ("ai.onnx.preview", "FlexAttention", flex_attention::flex_attention),
+    (TRAINING, "Adagrad", optimizer::adagrad),
+    (TRAINING, "Adam", optimizer::adam),
+    (TRAINING, "Momentum", optimizer::momentum),
     (MICROSOFT, "BiasGelu", activation::bias_gelu),
     (MICROSOFT, "FastGelu", activation::fast_gelu),
     (MICROSOFT, "FusedMatMul", matmul::fused_matmul),

@@ -101,3 +101,11 @@ pub(super) fn is_inf(cx: &mut Context, node: &NodeView) -> Results {
     };
     Ok(vec![cx.binary(ScalarOp::And, infinite, sign)?])
 }
+
+/// `ai.onnx.ml::Binarizer`: 1 above the threshold, else 0.
+pub(super) fn binarizer(cx: &mut Context, node: &NodeView) -> Results {
+    let x = node.input(0)?;
+    let above = cx.with_scalar(ScalarOp::Gt, x, f64::from(node.float("threshold").unwrap_or(0.0)))?;
+    let dtype = cx.dtype(x)?;
+    Ok(vec![cx.cast(above, dtype)?])
+}

@@ -1,0 +1,61 @@
+//! ONNX `FlexAttention` of the preview domain: attention whose scores and probabilities pass through graphs of the
+//! model.
+
+use super::attention::Scores;
+use super::prelude::*;
+use crate::import::onnx::context::Binding;
+use crate::import::onnx::walk::inline;
+use ic_ir::ops::Softmax;
+
+/// `FlexAttention`.
+pub(super) fn flex_attention(cx: &mut Context, node: &NodeView) -> Results {
+    let (q, k, v) = (node.input(0)?, node.input(1)?, node.input(2)?);
+    if [q, k, v].into_iter().any(|x| cx.rank(x) != Ok(4)) {
+        return Err(invalid!("`Q`, `K` and `V` must have rank 4"));
+    }
+    let (shape, dtype) = (cx.shape(q)?, cx.dtype(q)?);
+    let scale = match node.float("scale") {
+        Some(scale) => f64::from(scale),
+        None => super::attention::default_scale(&shape[3])?,
+    };
+    let precision = match node.int("softmax_precision").filter(|code| *code != 0) {
+        Some(code) => super::prelude::dtype(i32::try_from(code).unwrap_or(-1))?,
+        None if matches!(dtype, DType::F16 | DType::BF16) => DType::F32,
+        None => dtype,
+    };
+    let scores = Scores::of(cx, q, k)?;
+    let scaled = cx.with_scalar(ScalarOp::Mul, q, scale)?;
+    let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, k)?, scores.grouped(cx, v)?);
+    let columns = cx.transpose_last(keys)?;
+    let product = cx.matmul(rows, columns)?;
+    let grouped = cx.shape(product)?;
+    let logits = cx.cast(product, precision)?;
+    let mut logits = cx.reshape(logits, scores.shape())?;
+    logits = modified(cx, node, "score_mod", logits)?;
+    let probabilities = cx.push(Softmax { axis: -1 }, &[logits])?;
+    let probabilities = modified(cx, node, "prob_mod", probabilities)?;
+    let probabilities = cx.reshape(probabilities, grouped)?;
+    let values = cx.cast(values, precision)?;
+    let y = cx.matmul(probabilities, values)?;
+    let width = cx.shape(v)?[3].clone();
+    let y = cx.reshape(y, [&shape[..3], &[width]].concat())?;
+    Ok(vec![cx.cast(y, dtype)?])
+}
+
+/// `x` passed through the graph attribute `name`, where there is one.
+fn modified(cx: &mut Context, node: &NodeView, name: &str, x: ValueId) -> Result<ValueId> {
+    if node.attr(name).is_none() {
+        return Ok(x);
+    }
+    let graph = node.graph(name)?;
+    let [input] = graph.input.as_slice() else { return Err(invalid!("the graph `{name}` must have one input")) };
+    cx.open_scope();
+    cx.bind(&input.name, Binding::Value(x));
+    let results = inline(cx, graph);
+    cx.close_scope();
+    let ty = cx.ty(x)?;
+    match results?.as_slice() {
+        [result] if cx.shape(*result)? == ty.shape => cx.cast(*result, ty.dtype),
+        _ => Err(invalid!("the graph `{name}` must have one result, of the shape of its input")),
+    }
+}
