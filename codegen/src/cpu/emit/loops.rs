@@ -6,13 +6,23 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
 
-/// How a loop along the vector axis is unrolled.
+/// How a loop along the vector axis is unrolled: some vectors at a time, then single vectors, then single elements.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Unroll {
+pub(super) struct Unroll {
+    /// Vectors at a time; 0 for one element at a time.
+    pub(super) copies: usize,
+    /// What divides the number of elements: loops for what cannot be left are left out.
+    pub(super) multiple: i64,
+}
+
+impl Unroll {
     /// One element at a time.
-    Scalar,
-    /// This many vectors at a time, then single vectors, then single elements.
-    Vectors(usize),
+    pub(super) const SCALAR: Unroll = Unroll { copies: 0, multiple: 1 };
+
+    /// So many vectors at a time.
+    pub(super) fn vectors(copies: usize) -> Unroll {
+        Unroll { copies, multiple: 1 }
+    }
 }
 
 /// What the body of a loop along the vector axis computes.
@@ -70,16 +80,22 @@ impl Emitter<'_> {
         let var = self.b.declare_var(types::I64);
         self.b.def_var(var, start);
         let group = |start, copy: usize, width| Group { start, offset: (copy * LANES) as i64, width };
-        if let Unroll::Vectors(copies) = unroll {
+        let Unroll { copies, multiple } = unroll;
+        let step = (copies * LANES) as i64;
+        if copies > 0 {
             if copies > 1 {
-                let step = (copies * LANES) as i64;
                 let limit = self.before(end, step);
                 self.while_below(var, limit, step, &mut |e, at| {
                     (0..copies).for_each(|copy| body(e, group(at, copy, Width::Vector)));
                 });
             }
-            let limit = self.before(end, LANES as i64);
-            self.while_below(var, limit, LANES as i64, &mut |e, at| body(e, group(at, 0, Width::Vector)));
+            if copies == 1 || multiple % step != 0 {
+                let limit = self.before(end, LANES as i64);
+                self.while_below(var, limit, LANES as i64, &mut |e, at| body(e, group(at, 0, Width::Vector)));
+            }
+            if multiple % LANES as i64 == 0 {
+                return;
+            }
         }
         self.while_below(var, end, 1, &mut |e, at| body(e, group(at, 0, Width::Scalar)));
     }

@@ -46,7 +46,7 @@ impl<'a> Emitter<'a> {
             self.b.def_var(sum, identity);
             self.nest(number, n_outer, &mut |e, extent| {
                 e.along_axis(number, n_outer + pass.inner.len() - 1, None, extent, true, &mut |e, run, from, to| {
-                    e.for_groups(from, to, Unroll::Scalar, &mut |e, group| {
+                    e.for_groups(from, to, Unroll::SCALAR, &mut |e, group| {
                         e.next_group(run);
                         let val = e.eval(run, run.pass.root, group);
                         let value = e.lane(val, dtype, 0);
@@ -104,6 +104,9 @@ impl<'a> Emitter<'a> {
                 e.b.def_var(lanes.vectors[copy], after);
             }
         });
+        if run.multiple % step == 0 {
+            return;
+        }
         let rest = self.b.use_var(at);
         let more = self.b.ins().icmp(IntCC::SignedLessThan, rest, to);
         self.when(more, &mut |e| e.accumulate_rest(run, lanes, rest, to));
@@ -117,7 +120,7 @@ impl<'a> Emitter<'a> {
             let vector = self.b.use_var(var);
             self.store_four(dtype, Val::Vector(vector), lanes.memory, (copy * LANES * 4) as i32);
         }
-        self.for_groups(rest, to, Unroll::Vectors(1), &mut |e, group| {
+        self.for_groups(rest, to, Unroll::vectors(1), &mut |e, group| {
             e.next_group(run);
             let val = e.eval(run, run.pass.root, group);
             let lane = e.b.ins().isub(group.start, rest);
@@ -163,7 +166,7 @@ impl<'a> Emitter<'a> {
         let pass = &self.form.passes[number];
         let dtype = pass.types[pass.root];
         let function = pass.reduce.expect("the pass reduces");
-        let unroll = if Rep::of(dtype).is_wide() { Unroll::Scalar } else { Unroll::Vectors(4) };
+        let unroll = if Rep::of(dtype).is_wide() { Unroll::SCALAR } else { Unroll::vectors(4) };
         let sums = {
             let run = self.new_run(number, Some(column), Some(begin));
             self.kept_place(&run, number)

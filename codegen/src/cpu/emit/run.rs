@@ -37,6 +37,8 @@ pub(super) struct Run<'p> {
     pub(super) strips: Vec<Option<Value>>,
     /// First column of the block, in the schedule of columns.
     pub(super) column: Option<Value>,
+    /// What divides the number of elements.
+    pub(super) multiple: i64,
 }
 
 /// Where an access is along the axis.
@@ -79,6 +81,12 @@ impl Run<'_> {
         self.loads[id].as_ref()
     }
 
+    /// Whether interval bounds divide the run into pieces.
+    pub(super) fn has_pieces(&self) -> bool {
+        let is_range = |place: &Place| matches!(place.guard, Guard::Range { .. });
+        self.loads.iter().flatten().chain(&self.stores).any(is_range)
+    }
+
     /// Where a store writes.
     pub(super) fn store_place_of(&self, index: usize) -> Option<&Place> {
         self.stores.get(index)
@@ -102,6 +110,7 @@ impl<'a> Emitter<'a> {
             values: vec![None; n_nodes],
             strips: vec![None; n_nodes],
             column,
+            multiple: 1,
         };
         if let Some(axis) = axis {
             for id in 0..n_nodes {
@@ -642,8 +651,7 @@ impl<'a> Emitter<'a> {
         end: Value,
         body: &mut dyn FnMut(&mut Self, &mut Run<'a>, Value, Value),
     ) {
-        let is_range = |place: &Place| matches!(place.guard, Guard::Range { .. });
-        if !run.loads.iter().flatten().chain(&run.stores).any(is_range) {
+        if !run.has_pieces() {
             return body(self, run, start, end);
         }
         let at = self.b.declare_var(types::I64);
@@ -728,7 +736,7 @@ impl<'a> Emitter<'a> {
         let n_wide = varying().filter(|&id| !narrow(id)).count();
         let short = extent.is_some_and(|extent| extent < LANES as i64);
         if short || n_narrow == 0 || n_wide > 3 * n_narrow {
-            return Unroll::Scalar;
+            return Unroll::SCALAR;
         }
         let by_element = |place: &Place| matches!(place.guard, Guard::Elements(_));
         let has_blocks = run.loads.iter().flatten().chain(&run.stores).any(by_element);
@@ -738,6 +746,6 @@ impl<'a> Emitter<'a> {
             13..=32 => 2,
             _ => 1,
         };
-        Unroll::Vectors(copies)
+        Unroll { copies, multiple: run.multiple }
     }
 }

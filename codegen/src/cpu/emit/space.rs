@@ -186,9 +186,21 @@ impl<'a> Emitter<'a> {
             if run.pass.reduce.is_none() {
                 e.prepare_stores(&mut run);
             }
-            let unroll = if reduces_rows { Unroll::Vectors(4) } else { e.unroll(&run, e.extent_of(&run)) };
+            run.multiple = e.multiple_of(&run);
+            let unroll = if reduces_rows {
+                Unroll { copies: 4, multiple: run.multiple }
+            } else {
+                e.unroll(&run, e.extent_of(&run))
+            };
             e.pieces(&mut run, start, end, &mut |e, run, from, to| e.blocks(run, from, to, unroll, last));
         });
+    }
+
+    /// What divides the number of elements of every block of the run. Tiles of outer axes may end anywhere.
+    fn multiple_of(&self, run: &Run) -> i64 {
+        let is_inner = run.axis.is_some_and(|axis| axis >= self.form.outer.len());
+        let extent = if is_inner && !run.has_pieces() { self.extent_of(run) } else { None };
+        extent.filter(|&extent| extent > 0).unwrap_or(1)
     }
 
     /// The extent of the vector axis, if it is constant.

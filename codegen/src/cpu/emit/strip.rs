@@ -157,14 +157,22 @@ impl<'a> Emitter<'a> {
         self.plain_f32(place, from)
     }
 
-    /// Where a strip can write its result at once: it is all that the pass stores.
+    /// Where a strip can write its result at once: it is all that the pass stores, or all that it keeps.
     fn direct_result(&mut self, run: &Run, id: NodeId, from: Value) -> Option<Value> {
-        let [store] = run.pass.stores.as_slice() else { return None };
-        if run.pass.reduce.is_some() || run.pass.keep || store.value != id || run.pass.types[id] != DType::F32 {
+        if run.pass.reduce.is_some() || run.pass.types[id] != DType::F32 {
             return None;
         }
-        let place = run.store_place_of(0)?;
-        self.plain_f32(place, from)
+        match run.pass.stores.as_slice() {
+            [store] if store.value == id && !run.pass.keep => {
+                let place = run.store_place_of(0)?;
+                self.plain_f32(place, from)
+            }
+            [] if run.pass.root == id && run.pass.keep => {
+                let place = self.kept_place(run, run.number);
+                self.plain_f32(&place, from)
+            }
+            _ => None,
+        }
     }
 }
 

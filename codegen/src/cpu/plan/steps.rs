@@ -172,12 +172,7 @@ impl<'a, 'b> Builder<'a, 'b> {
         Ok(())
     }
 
-    fn call_operand(
-        &mut self,
-        k: &OpKernel,
-        results: &Results,
-        operand: &CallOperand,
-    ) -> Result<Operand, String> {
+    fn call_operand(&mut self, k: &OpKernel, results: &Results, operand: &CallOperand) -> Result<Operand, String> {
         let (buffer, offset, dtype, shape, strides) = match operand {
             CallOperand::Input { index, shape, strides } => {
                 let source = k.operands[*index].as_ref().ok_or("an absent operand")?;
@@ -314,13 +309,7 @@ fn following(kernel: &Kernel, result: u32) -> Kernel {
     let stored = kernel.stages[1..].iter().flat_map(|stage| &stage.stores).find(|store| store.param == result);
     let outer = (0..kernel.outer.len()).map(Index::axis).collect();
     let indices = stored.map_or(outer, |store| store.indices.clone());
-    let load = Expr::Load(Load {
-        param: result,
-        indices,
-        gathered: Vec::new(),
-        bounds: Vec::new(),
-        otherwise: None,
-    });
+    let load = Expr::Load(Load { param: result, indices, gathered: Vec::new(), bounds: Vec::new(), otherwise: None });
     let stages = kernel.stages[1..].iter().map(|stage| {
         let body = stage.body.iter().map(|expr| match expr {
             Expr::Stage(0) => load.clone(),
