@@ -78,7 +78,7 @@ pub(crate) fn plan(
     let mut buffers = Buffers::new(program, graph, weight_base);
     let mut builder = steps::Builder::new(program, generator, &mut dims, &mut buffers);
     builder.steps(&program.steps);
-    let (steps, kernels, step_errors) = builder.finish();
+    let steps::Built { steps, kernels, mut checks, errors: step_errors } = builder.finish();
     errors.extend(step_errors);
     if !errors.is_empty() {
         return Err(errors);
@@ -86,7 +86,7 @@ pub(crate) fn plan(
     let mut slots = |shape: &[Dim]| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect::<Vec<_>>();
     let inputs = ports(program, |kind| matches!(kind, BufferKind::Input(_))).map(|shape| slots(shape)).collect();
     let outputs = ports(program, |kind| matches!(kind, BufferKind::Output(_))).map(|shape| slots(shape)).collect();
-    let checks = checks(program, &mut dims);
+    checks.extend(dim_checks(&program.constraints, None, &mut dims));
     let (plan_buffers, weights) = buffers.finish(&steps, &mut dims);
     let dims = dims.finish();
     let segment =
@@ -135,15 +135,15 @@ fn unbound_symbols(program: &Program, dims: &DimBuilder) -> Vec<Diagnostic> {
     unbound.map(report).collect()
 }
 
-/// The constraints of the program that mention symbols.
-fn checks(program: &Program, dims: &mut DimBuilder) -> Vec<DimCheck> {
+/// Constraints as checks of the plan. `step` is the step of a branch that must not run where one fails.
+fn dim_checks(list: &[(Constraint, Arc<str>)], step: Option<u32>, dims: &mut DimBuilder) -> Vec<DimCheck> {
     let mut slot = |dim: &Dim| dims.slot(dim).ok();
     let each = |(constraint, node): &(Constraint, Arc<str>)| {
         let (left, right, or_one) = match constraint {
             Constraint::Equal(a, b) => (slot(a)?, slot(b)?, false),
             Constraint::Broadcast(a, b) => (slot(a)?, slot(b)?, true),
         };
-        Some(DimCheck { left, right, or_one, node: node.to_string() })
+        Some(DimCheck { left, right, or_one, step, node: node.to_string() })
     };
-    program.constraints.iter().filter_map(each).collect()
+    list.iter().filter_map(each).collect()
 }

@@ -40,6 +40,7 @@ pub(super) fn role(graph: &Graph, node: &Node) -> Role {
     let image = |layout: Layout| layout == Layout::ChannelsFirst && matches!(ty.rank(), 3 | 4);
     match &node.op {
         Op::Convolution(op) if image(op.layout) => Role::ChannelsLast,
+        Op::ConvTranspose(op) if image(op.layout) => Role::ChannelsLast,
         Op::Pool(op) if image(op.layout) => Role::ChannelsLast,
         Op::Resize(_) if ty.rank() == 4 && scales_image(ty, first) => Role::ChannelsLast,
         Op::Transpose(op) => match &op.perm {
@@ -97,6 +98,7 @@ pub(super) fn to_channels_last(op: &Op, ty: &TensorType, x: &TensorType) -> Opti
     Some(match op {
         Op::Pointwise(_) | Op::Cast(_) | Op::BitCast(_) => op.clone(),
         Op::Convolution(op) => ops::Convolution { layout: Layout::ChannelsLast, ..op.clone() }.into(),
+        Op::ConvTranspose(op) => ops::ConvTranspose { layout: Layout::ChannelsLast, ..op.clone() }.into(),
         Op::Pool(op) => ops::Pool { layout: Layout::ChannelsLast, ..op.clone() }.into(),
         Op::Resize(op) => resize(op, rank).into(),
         Op::Concat(op) => ops::Concat { axis: at(op.axis) }.into(),

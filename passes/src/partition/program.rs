@@ -11,7 +11,7 @@ use super::plan::{self, Fusion, GroupKind, Plan};
 use crate::schedule::share_buffers;
 use ic_ir::kernel::{Buffer, BufferId, BufferKind, Program, Step};
 use ic_ir::ops::Op;
-use ic_ir::{Diagnostic, Graph, Location, Node, NodeId, TensorType, Type, ValueDef, ValueId};
+use ic_ir::{Constraint, Diagnostic, Graph, Location, Node, NodeId, TensorType, Type, ValueDef, ValueId};
 use ic_types::{Dim, symbols_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,12 +57,14 @@ pub fn partition(graph: &Graph, options: &PartitionOptions) -> Result<Program, V
     let inputs: Vec<BufferId> = (0..n_inputs).collect();
     let outputs: Vec<BufferId> = (n_inputs..program.buffers.len() as u32).collect();
     let fusion = if options.fuse { Fusion::On } else { Fusion::Off };
-    let mut lowering = Lowering { program: &mut program, fusion, nesting: Nesting::Outermost, problems: Vec::new() };
+    let (constraints, problems) = (Vec::new(), Vec::new());
+    let mut lowering = Lowering { program: &mut program, fusion, nesting: Nesting::Outermost, constraints, problems };
     let steps = lowering.lower(graph, &inputs, &outputs);
-    let problems = lowering.problems;
+    let Lowering { constraints, problems, .. } = lowering;
     if !problems.is_empty() {
         return Err(problems);
     }
+    program.constraints = constraints;
     program.steps = steps;
     if options.fuse {
         share_buffers(&mut program);
@@ -118,6 +120,8 @@ struct Lowering<'p> {
     program: &'p mut Program,
     fusion: Fusion,
     nesting: Nesting,
+    /// Conditions that the steps rely on.
+    constraints: Vec<(Constraint, Arc<str>)>,
     problems: Vec<Diagnostic>,
 }
 
@@ -139,8 +143,8 @@ impl Lowering<'_> {
     fn lower(&mut self, graph: &Graph, inputs: &[BufferId], outputs: &[BufferId]) -> Vec<Step> {
         for (_, node) in graph.nodes() {
             for constraint in &node.constraints {
-                if !self.program.constraints.iter().any(|(c, _)| c == constraint) {
-                    self.program.constraints.push((constraint.clone(), node.location.clone()));
+                if !self.constraints.iter().any(|(c, _)| c == constraint) {
+                    self.constraints.push((constraint.clone(), node.location.clone()));
                 }
             }
         }
@@ -195,16 +199,18 @@ impl Lowering<'_> {
                         program: &mut *self.program,
                         fusion: self.fusion,
                         nesting: Nesting::Region,
+                        constraints: Vec::new(),
                         problems: Vec::new(),
                     };
                     let steps = nested.lower(region, &operands[1..], &results);
                     let problems = nested.problems;
                     self.problems.extend(problems);
-                    steps
+                    (steps, nested.constraints)
                 });
-                let (then, otherwise) = (branches.next().unwrap_or_default(), branches.next().unwrap_or_default());
+                let (then, when_then) = branches.next().unwrap_or_default();
+                let (otherwise, when_otherwise) = branches.next().unwrap_or_default();
                 drop(branches);
-                Step::If { condition: operands[0], then, otherwise, location }
+                Step::If { condition: operands[0], then, otherwise, constraints: [when_then, when_otherwise], location }
             }
         }
     }

@@ -138,7 +138,9 @@ impl Plan {
     fn check_conditions(&self) -> Check {
         let known_at_start = self.segments.first().map_or(0, |s| s.dims_end) as usize;
         let mut slots = self.checks.iter().flat_map(|check| [check.left, check.right]);
-        slots.try_for_each(|slot| inside("dim slot", slot, known_at_start))
+        slots.try_for_each(|slot| inside("dim slot", slot, known_at_start))?;
+        let mut steps = self.checks.iter().filter_map(|check| check.step);
+        steps.try_for_each(|step| inside("step", step, self.steps.len()))
     }
 
     /// `begin` is where the slot's segment begins.

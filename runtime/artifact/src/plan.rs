@@ -22,7 +22,7 @@ pub struct Plan {
     pub inputs: Vec<Vec<DimSlot>>,
     /// The shape of each output.
     pub outputs: Vec<Vec<DimSlot>>,
-    /// Conditions on extents that the plan relies on, checked when they are bound.
+    /// Conditions on extents that the plan or a branch of it relies on, checked when they are bound.
     pub checks: Vec<DimCheck>,
     /// Memory.
     pub buffers: Vec<Buffer>,
@@ -85,6 +85,8 @@ pub struct DimCheck {
     pub right: DimSlot,
     /// Whether either may be 1 instead: the two broadcast.
     pub or_one: bool,
+    /// The step of a branch that must not run where the condition fails; `None` if no run may begin.
+    pub step: Option<u32>,
     /// The graph node that needs it.
     pub node: String,
 }

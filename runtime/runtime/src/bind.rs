@@ -5,7 +5,7 @@ use crate::layout::{Interval, lay_out};
 use crate::operands::BoundOperand;
 use crate::program::Program;
 use crate::{Error, inputs};
-use ic_artifact::{Buffer, Callback, DimSlot, Place, Plan, Segment, Step, SymbolSource};
+use ic_artifact::{Buffer, Callback, DimCheck, DimSlot, Place, Plan, Segment, Step, SymbolSource};
 use ic_kernels::abi;
 use ic_types::DType;
 use std::ops::Range;
@@ -50,9 +50,14 @@ pub(crate) enum Address {
 /// A step with bound shapes.
 #[derive(Clone, Debug)]
 pub(crate) enum BoundStep {
-    Library { operands: Range<usize>, attrs: Range<usize> },
+    Library {
+        operands: Range<usize>,
+        attrs: Range<usize>,
+    },
     Code(BoundCode),
     Control,
+    /// A step of a branch that these extents do not allow.
+    Refused(String),
 }
 
 /// A call of generated code.
@@ -80,9 +85,11 @@ pub(crate) fn bind(to: &Program, index: usize, slots: &[i64], key: &[i64], symbo
     }
     let refuse = |problem| Error::Shapes { entry: to.entry().name.clone(), problem };
     evaluated.map_err(refuse)?;
-    if index == 0 {
-        check_conditions(to.plan(), &slots).map_err(refuse)?;
+    let broken = broken_conditions(to.plan(), &slots);
+    if let Some((_, problem)) = broken.iter().find(|(step, _)| step.is_none()) {
+        return Err(refuse(problem.clone()));
     }
+    let guarded = guarded_steps(to.plan());
     let mut binding = Binding {
         slots,
         arena_bytes: 0,
@@ -97,7 +104,17 @@ pub(crate) fn bind(to: &Program, index: usize, slots: &[i64], key: &[i64], symbo
     bind_buffers(to, begin, end, key, &mut binding).map_err(refuse)?;
     for (index, step) in to.plan().steps.iter().enumerate().take(end.steps_end as usize).skip(begin.steps_end as usize)
     {
-        bind_step(to, step, &mut binding).map_err(|problem| refuse(describe(step, index, problem)))?;
+        let condition = broken.iter().find(|(step, _)| *step == Some(index as u32));
+        let bound = match condition {
+            Some((_, problem)) => Err(problem.clone()),
+            None => bind_step(to, step, &mut binding).map_err(|problem| describe(step, index, problem)),
+        };
+        match bound {
+            Ok(()) => {}
+            // Whether the branch runs is known only then.
+            Err(problem) if guarded[index] => binding.steps.push(BoundStep::Refused(problem)),
+            Err(problem) => return Err(refuse(problem)),
+        }
     }
     Ok(binding)
 }
@@ -128,16 +145,25 @@ fn evaluate(plan: &Plan, end: Segment, symbols: &[i64], slots: &mut Vec<i64>) ->
     Ok(())
 }
 
-/// Fails unless the extents are what the plan relies on.
-fn check_conditions(plan: &Plan, slots: &[i64]) -> Result<(), String> {
-    for check in &plan.checks {
+/// The conditions that the extents break: the step that must not run, and what is wrong.
+fn broken_conditions(plan: &Plan, slots: &[i64]) -> Vec<(Option<u32>, String)> {
+    let breaks = |check: &DimCheck| {
         let (left, right) = (slots[check.left as usize], slots[check.right as usize]);
-        if left != right && !(check.or_one && (left == 1 || right == 1)) {
-            let how = if check.or_one { "broadcast" } else { "equal each other" };
-            return Err(format!("`{}`: extents {left} and {right} must {how}", check.node));
-        }
+        let holds = left == right || (check.or_one && (left == 1 || right == 1));
+        let how = if check.or_one { "broadcast" } else { "equal each other" };
+        (!holds).then(|| (check.step, format!("`{}`: extents {left} and {right} must {how}", check.node)))
+    };
+    plan.checks.iter().filter_map(breaks).collect()
+}
+
+/// Which steps a branch can pass over.
+fn guarded_steps(plan: &Plan) -> Vec<bool> {
+    let mut guarded = vec![false; plan.steps.len()];
+    for (index, step) in plan.steps.iter().enumerate() {
+        let (Step::Branch { otherwise: to, .. } | Step::Jump { to }) = step else { continue };
+        guarded[(index + 1).min(*to as usize)..*to as usize].fill(true);
     }
-    Ok(())
+    guarded
 }
 
 /// The value of `slot` as a size.

@@ -60,6 +60,9 @@ pub(crate) fn run(
         let start = profile.is_some().then(Instant::now);
         let step = &program.plan().steps[at];
         let next = match (step, &binding.steps[at - begin]) {
+            (_, BoundStep::Refused(problem)) => {
+                return Err(Error::Shapes { entry: program.entry().name.clone(), problem: problem.clone() });
+            }
             (Step::Library { .. }, BoundStep::Library { operands, attrs }) => {
                 run_library(program, step, operands, attrs, binding, context, pool)?;
                 at + 1

@@ -12,15 +12,18 @@ use std::collections::HashMap;
 /// Alignment of weights in their section.
 const WEIGHT_ALIGNMENT: u64 = 64;
 
-/// Buffers under construction. Those of the program that are neither constants nor views come first, then views, then
-/// weights in the order in which steps ask for them.
+/// Buffers under construction. Those of the program that are neither constants nor views come first, then constants that
+/// have views, then views, then weights in the order in which steps ask for them.
 pub(super) struct Buffers<'a> {
     program: &'a Program,
     graph: &'a Graph,
     /// The plan's buffer of each program buffer that is not a constant.
     places: Vec<Option<BufferId>>,
     n_program: u32,
-    weights: Vec<(u64, Weight)>,
+    /// Blocks of the weight section: offset, contents, buffer.
+    weights: Vec<(u64, Weight, BufferId)>,
+    /// Number of buffers.
+    n_buffers: u32,
     by_weight: HashMap<Weight, BufferId>,
     next_offset: u64,
 }
@@ -34,13 +37,39 @@ impl<'a> Buffers<'a> {
         let wholes =
             ids.clone().filter(|&i| !is_view(&program.buffers[i].kind) && !is_constant(&program.buffers[i].kind));
         let views = ids.filter(|&i| is_view(&program.buffers[i].kind));
-        let mut n_program = 0;
-        for i in wholes.chain(views) {
-            places[i] = Some(n_program);
-            n_program += 1;
+        let mut n_buffers = 0;
+        let mut next = || {
+            n_buffers += 1;
+            n_buffers - 1
+        };
+        wholes.for_each(|i| places[i] = Some(next()));
+        let views: Vec<usize> = views.collect();
+        let mut bases: Vec<(usize, BufferId)> = Vec::new();
+        for &i in &views {
+            let BufferKind::View { of, .. } = program.buffers[i].kind else { continue };
+            let is_new = bases.iter().all(|(base, _)| *base != of as usize);
+            if is_constant(&program.buffers[of as usize].kind) && is_new {
+                bases.push((of as usize, next()));
+            }
         }
+        views.iter().for_each(|&i| places[i] = Some(next()));
         let (weights, by_weight) = (Vec::new(), HashMap::new());
-        Buffers { program, graph, places, n_program, weights, by_weight, next_offset: weight_base }
+        let mut buffers = Buffers {
+            program,
+            graph,
+            places,
+            n_program: n_buffers,
+            weights,
+            n_buffers,
+            by_weight,
+            next_offset: weight_base,
+        };
+        for (base, id) in bases {
+            let BufferKind::Constant(value) = program.buffers[base].kind else { continue };
+            buffers.lay_out(Weight { value, packing: None }, id);
+            buffers.places[base] = Some(id);
+        }
+        buffers
     }
 
     /// The program buffer `id`.
@@ -65,18 +94,23 @@ impl<'a> Buffers<'a> {
         if let Some(&buffer) = self.by_weight.get(&weight) {
             return buffer;
         }
-        let buffer = self.n_program + self.weights.len() as u32;
+        let buffer = self.n_buffers;
+        self.n_buffers += 1;
+        self.lay_out(weight, buffer);
+        buffer
+    }
+
+    fn lay_out(&mut self, weight: Weight, buffer: BufferId) {
         let offset = self.next_offset;
         self.next_offset = (offset + weight.bytes(self.graph)).next_multiple_of(WEIGHT_ALIGNMENT);
         self.by_weight.insert(weight.clone(), buffer);
-        self.weights.push((offset, weight));
-        buffer
+        self.weights.push((offset, weight, buffer));
     }
 
     /// The plan's buffers, and the weights with their offsets.
     pub(super) fn finish(self, steps: &[Step], dims: &mut DimBuilder) -> (Vec<Buffer>, Vec<(u64, Weight)>) {
         let live = self.live_ranges(steps);
-        let mut list: Vec<Option<Buffer>> = vec![None; self.n_program as usize];
+        let mut list: Vec<Option<Buffer>> = vec![None; self.n_buffers as usize];
         for (buffer, place) in self.program.buffers.iter().zip(&self.places) {
             let Some(id) = *place else { continue };
             let size = buffer.ty.dtype.size().unwrap_or(0) as i64;
@@ -84,6 +118,7 @@ impl<'a> Buffers<'a> {
             let place = match &buffer.kind {
                 BufferKind::Input(i) => Place::Input(*i),
                 BufferKind::Output(i) => Place::Output(*i),
+                BufferKind::Constant(_) => continue,
                 BufferKind::View { of, offset } => {
                     let of = self.places[*of as usize].expect("a view is of memory");
                     let offset = offset.clone() * Dim::constant(size);
@@ -96,12 +131,12 @@ impl<'a> Buffers<'a> {
             };
             list[id as usize] = Some(Buffer { bytes, place });
         }
-        let program = list.into_iter().map(|buffer| buffer.expect("places are dense"));
-        let weights = self.weights.iter().map(|(offset, weight)| Buffer {
-            bytes: dims.constant(weight.bytes(self.graph) as i64),
-            place: Place::Weight { offset: *offset },
-        });
-        (program.chain(weights).collect(), self.weights)
+        for (offset, weight, id) in &self.weights {
+            let bytes = dims.constant(weight.bytes(self.graph) as i64);
+            list[*id as usize] = Some(Buffer { bytes, place: Place::Weight { offset: *offset } });
+        }
+        let buffers = list.into_iter().map(|buffer| buffer.expect("every buffer has a place"));
+        (buffers.collect(), self.weights.into_iter().map(|(offset, weight, _)| (offset, weight)).collect())
     }
 
     /// First and last step that touches each program buffer, directly or through a view.

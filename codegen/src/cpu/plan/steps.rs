@@ -2,14 +2,14 @@
 
 use super::buffers::Buffers;
 use super::epilogue::{MenuOp, address, is_identity, match_menu};
-use super::{Generator, Tiling};
+use super::{Generator, Tiling, dim_checks};
 use crate::cpu::dims::DimBuilder;
 use crate::cpu::form::dense_strides;
 use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
-use ic_artifact::{Callback, DimSlot, Epilogue, KernelRef, Operand, Step};
+use ic_artifact::{Callback, DimCheck, DimSlot, Epilogue, KernelRef, Operand, Step};
 use ic_ir::kernel::{self, Anchor, Atom, BufferKind, Expr, Index, Kernel, Load, Param, Program, Stage};
 use ic_ir::ops::Op;
-use ic_ir::{Diagnostic, Location};
+use ic_ir::{Constraint, Diagnostic, Location};
 use ic_kernels::isa::Isa;
 use ic_types::{DType, Dim};
 use std::sync::Arc;
@@ -22,8 +22,21 @@ pub(super) struct Builder<'a, 'b> {
     buffers: &'b mut Buffers<'a>,
     steps: Vec<Step>,
     kernels: Vec<KernelRef>,
+    checks: Vec<DimCheck>,
     errors: Vec<Diagnostic>,
 }
+
+/// Finished steps and what they refer to.
+pub(super) struct Built {
+    pub(super) steps: Vec<Step>,
+    pub(super) kernels: Vec<KernelRef>,
+    /// Conditions of branches.
+    pub(super) checks: Vec<DimCheck>,
+    pub(super) errors: Vec<Diagnostic>,
+}
+
+/// Conditions on symbols with the nodes that need them.
+type Constraints = Vec<(Constraint, Arc<str>)>;
 
 /// A kernel whose first stage is a whole op.
 struct OpKernel<'k> {
@@ -42,11 +55,20 @@ impl<'a, 'b> Builder<'a, 'b> {
         dims: &'b mut DimBuilder,
         buffers: &'b mut Buffers<'a>,
     ) -> Builder<'a, 'b> {
-        Builder { program, generator, dims, buffers, steps: Vec::new(), kernels: Vec::new(), errors: Vec::new() }
+        Builder {
+            program,
+            generator,
+            dims,
+            buffers,
+            steps: Vec::new(),
+            kernels: Vec::new(),
+            checks: Vec::new(),
+            errors: Vec::new(),
+        }
     }
 
-    pub(super) fn finish(self) -> (Vec<Step>, Vec<KernelRef>, Vec<Diagnostic>) {
-        (self.steps, self.kernels, self.errors)
+    pub(super) fn finish(self) -> Built {
+        Built { steps: self.steps, kernels: self.kernels, checks: self.checks, errors: self.errors }
     }
 
     /// Adds the steps of a list of program steps.
@@ -59,21 +81,32 @@ impl<'a, 'b> Builder<'a, 'b> {
                         self.errors.push(Diagnostic::new(location, message));
                     }
                 }
-                kernel::Step::If { condition, then, otherwise, .. } => self.branch(*condition, then, otherwise),
+                kernel::Step::If { condition, then, otherwise, constraints, .. } => {
+                    self.branch(*condition, [then, otherwise], constraints);
+                }
             }
         }
     }
 
-    fn branch(&mut self, condition: kernel::BufferId, then: &[kernel::Step], otherwise: &[kernel::Step]) {
+    fn branch(&mut self, condition: kernel::BufferId, branches: [&[kernel::Step]; 2], constraints: &[Constraints; 2]) {
         let condition = self.buffers.place(condition);
         let branch = self.steps.len();
         self.steps.push(Step::Branch { condition, otherwise: 0 });
-        self.steps(then);
+        self.guarded(branches[0], &constraints[0]);
         let jump = self.steps.len();
         self.steps.push(Step::Jump { to: 0 });
         self.steps[branch] = Step::Branch { condition, otherwise: self.steps.len() as u32 };
-        self.steps(otherwise);
+        self.guarded(branches[1], &constraints[1]);
         self.steps[jump] = Step::Jump { to: self.steps.len() as u32 };
+    }
+
+    /// Adds the steps of a branch, the first of which is refused where a constraint fails.
+    fn guarded(&mut self, steps: &[kernel::Step], constraints: &Constraints) {
+        let first = self.steps.len() as u32;
+        self.steps(steps);
+        if self.steps.len() as u32 > first {
+            self.checks.extend(dim_checks(constraints, Some(first), self.dims));
+        }
     }
 
     fn kernel(&mut self, kernel: &Kernel, args: &[kernel::BufferId], location: &Arc<str>) -> Result<(), String> {

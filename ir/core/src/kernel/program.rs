@@ -82,6 +82,8 @@ pub enum Step {
         then: Vec<Step>,
         /// If it is false.
         otherwise: Vec<Step>,
+        /// Conditions on symbols that each of the two relies on, with the model node that needs each.
+        constraints: [Vec<(Constraint, Arc<str>)>; 2],
         /// Name of the model's node.
         location: Arc<str>,
     },
