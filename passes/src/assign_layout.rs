@@ -12,7 +12,7 @@ mod roles;
 use crate::canonicalize::canonicalize;
 use crate::fold_constants::fold_constants;
 use crate::{Options, PassError, Report};
-use ic_ir::{Graph, Op, ValueDef, ValueId};
+use ic_ir::Graph;
 
 /// How the elements of a value are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,20 +48,4 @@ pub(crate) fn assign_layout(graph: &Graph, options: &Options, report: &mut Repor
     let built = build::build(graph, &forms, region)?;
     let folded = fold_constants(&built, options, &mut Report::default())?;
     canonicalize(&folded, options, &mut Report::default())
-}
-
-/// Which values are known when the model is compiled, by value.
-fn known_values(graph: &Graph) -> Vec<bool> {
-    let mut known: Vec<bool> = Vec::with_capacity(graph.values().len());
-    for (_, value) in graph.values() {
-        known.push(match value.def {
-            ValueDef::Input(_) => false,
-            ValueDef::Result(node, _) => {
-                let node = graph.node(node);
-                let operands_known = node.operands.iter().flatten().all(|v: &ValueId| known[v.index()]);
-                operands_known && node.regions.is_empty() && !matches!(node.op, Op::Dims(_) | Op::Iota(_))
-            }
-        });
-    }
-    known
 }

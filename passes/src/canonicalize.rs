@@ -6,7 +6,7 @@
 pub(crate) mod movement;
 mod pointwise;
 
-pub(crate) use pointwise::splat;
+pub(crate) use pointwise::{splat, splat_of};
 
 use crate::rebuild::{OperandList, Rebuild, map_regions, prune};
 use crate::{Options, PassError, Report};

@@ -1,12 +1,20 @@
 //! What ops cost, roughly: enough to choose between spellings of one function.
 //!
-//! Symbolic dims count as [`ASSUMED_EXTENT`]. The unit is a byte moved to or from memory.
+//! Symbolic dims count as [`ASSUMED_EXTENT`]. The unit is the time in which a byte moves to or from memory. Pointwise
+//! ops mostly run in the kernel of their producer, so that they are charged for a part of what they would cost alone.
 
-use ic_ir::TensorType;
+use ic_ir::scalar::ScalarOp;
+use ic_ir::{Op, TensorType, Type};
 use ic_types::Dim;
 
 /// The extent that an unbound symbol is taken to have.
 const ASSUMED_EXTENT: i64 = 64;
+
+/// Starting a kernel.
+const LAUNCH: u64 = 16 << 10;
+
+/// Multiply-adds per byte moved.
+const FLOPS: u64 = 16;
 
 /// The value of a dim where every symbol has the assumed extent.
 pub(crate) fn assumed(dim: &Dim) -> u64 {
@@ -21,4 +29,54 @@ pub(crate) fn assumed_elements(ty: &TensorType) -> u64 {
 /// Bytes of a tensor, symbols assumed.
 pub(crate) fn assumed_bytes(ty: &TensorType) -> u64 {
     assumed_elements(ty).saturating_mul(ty.dtype.size().unwrap_or(16) as u64)
+}
+
+/// What a run pays for a node.
+pub(crate) fn node_cost(op: &Op, operands: &[Option<&Type>], results: &[Type]) -> u64 {
+    let bytes_of = |ty: &Type| ty.as_tensor().map_or(0, assumed_bytes);
+    let operand = |i: usize| operands.get(i).copied().flatten().and_then(Type::as_tensor);
+    let written: u64 = results.iter().map(bytes_of).fold(0, u64::saturating_add);
+    let read: u64 = operands.iter().flatten().map(|ty| bytes_of(ty)).fold(0, u64::saturating_add);
+    let elements = results.first().and_then(Type::as_tensor).map_or(0, assumed_elements);
+    match op {
+        Op::Constant(_) => 0,
+        // Views, and what runs within its producer.
+        Op::Reshape(_) => LAUNCH / 64,
+        Op::Slice(_) | Op::Expand(_) | Op::Dims(_) | Op::Iota(_) => LAUNCH / 16 + written / 4,
+        Op::Cast(_) | Op::BitCast(_) => LAUNCH / 8 + written / 4,
+        Op::Pointwise(op) => LAUNCH / 8 + written / 4 + elements.saturating_mul(weight(op.function)),
+        // One pass over rows that stay in cache.
+        Op::Softmax(_) => LAUNCH / 2 + written + elements.saturating_mul(weight(ScalarOp::Exp)),
+        Op::LayerNormalization(_) | Op::RmsNormalization(_) => LAUNCH / 2 + written,
+        Op::Reduce(_) => LAUNCH / 2 + read / 2,
+        Op::Matmul(_) => {
+            let contracted = operand(0).and_then(|ty| ty.shape.last()).map_or(1, assumed);
+            LAUNCH + read + written + elements.saturating_mul(contracted) / FLOPS
+        }
+        Op::Convolution(_) | Op::ConvTranspose(_) => {
+            let window = operand(1).map_or(1, |w| w.shape[1..].iter().map(assumed).fold(1, u64::saturating_mul));
+            LAUNCH + read + written + elements.saturating_mul(window) / FLOPS
+        }
+        _ => LAUNCH + read + written,
+    }
+}
+
+/// What a scalar function costs per element.
+fn weight(function: ScalarOp) -> u64 {
+    match function {
+        ScalarOp::Pow => 16,
+        ScalarOp::Exp
+        | ScalarOp::Log
+        | ScalarOp::Erf
+        | ScalarOp::Sin
+        | ScalarOp::Cos
+        | ScalarOp::Tanh
+        | ScalarOp::Sigmoid
+        | ScalarOp::Silu
+        | ScalarOp::Gelu
+        | ScalarOp::GeluTanh
+        | ScalarOp::Softplus => 4,
+        ScalarOp::Div | ScalarOp::Reciprocal | ScalarOp::Sqrt => 2,
+        _ => 1,
+    }
 }

@@ -6,10 +6,14 @@
 mod assign_layout;
 mod canonicalize;
 mod cost;
+mod egraph;
 mod fold_constants;
+mod known;
 mod options;
 pub mod partition;
 mod rebuild;
+mod rules;
+mod saturate;
 pub mod schedule;
 
 use ic_ir::{Diagnostic, Graph, GraphError};
@@ -47,6 +51,7 @@ macro_rules! passes {
 passes! {
     canonicalize, 0, "one spelling for what does nothing, dead and repeated nodes dropped";
     fold_constants, 0, "small constants and shape arithmetic evaluated";
+    saturate, 1, "equality saturation: algebra, recovery of compound ops, folding into weights";
     assign_layout, 0, "convolutions and their surroundings to channels last";
 }
 

@@ -274,13 +274,14 @@ impl Graph {
 }
 
 /// What inference finds out about a node.
-pub(crate) struct Inferred {
+#[derive(Clone, Debug)]
+pub struct Inferred {
     /// Types of the results.
-    pub(crate) types: Vec<Type>,
+    pub types: Vec<Type>,
     /// Elements of the first result.
-    pub(crate) content: Option<Arc<[Dim]>>,
+    pub content: Option<Arc<[Dim]>>,
     /// Conditions that the types rely on.
-    pub(crate) constraints: Vec<Constraint>,
+    pub constraints: Vec<Constraint>,
 }
 
 /// Infers a node that is not yet in the graph.
@@ -290,14 +291,24 @@ pub(crate) fn infer_node(
     operands: &[Option<ValueId>],
     regions: &[Graph],
 ) -> Result<Inferred, OpError> {
-    check_operands(op, operands)?;
     let value = |v: &Option<ValueId>| v.map(|v| graph.value(v));
-    let x = Operands {
-        types: operands.iter().map(|v| value(v).map(|v| &v.ty)).collect(),
-        contents: operands.iter().map(|v| value(v).and_then(|v| v.content.as_deref())).collect(),
-        regions,
-        constraints: Default::default(),
-    };
+    infer(
+        op,
+        Operands {
+            types: operands.iter().map(|v| value(v).map(|v| &v.ty)).collect(),
+            contents: operands.iter().map(|v| value(v).and_then(|v| v.content.as_deref())).collect(),
+            regions,
+            constraints: Default::default(),
+        },
+    )
+}
+
+/// Infers an op on operands of which only the types and contents exist.
+///
+/// # Errors
+/// If the operands do not fit the op, or a result would be implausibly large.
+pub fn infer(op: &Op, x: Operands) -> Result<Inferred, OpError> {
+    check_operands(op, &x.types)?;
     let types = op.infer(&x)?;
     let constraints = x.constraints.take();
     for ty in types.iter().filter_map(Type::as_tensor) {
@@ -310,7 +321,7 @@ pub(crate) fn infer_node(
     Ok(Inferred { types, content, constraints })
 }
 
-fn check_operands(op: &Op, operands: &[Option<ValueId>]) -> Result<(), OpError> {
+fn check_operands(op: &Op, operands: &[Option<&Type>]) -> Result<(), OpError> {
     let specs = op.operands();
     for (i, spec) in specs.iter().enumerate().filter(|(_, spec)| !spec.optional && !spec.variadic) {
         crate::ensure!(operands.get(i).is_some_and(Option::is_some), "operand `{}` is missing", spec.name);

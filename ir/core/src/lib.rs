@@ -26,7 +26,7 @@ mod verify;
 pub use attr::{Attr, AttrError, AttrMap, Attrs, F32};
 pub use builder::Builder;
 pub use diagnostic::{Diagnostic, Location};
-pub use graph::{Graph, GraphError, Node, NodeId, SymbolRange, Value, ValueDef, ValueId};
+pub use graph::{Graph, GraphError, Inferred, Node, NodeId, SymbolRange, Value, ValueDef, ValueId, infer};
 pub use literal::{Literal, LiteralData, Source};
 pub use op::{Constraint, OpDef, OpError, OperandSpec, Operands, Tensors};
 pub use ops::Op;

@@ -5,10 +5,11 @@
 //! that. Of several minimum cuts the one with the largest source side is taken, so that a convolution's pointwise
 //! successors stay with it.
 
+use super::Form;
 use super::roles::{Role, Take, role, take};
-use super::{Form, known_values};
 use crate::canonicalize::movement::keeps_order;
 use crate::cost::assumed_bytes;
+use crate::known::known_values;
 use ic_ir::{Graph, Node, ValueDef, ValueId};
 use petgraph::algo::dinics;
 use petgraph::graph::{DiGraph, NodeIndex};

@@ -74,7 +74,11 @@ fn select_constant(site: &mut Site) -> Option<Step> {
 
 /// The value of every element, if `value` is an inline constant whose elements are all the same real number or bool.
 pub(crate) fn splat(graph: &Graph, value: ValueId) -> Option<f64> {
-    let data = graph.constant(value)?.as_inline()?;
+    splat_of(graph.constant(value)?.as_inline()?)
+}
+
+/// The value of every element, if all are the same real number or bool.
+pub(crate) fn splat_of(data: &ic_types::Data) -> Option<f64> {
     let first = real(data, 0)?;
     (1..data.len()).all(|i| real(data, i) == Some(first)).then_some(first)
 }

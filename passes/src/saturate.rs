@@ -1,0 +1,138 @@
+//! `saturate`: equality saturation with all rules of the allowed floating-point classes, then extraction.
+//!
+//! The search is bounded by counts of rounds and nodes, never by a clock, and walks nothing in the order of a hash map,
+//! so that the result is the same everywhere. Long graphs are searched in stretches of [`STRETCH`] nodes.
+
+use crate::egraph::EGraph;
+use crate::egraph::convert::{Converted, convert};
+use crate::egraph::emit::emit;
+use crate::egraph::extract::extract;
+use crate::egraph::language::Head;
+use crate::egraph::pattern::Bindings;
+use crate::egraph::rule::Rule;
+use crate::known::known_values;
+use crate::rebuild::{Rebuild, map_regions};
+use crate::rules::all_rules;
+use crate::{Options, PassError, Report};
+use egg::Id;
+use ic_ir::{Graph, Node, NodeId};
+use std::collections::BTreeMap;
+
+/// Nodes that one e-graph starts with.
+const STRETCH: usize = 1500;
+
+/// See the file's header.
+///
+/// # Errors
+/// If a chosen node does not fit its operands.
+pub(crate) fn saturate(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
+    let rules: Vec<Rule> = all_rules().into_iter().filter(|rule| rule.class.runs_in(options.fp)).collect();
+    let saturated = saturate_with(graph, &rules, options, report)?;
+    Ok(crate::rebuild::prune(&saturated)?)
+}
+
+fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut Report) -> Result<Graph, PassError> {
+    let known = known_values(graph);
+    let mut rebuild = Rebuild::new(graph);
+    let live = rebuild.live_nodes();
+    let is_known = |node: &Node| !node.results.is_empty() && node.results.iter().all(|r| known[r.index()]);
+    let nodes: Vec<(NodeId, &Node)> = live.iter().filter(|(_, node)| !is_known(node)).copied().collect();
+    // Known values that are outputs, or that a stretch is not rewritten for.
+    for (_, node) in live.iter().filter(|(_, node)| is_known(node)) {
+        rebuild.copy(node, Vec::new())?;
+    }
+    for stretch in nodes.chunks(STRETCH) {
+        let ids: Vec<NodeId> = stretch.iter().map(|(id, _)| *id).collect();
+        let mut converted = convert(graph, &ids, &known);
+        run(&mut converted.egraph, rules, options, report);
+        rebuild_stretch(&mut rebuild, &converted, stretch, |region| {
+            saturate_with(region, rules, options, &mut Report::default())
+        })?;
+    }
+    Ok(rebuild.finish())
+}
+
+/// Adds the cheapest spelling of a stretch to the new graph.
+fn rebuild_stretch(
+    rebuild: &mut Rebuild,
+    converted: &Converted,
+    stretch: &[(NodeId, &Node)],
+    mut region: impl FnMut(&Graph) -> Result<Graph, PassError>,
+) -> Result<(), PassError> {
+    let egraph = &converted.egraph;
+    let needed = needed_outside(rebuild.old, stretch);
+    let roots: Vec<Id> = needed.iter().filter_map(|v| converted.classes[v.index()]).collect();
+    let Some(choice) = extract(egraph, &roots) else {
+        for (_, node) in stretch {
+            let regions = map_regions(node, &mut region)?;
+            rebuild.copy(node, regions)?;
+        }
+        return Ok(());
+    };
+    let built = emit(rebuild, egraph, &choice, &roots, region)?;
+    for &result in stretch.iter().flat_map(|(_, node)| &node.results) {
+        let class = converted.classes[result.index()].expect("every result of the stretch has a class");
+        if let Some([value]) = built.get(&egraph.find(class)).map(Vec::as_slice) {
+            rebuild.set(result, *value);
+        }
+    }
+    Ok(())
+}
+
+/// The results of a stretch that later nodes or outputs use.
+fn needed_outside(graph: &Graph, stretch: &[(NodeId, &Node)]) -> Vec<ic_ir::ValueId> {
+    let Some((last, _)) = stretch.last() else { return Vec::new() };
+    let mut used = vec![false; graph.values().len()];
+    graph.outputs().iter().for_each(|v| used[v.index()] = true);
+    let later = graph.nodes().skip(last.index() + 1);
+    later.flat_map(|(_, node)| node.operands.iter().flatten()).for_each(|v| used[v.index()] = true);
+    stretch.iter().flat_map(|(_, node)| &node.results).filter(|r| used[r.index()]).copied().collect()
+}
+
+/// Applies rules until nothing changes or a limit is reached.
+pub(crate) fn run(egraph: &mut EGraph, rules: &[Rule], options: &Options, report: &mut Report) {
+    for _ in 0..options.iterations {
+        let matches = search(egraph, rules);
+        let mut changed = false;
+        for (rule, root, bindings) in matches {
+            if egraph.total_size() > options.e_nodes {
+                break;
+            }
+            let root = egraph.find(root);
+            let Some(right) = rule.build(egraph, root, &bindings) else { continue };
+            if egraph.union(root, right) {
+                *report.rules.entry(rule.name).or_default() += 1;
+                changed = true;
+            }
+        }
+        egraph.rebuild();
+        if !changed || egraph.total_size() > options.e_nodes {
+            return;
+        }
+    }
+}
+
+/// All matches of all rules, by rule, then by class.
+fn search<'r>(egraph: &EGraph, rules: &'r [Rule]) -> Vec<(&'r Rule, Id, Bindings)> {
+    let mut classes: Vec<Id> = egraph.classes().map(|class| class.id).collect();
+    classes.sort_unstable();
+    let mut by_head: BTreeMap<Head, Vec<Id>> = BTreeMap::new();
+    for &class in &classes {
+        let mut heads: Vec<Head> = egraph[class].nodes.iter().map(|node| egraph.analysis.ops.head(node.op)).collect();
+        heads.sort_unstable();
+        heads.dedup();
+        heads.into_iter().for_each(|head| by_head.entry(head).or_default().push(class));
+    }
+    let none = Vec::new();
+    let mut matches = Vec::new();
+    for rule in rules {
+        let candidates = match rule.left.head() {
+            Some(head) => by_head.get(&head).unwrap_or(&none),
+            None => &classes,
+        };
+        for &class in candidates {
+            matches.extend(rule.search(egraph, class).into_iter().map(|bindings| (rule, class, bindings)));
+        }
+    }
+    matches
+}
