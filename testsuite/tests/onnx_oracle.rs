@@ -4,7 +4,6 @@
 //! its status, its name, and why.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
-
 use ic::import::{ImportOptions, import};
 use ic::tensors::read_proto;
 use ic_ir::eval::{Symbols, eval_graph, reals};

@@ -83,7 +83,8 @@ fn grid(cx: &mut Context, node: &NodeView, e: &Extents, window: &Window, space: 
     let dtype = cx.dtype(offset)?;
     let lanes = e.batch.clone() * constant(e.offset_groups);
     let [height, width] = e.out.clone();
-    let offsets = cx.reshape(offset, vec![lanes.clone(), constant(e.area), constant(2), height.clone(), width.clone()])?;
+    let offsets =
+        cx.reshape(offset, vec![lanes.clone(), constant(e.area), constant(2), height.clone(), width.clone()])?;
     let mut coordinates = Vec::new();
     for axis in [1, 0] {
         let moved = cx.slice(offsets, 2, constant(axis as i64), constant(1))?;
