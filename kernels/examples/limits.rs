@@ -168,8 +168,8 @@ fn peak(isa: Isa) -> f64 {
                 unsafe { $store(lanes.as_mut_ptr(), sums[0]) };
                 lanes[0]
             }
-            // SAFETY: the caller checked the instruction set.
             let time = seconds(|| {
+                // SAFETY: the caller checked the instruction set.
                 std::hint::black_box(unsafe { run() });
             });
             (2 * ROUNDS * $n * $lanes) as f64 / time / 1e9

@@ -73,6 +73,7 @@ pub(crate) unsafe fn in_registers<V: Vector, const ROWS: usize, const PANELS: us
     tile: Columns,
     offsets: *const isize,
 ) {
+    #[expect(clippy::needless_range_loop, reason = "the panel is the second index of `values`")]
     for panel in 0..PANELS {
         let columns = tile.panel(panel);
         let column = columns.column as isize;

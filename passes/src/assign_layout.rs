@@ -42,6 +42,7 @@ impl Form {
 ///
 /// # Errors
 /// If a permuted node does not fit together.
+#[expect(clippy::only_used_in_recursion, reason = "all passes have one signature")]
 pub(crate) fn assign_layout(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
     let forms = cut::choose_forms(graph);
     let region = |region: &Graph| assign_layout(region, options, report);

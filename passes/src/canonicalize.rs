@@ -42,6 +42,7 @@ pub(crate) struct Site<'r, 'g> {
 ///
 /// # Errors
 /// If a rule made a node that does not fit together.
+#[expect(clippy::only_used_in_recursion, reason = "all passes have one signature")]
 pub(crate) fn canonicalize(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
     let mut rebuild = Rebuild::new(graph);
     for (_, node) in rebuild.live_nodes() {

@@ -26,6 +26,7 @@ const MAX_WORK: i64 = 1 << 24;
 ///
 /// # Errors
 /// If a folded node no longer fits its users.
+#[expect(clippy::only_used_in_recursion, reason = "all passes have one signature")]
 pub(crate) fn fold_constants(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
     let mut rebuild = Rebuild::new(graph);
     for (_, node) in rebuild.live_nodes() {
@@ -109,7 +110,7 @@ fn evaluate(graph: &Graph, value: ValueId, ty: &TensorType) -> Option<Tensor> {
     let node = graph.def(value)?;
     let index = node.results.iter().position(|&r| r == value)?;
     let result_bytes = Dim::constant(ty.dtype.size()? as i64) * ty.elements();
-    if !node.regions.is_empty() || !result_bytes.as_const().is_some_and(|bytes| bytes <= MAX_RESULT) {
+    if !node.regions.is_empty() || result_bytes.as_const().is_none_or(|bytes| bytes > MAX_RESULT) {
         return None;
     }
     let literals: Vec<Option<&Literal>> = node

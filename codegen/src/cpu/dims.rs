@@ -32,11 +32,6 @@ impl DimBuilder {
         self.symbols.contains_key(name)
     }
 
-    /// Number of slots so far.
-    pub(crate) fn len(&self) -> usize {
-        self.ops.len()
-    }
-
     /// The program.
     pub(crate) fn finish(self) -> Vec<DimOp> {
         self.ops
@@ -138,7 +133,7 @@ mod tests {
         let b = dims.slot(&(Dim::constant(4) * n.clone())).unwrap();
         assert_eq!(a, b);
         dims.slot(&(n.clone() * Dim::constant(4) + Dim::constant(1))).unwrap();
-        assert_eq!(dims.len(), 5, "N, 4, 4N, 1, 4N + 1");
+        assert_eq!(dims.ops.len(), 5, "N, 4, 4N, 1, 4N + 1");
         assert_eq!(dims.slot(&Dim::symbol("M")), Err(Unbound("M".into())));
     }
 }

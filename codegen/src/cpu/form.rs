@@ -416,11 +416,12 @@ fn drop_unused(mut passes: Vec<Pass>) -> Vec<Pass> {
             continue;
         }
         let needed = passes[index].needed();
-        for id in 0..passes[index].nodes.len() {
-            if let (true, Node::Pass(other)) = (needed[id], &passes[index].nodes[id]) {
-                let other = *other;
-                passes[other].keep = true;
-            }
+        let used = passes[index].nodes.iter().zip(needed).filter_map(|(node, needed)| match node {
+            Node::Pass(other) if needed => Some(*other),
+            _ => None,
+        });
+        for other in used.collect::<Vec<_>>() {
+            passes[other].keep = true;
         }
     }
     let mut places = Vec::with_capacity(passes.len());

@@ -72,12 +72,6 @@ impl Functions {
         self.listing.take().unwrap_or_default()
     }
 
-    /// Starts the functions of another plan.
-    pub(crate) fn next_plan(&mut self) {
-        self.current.clear();
-        self.names.clear();
-    }
-
     /// The code section of each target whose code is its own.
     pub(crate) fn into_sections(self) -> Vec<(CpuTarget, CodeSection)> {
         self.blobs.into_iter().map(|blob| (blob.target, blob.section)).collect()
@@ -146,11 +140,11 @@ impl Generator for Functions {
 fn describe(form: &Form) -> String {
     let functions = form.passes.iter().flat_map(|pass| {
         let reduce = pass.reduce.map(|function| function.name());
-        let applied = pass.nodes.iter().filter_map(|node| match node {
+        let mut applied = pass.nodes.iter().rev().filter_map(|node| match node {
             Node::Apply(op, _) => Some(op.name()),
             _ => None,
         });
-        reduce.into_iter().chain(applied.last())
+        reduce.into_iter().chain(applied.next())
     });
     let words: Vec<&str> = functions.take(4).collect();
     if words.is_empty() { "copy".into() } else { words.join("_") }

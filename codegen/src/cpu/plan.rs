@@ -84,8 +84,8 @@ pub(crate) fn plan(
         return Err(errors);
     }
     let mut slots = |shape: &[Dim]| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect::<Vec<_>>();
-    let inputs = ports(program, |kind| matches!(kind, BufferKind::Input(_))).map(|shape| slots(shape)).collect();
-    let outputs = ports(program, |kind| matches!(kind, BufferKind::Output(_))).map(|shape| slots(shape)).collect();
+    let inputs = ports(program, |kind| matches!(kind, BufferKind::Input(_))).map(&mut slots).collect();
+    let outputs = ports(program, |kind| matches!(kind, BufferKind::Output(_))).map(slots).collect();
     checks.extend(dim_checks(&program.constraints, None, &mut dims));
     let (plan_buffers, weights) = buffers.finish(&steps, &mut dims);
     let dims = dims.finish();

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 
 /// One block of the weight section.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Weight {
+pub(crate) struct Weight {
     /// The value, which depends on constants alone.
     pub(crate) value: ValueId,
     /// How it is laid out; row-major if `None`.

@@ -1,4 +1,5 @@
 //! Shapes that models compute become symbolic shapes: the patterns that exporters write, as text.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use ic_ir::text::parse;
 use ic_types::Dim;

@@ -48,8 +48,8 @@ impl Rows for StridedRows<'_> {
                 }
             }
             let mut from = self.a.wrapping_offset(from);
-            for row in row..end {
-                offsets[row] = to;
+            for (row, offset) in offsets.iter_mut().enumerate().take(end).skip(row) {
+                *offset = to;
                 to += step.y_stride;
                 // SAFETY: the row exists; there is room for copies of as many rows as a tile has.
                 unsafe { *pointers.add(row) = self.contiguous(from, copies.wrapping_add(row * self.k)) };
@@ -266,7 +266,7 @@ impl<'a> Dynamic<'a> {
                         let range = part(panels.len(), threads, index);
                         // SAFETY: threads pack disjoint panels.
                         unsafe {
-                            pack_panels::<V>(b, panels.start + range.start..panels.start + range.end, self.packed(0))
+                            pack_panels::<V>(b, panels.start + range.start..panels.start + range.end, self.packed(0));
                         };
                     }
                 };

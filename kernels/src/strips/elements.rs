@@ -24,14 +24,7 @@ fn gelu_tanh(x: f64) -> f64 {
 }
 
 fn hard_swish(x: f64) -> f64 {
-    let gate = x / 6.0 + 0.5;
-    x * if gate < 0.0 {
-        0.0
-    } else if gate > 1.0 {
-        1.0
-    } else {
-        gate
-    }
+    x * (x / 6.0 + 0.5).clamp(0.0, 1.0)
 }
 
 fn softplus(x: f64) -> f64 {

@@ -110,7 +110,7 @@ fn within_bounds_of_f64() {
             }
             let relative = if x.is_infinite() { 0.0 } else { relative * f64::from(x).abs() };
             let error = ((f64::from(y) - exact).abs() - relative) / ulp(exact);
-            if !(error <= worst.0) {
+            if error > worst.0 || error.is_nan() {
                 worst = (error, x);
             }
         }

@@ -264,12 +264,6 @@ impl Vector for Avx2 {
             }
         }
     }
-
-    #[inline(always)]
-    fn prefetch(at: *const f32) {
-        // SAFETY: a prefetch of an invalid address does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
-    }
 }
 
 /// Transposes an 8 by 8 matrix.

@@ -243,10 +243,4 @@ impl Vector for Avx512 {
             }
         }
     }
-
-    #[inline(always)]
-    fn prefetch(at: *const f32) {
-        // SAFETY: a prefetch of an invalid address does nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
-    }
 }

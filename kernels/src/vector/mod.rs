@@ -136,10 +136,6 @@ pub(crate) trait Vector: Copy + 'static {
         }
     }
 
-    /// Starts loading the cache line at `at`, which need not be valid.
-    #[inline(always)]
-    fn prefetch(_at: *const f32) {}
-
     /// All lanes the integer `bits`.
     #[inline(always)]
     fn splat_bits(bits: u32) -> Self {

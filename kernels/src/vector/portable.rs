@@ -40,8 +40,14 @@ impl Vector for Portable {
 
     #[inline(always)]
     unsafe fn load_partial(from: *const f32, n: usize) -> Self {
-        // SAFETY: the caller vouches for `n` elements.
-        Portable(from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
+        Portable(from_fn(|i| {
+            if i < n {
+                // SAFETY: the caller vouches for `n` elements.
+                unsafe { *from.add(i) }
+            } else {
+                0.0
+            }
+        }))
     }
 
     #[inline(always)]

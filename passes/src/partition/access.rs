@@ -172,7 +172,12 @@ mod tests {
     fn extents_of_1_match_nothing_or_anything() {
         let one = Dim::constant(1);
         let n = Dim::symbol("N");
-        let moved = reshape(&domain(&[n.clone()]), &[n.clone()], &[one.clone(), n.clone(), one], &[n]);
+        let moved = reshape(
+            &domain(std::slice::from_ref(&n)),
+            std::slice::from_ref(&n),
+            &[one.clone(), n.clone(), one],
+            std::slice::from_ref(&n),
+        );
         assert_eq!(moved, [Index::default(), Index::axis(0), Index::default()]);
     }
 }

@@ -88,7 +88,10 @@ pub(crate) fn claim_rows(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
         }
         let space = RowSpace::of(facts.graph, node);
         let (mut nodes, mut root) = (vec![id], node.results[0]);
-        while fusion == Fusion::On {
+        loop {
+            if fusion != Fusion::On {
+                break;
+            }
             let accept = |user: NodeId, members: &BTreeSet<ValueId>| {
                 plan.group_of[user.index()].is_none() && fits_rows(facts, &space, user, members)
             };

@@ -1,4 +1,5 @@
 //! Runs a graph by the evaluator and its program by the Kernel IR interpreter, on seeded inputs.
+#![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
 use ic_ir::eval::{Symbols, eval_graph, eval_values};
 use ic_ir::kernel::{Program, Step, eval_program};

@@ -22,7 +22,7 @@ pub(crate) fn log<V: Vector>(x: V) -> V {
     let z = s.mul(s);
     let w = z.mul(z);
     let t1 = w.mul(w.mul_add(V::splat(0.242_790_79), V::splat(0.400_009_72)));
-    let t2 = z.mul(w.mul_add(V::splat(0.284_987_87), V::splat(0.666_666_63)));
+    let t2 = z.mul(w.mul_add(V::splat(0.284_987_87), V::splat(0.666_666_6)));
     let half_square = V::splat(0.5).mul(f).mul(f);
     let small = s.mul_add(half_square.add(t1.add(t2)), k.mul(V::splat(LN2_LOW)));
     let result = k.mul_add(V::splat(LN2_HIGH), small.sub(half_square).add(f));
