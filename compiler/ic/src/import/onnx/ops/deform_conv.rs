@@ -7,6 +7,9 @@ use super::prelude::*;
 use super::sliding::{Window, spatial};
 use ic_ir::ops::{GridPadding, GridSample, ResizeMode};
 
+/// Elements of the largest kernel: a list of their positions becomes a constant.
+const MAX_AREA: usize = 1 << 16;
+
 /// Extents of the convolution.
 struct Extents {
     batch: Dim,
@@ -23,6 +26,9 @@ struct Extents {
 pub(super) fn deform_conv(cx: &mut Context, node: &NodeView) -> Results {
     let (x, w, offset) = (node.input(0)?, node.input(1)?, node.input(2)?);
     let (space, kernel) = (spatial(cx, x)?, spatial(cx, w)?);
+    if space.len() != 2 || kernel.len() != 2 {
+        return Err(unsupported!("other than two spatial axes"));
+    }
     let window = Window::new(node, &space, Some(&kernel))?;
     let (shape, offset_shape, weights) = (cx.shape(x)?, cx.shape(offset)?, cx.shape(w)?);
     let (Some(channels), Some(n_out), [_, _, height, width]) =
@@ -32,7 +38,11 @@ pub(super) fn deform_conv(cx: &mut Context, node: &NodeView) -> Results {
     };
     let offset_groups = node.int("offset_group").unwrap_or(1);
     let groups = i64::try_from(super::conv::groups(node)?).map_err(|_| invalid!("`group` is too large"))?;
-    let area = window.kernel.iter().product::<usize>() as i64;
+    let area = window.kernel[0].saturating_mul(window.kernel[1]);
+    if area > MAX_AREA {
+        return Err(unsupported!("a kernel of {area} elements"));
+    }
+    let area = area as i64;
     if offset_groups < 1 || channels % offset_groups != 0 || channels % groups != 0 || n_out % groups != 0 {
         return Err(invalid!("{channels} and {n_out} channels do not divide into `group` and `offset_group`"));
     }
