@@ -9,7 +9,9 @@ flags="$flags -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-co
 host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="$flags --cfg fuzzing" CARGO_TARGET_DIR=$out/build cargo build --release --quiet --target "$host"
 mkdir -p $out/corpus/{onnx_reader,text_parser,artifact_reader}
-find ../.. -path ../../target -prune -o -name '*.ic' -exec cp {} $out/corpus/text_parser/ \;
+find ../filetests -name '*.ic' | while read -r file; do
+  sed '/^test /d' "$file" >"$out/corpus/text_parser/$(echo "$file" | tr / _)"
+done
 find ../../target -maxdepth 4 -size -60k -name '*.onnx' -exec cp --backup=numbered {} $out/corpus/onnx_reader/ \; 2>/dev/null || true
 find ../../target -maxdepth 3 -size -100k -name '*.ica' -exec cp {} $out/corpus/artifact_reader/ \; 2>/dev/null || true
 for target in onnx_reader text_parser artifact_reader; do
