@@ -149,7 +149,8 @@ fn evaluate(plan: &Plan, end: Segment, symbols: &[i64], slots: &mut Vec<i64>) ->
 fn broken_conditions(plan: &Plan, slots: &[i64]) -> Vec<(Option<u32>, String)> {
     let breaks = |check: &DimCheck| {
         let (left, right) = (slots[check.left as usize], slots[check.right as usize]);
-        let holds = left == right || (check.or_one && (left == 1 || right == 1));
+        // The plan takes the larger extent for the result's, so an empty operand and one of extent 1 do not go together.
+        let holds = left == right || (check.or_one && left.min(right) == 1);
         let how = if check.or_one { "broadcast" } else { "equal each other" };
         (!holds).then(|| (check.step, format!("`{}`: extents {left} and {right} must {how}", check.node)))
     };
