@@ -169,9 +169,9 @@ scalar_ops! {
     BitXor = "bit_xor", 2, Int;
     /// Bitwise not.
     BitNot = "bit_not", 1, Int;
-    /// `a << b`; 0 where `b` is at least the width.
+    /// `a << b`; 0 where `b` is negative or at least the width.
     Shl = "shl", 2, Int;
-    /// Logical `a >> b`; 0 where `b` is at least the width.
+    /// `a >> b`, with copies of the sign bit from above; nothing but those where `b` is negative or at least the width.
     Shr = "shr", 2, Int;
     /// Whether `a` is NaN.
     IsNan = "is_nan", 1, Test;
@@ -410,13 +410,7 @@ impl ScalarOp {
                     0
                 }
             }
-            ScalarOp::Shr => {
-                if (0..bits).contains(&b) {
-                    (a & ((1 << bits) - 1)) >> b
-                } else {
-                    0
-                }
-            }
+            ScalarOp::Shr => a >> if (0..bits).contains(&b) { b } else { 127 },
             _ => return None,
         })
     }
