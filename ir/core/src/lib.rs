@@ -19,6 +19,8 @@ pub mod minifloat;
 mod op;
 pub mod ops;
 pub mod scalar;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod text;
 mod types;
 mod verify;

@@ -132,7 +132,7 @@ impl Dim {
         };
         let mut quotient = Dim::default();
         for (monomial, &coefficient) in &self.terms {
-            if coefficient % scale != 0 {
+            if coefficient.checked_rem(scale) != Some(0) {
                 return None;
             }
             quotient.add_term(monomial.without(factor)?, coefficient / scale);
@@ -279,13 +279,13 @@ impl Dim {
         for (monomial, &coefficient) in &self.terms {
             let quotient = if monomial.0.is_empty() {
                 floor_div(coefficient, divisor)
-            } else if coefficient % divisor == 0 {
-                coefficient / divisor
+            } else if coefficient.wrapping_rem(divisor) == 0 {
+                coefficient.wrapping_div(divisor)
             } else {
                 0
             };
             whole.add_term(monomial.clone(), quotient);
-            rest.add_term(monomial.clone(), coefficient - quotient * divisor);
+            rest.add_term(monomial.clone(), coefficient.wrapping_sub(quotient.wrapping_mul(divisor)));
         }
         (whole, rest)
     }
@@ -426,7 +426,7 @@ impl Atom {
             Atom::Mod(pair) => match both(pair)? {
                 (_, 0) => Err(DimError::DivisionByZero),
                 (i64::MIN, -1) => Ok(0),
-                (a, b) => Ok(a - b * floor_div(a, b)),
+                (a, b) => Ok(a.wrapping_sub(b.wrapping_mul(floor_div(a, b)))),
             },
             Atom::Min(pair) => both(pair).map(|(a, b)| a.min(b)),
             Atom::Max(pair) => both(pair).map(|(a, b)| a.max(b)),
@@ -593,6 +593,9 @@ mod tests {
 
     #[test]
     fn huge_constants_saturate() {
+        assert_eq!((n() + c(i64::MIN)).modulo(&c(3)), (n() + c(1)).modulo(&c(3)));
+        assert_eq!(c(i64::MIN + 1).modulo(&c(5)).as_const(), Some(3));
+        assert!((n() * c(i64::MIN)).exact_div(&c(-1)).is_none());
         assert_eq!((c(i64::MAX) + c(1)).as_const(), Some(i64::MAX));
         assert_eq!((c(1 << 62) * c(16)).as_const(), Some(i64::MAX));
     }

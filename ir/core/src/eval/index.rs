@@ -4,7 +4,7 @@ use crate::op::OpError;
 use ic_types::{DType, Tensor};
 
 /// Most elements that evaluation allocates at once.
-pub const MAX_ELEMENTS: usize = 1 << 31;
+pub const MAX_ELEMENTS: usize = 1 << 30;
 
 /// Number of elements of a tensor of this shape.
 ///
@@ -92,7 +92,7 @@ pub fn rearrange(
     Ok(Tensor::new(shape, x.data().gather(indices.into_iter())))
 }
 
-/// Calls `body` with the flat indices of each one-dimensional lane along `axis`.
+/// Calls `body` with the flat indices of each one-dimensional lane along `axis`; not at all if there are no elements.
 ///
 /// # Errors
 /// The first that `body` returns.
@@ -101,6 +101,9 @@ pub fn for_each_lane(
     axis: usize,
     mut body: impl FnMut(&[usize]) -> Result<(), OpError>,
 ) -> Result<(), OpError> {
+    if shape.contains(&0) {
+        return Ok(());
+    }
     let inner: usize = shape[axis + 1..].iter().product();
     let outer: usize = shape[..axis].iter().product();
     for o in 0..outer {

@@ -44,6 +44,8 @@ impl OpDef for ArgReduce {
         ensure!(self.axis < input.rank(), "`axis` must be below the rank {}", input.rank());
         let mut shape = input.shape().to_vec();
         shape[self.axis] = 1;
+        let empty = input.shape()[self.axis] == 0 && !shape.contains(&0);
+        ensure!(!empty, "an axis without elements has no extreme");
         let found = if input.dtype().is_float() {
             self.search(input.shape(), &reals(input)?)?
         } else {
@@ -60,7 +62,6 @@ impl ArgReduce {
     fn search<T: PartialOrd + Copy>(&self, shape: &[usize], values: &[T]) -> Result<Vec<i64>, OpError> {
         let mut found = Vec::new();
         for_each_lane(shape, self.axis, |lane| {
-            ensure!(!lane.is_empty(), "an axis without elements has no extreme");
             let mut best = 0;
             for (i, &at) in lane.iter().enumerate().skip(1) {
                 let (candidate, extreme) = (values[at], values[lane[best]]);

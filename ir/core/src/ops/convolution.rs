@@ -72,6 +72,9 @@ impl Convolution {
         let (values, weights) = (T::read(&input)?, T::read(w)?);
         let (area, n_taps): (usize, usize) = (image.spatial.iter().product(), w.shape()[2..].iter().product());
         let out_area: usize = extents.iter().product();
+        if result.is_empty() {
+            return Ok(vec![self.layout.put_channels_first(T::tensor(input.dtype(), shape, result)?)?]);
+        }
         for position in 0..out_area {
             let taps = window.taps(&coordinates_of(position, &extents), &image.spatial)?.inside;
             for (n, o) in (0..image.batch).flat_map(|n| (0..n_out).map(move |o| (n, o))) {

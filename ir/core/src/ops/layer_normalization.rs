@@ -63,6 +63,9 @@ pub(super) fn eval_normalization(
 ) -> Result<Vec<Tensor>, OpError> {
     let input = x.get(0)?;
     let axis = super::axis_of(axis, input.rank())?;
+    if input.is_empty() {
+        return Ok(vec![input.clone()]);
+    }
     let normalized = &input.shape()[axis..];
     let parameter = |i: usize| -> Result<Option<Vec<f64>>, OpError> {
         let Some(tensor) = x.opt(i) else { return Ok(None) };
@@ -75,7 +78,7 @@ pub(super) fn eval_normalization(
     };
     let (scale, bias) = (parameter(1)?, parameter(2)?);
     let mut values = reals(input)?;
-    for row in values.chunks_mut(normalized.iter().product::<usize>().max(1)) {
+    for row in values.chunks_mut(normalized.iter().product()) {
         normalize(row);
         for (j, value) in row.iter_mut().enumerate() {
             *value = *value * scale.as_ref().map_or(1.0, |s| s[j]) + bias.as_ref().map_or(0.0, |b| b[j]);

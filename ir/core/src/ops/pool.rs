@@ -107,6 +107,9 @@ pub(super) fn slide<T: Clone + Default>(
     let area: usize = image.spatial.iter().product();
     let out_area = checked_len(extents)?;
     let mut result = vec![T::default(); checked_len(&[planes, out_area])?];
+    if result.is_empty() {
+        return Ok(result);
+    }
     for position in 0..out_area {
         let taps = window.taps(&coordinates_of(position, extents), &image.spatial)?;
         for plane in 0..planes {

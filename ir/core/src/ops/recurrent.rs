@@ -2,7 +2,7 @@
 
 use crate::eval::{checked_len, from_reals, indices, reals};
 use crate::{F32, OpError, Operands, TensorType, Tensors, Type, ensure};
-use ic_types::{Dim, Tensor};
+use ic_types::{DType, Dim, Tensor};
 
 crate::word_attr! {
     /// In which order a recurrent op walks the sequence.
@@ -210,12 +210,11 @@ impl Recurrent<'_> {
         let mut y = vec![0.0; checked_len(&y_shape)?];
         let mut finals = (0..n_states).map(|i| optional(5 + i)).collect::<Result<Vec<_>, _>>()?;
         finals.iter_mut().for_each(|state| state.resize(n_state, 0.0));
-        let part = |list: &[f64], d: usize| -> Vec<f64> {
-            let len = list.len() / directions;
-            list[d * len..(d + 1) * len].to_vec()
-        };
+        if batch == 0 || hidden == 0 {
+            return self.results(dtype, (y_shape, y), (state_shape, finals));
+        }
         for (d, n) in (0..directions).flat_map(|d| (0..batch).map(move |n| (d, n))) {
-            let (w, r, bias, peepholes) = (part(&w, d), part(&r, d), part(&b, d), part(&p, d));
+            let [w, r, bias, peepholes] = [&w, &r, &b, &p].map(|list| part(list, d, directions));
             let len = lens.as_ref().map_or(time as i64, |l| l.get(n).copied().unwrap_or(0));
             let len = len.clamp(0, time as i64) as usize;
             let backwards = d == 1 || self.direction == Direction::Reverse;
@@ -228,17 +227,28 @@ impl Recurrent<'_> {
                     _ => (n * time + t, (n * time + t) * directions + d),
                 };
                 let x = &values[row * width..][..width];
-                let context =
-                    Step { recurrent: self, direction: d, w: &w, r: &r, bias: &bias, peepholes: &peepholes, x };
+                let context = Step { recurrent: self, direction: d, w, r, bias, peepholes, x };
                 step(&context, &mut states);
                 y[out * hidden..][..hidden].copy_from_slice(&states[0]);
             }
             finals.iter_mut().zip(&states).for_each(|(all, s)| all[at..at + hidden].copy_from_slice(s));
         }
-        let mut results = vec![from_reals(dtype, y_shape, y)?];
-        for state in finals {
-            results.push(from_reals(dtype, state_shape.clone(), state)?);
-        }
-        Ok(results)
+        self.results(dtype, (y_shape, y), (state_shape, finals))
     }
+
+    fn results(
+        &self,
+        dtype: DType,
+        (y_shape, y): (Vec<usize>, Vec<f64>),
+        (state_shape, states): (Vec<usize>, Vec<Vec<f64>>),
+    ) -> Result<Vec<Tensor>, OpError> {
+        let y = std::iter::once(from_reals(dtype, y_shape, y));
+        y.chain(states.into_iter().map(|state| from_reals(dtype, state_shape.clone(), state))).collect()
+    }
+}
+
+/// What belongs to direction `d` of parameters that are stacked by direction.
+fn part(list: &[f64], d: usize, directions: usize) -> &[f64] {
+    let len = list.len() / directions;
+    &list[d * len..(d + 1) * len]
 }

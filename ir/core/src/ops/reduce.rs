@@ -1,6 +1,8 @@
 //! `reduce`: a fold over some axes. ONNX `ReduceSum`, `ReduceProd`, `ReduceMax`, `ReduceMin`, `ReduceMean`.
 
-use crate::eval::{for_each_coordinate, from_ints, from_reals, int_range, ints, offset, reals, strides, zeros};
+use crate::eval::{
+    checked_len, for_each_coordinate, from_ints, from_reals, int_range, ints, offset, reals, strides, zeros,
+};
 use crate::scalar::{ReduceFn, ScalarOp};
 use crate::{OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
 use ic_types::{DType, Dim, Tensor};
@@ -35,28 +37,23 @@ impl OpDef for Reduce {
 
     fn content(&self, x: &Operands) -> Option<Vec<Dim>> {
         let (shape, content) = (x.ty(0).ok()?.constant_shape()?, x.content(0)?);
-        let fold = match self.function {
-            ReduceFn::Sum => ScalarOp::Add,
-            ReduceFn::Prod => ScalarOp::Mul,
-            ReduceFn::Max | ReduceFn::Any => ScalarOp::Max,
-            ReduceFn::Min | ReduceFn::All => ScalarOp::Min,
+        let (start, fold) = match self.function {
+            ReduceFn::Sum => (Some(0), ScalarOp::Add),
+            ReduceFn::Prod => (Some(1), ScalarOp::Mul),
+            ReduceFn::Any => (Some(0), ScalarOp::Max),
+            ReduceFn::All => (Some(1), ScalarOp::Min),
+            ReduceFn::Max => (None, ScalarOp::Max),
+            ReduceFn::Min => (None, ScalarOp::Min),
             ReduceFn::Mean => return None,
         };
-        let groups = self.groups(&shape);
-        groups
-            .iter()
-            .map(|group| {
-                let mut elements = group.iter().map(|&i| content[i].clone());
-                match (elements.next(), self.function) {
-                    (Some(first), _) => {
-                        elements.try_fold(first, |a, b| fold.eval_dim(&[&a, &b]).filter(crate::content::is_small))
-                    }
-                    (None, ReduceFn::Sum | ReduceFn::Any) => Some(Dim::constant(0)),
-                    (None, ReduceFn::Prod | ReduceFn::All) => Some(Dim::constant(1)),
-                    (None, _) => None,
-                }
-            })
-            .collect()
+        // Outside is whether the element is known at all, inside whether there is one yet.
+        let elements: Vec<Option<Option<Dim>>> = content.iter().map(|dim| Some(Some(dim.clone()))).collect();
+        let fold = |a: Option<Option<Dim>>, b: Option<Option<Dim>>| match (a?, b?) {
+            (None, b) => Some(b),
+            (a, None) => Some(a),
+            (Some(a), Some(b)) => fold.eval_dim(&[&a, &b]).filter(crate::content::is_small).map(Some),
+        };
+        self.run(&shape, &elements, Some(start.map(Dim::constant)), fold).into_iter().map(Option::flatten).collect()
     }
 
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
@@ -64,16 +61,47 @@ impl OpDef for Reduce {
         super::check_axes(&self.axes, input.rank())?;
         let (dtype, shape) = (input.dtype(), self.result_shape(input.shape(), 1));
         zeros(dtype, shape.clone())?;
-        let groups = self.groups(input.shape());
+        let n = input.len().checked_div(checked_len(&shape)?).unwrap_or(0);
         Ok(vec![if dtype.is_float() {
-            let values = reals(input)?;
-            let fold = |group: &Vec<usize>| self.fold_reals(group.iter().map(|&i| values[i]));
-            from_reals(dtype, shape, groups.iter().map(fold).collect())?
+            let (start, fold) = self.function.of_reals();
+            let mut values = self.run(input.shape(), &reals(input)?, start, fold);
+            if self.function == ReduceFn::Mean {
+                values.iter_mut().for_each(|v| *v /= n as f64);
+            }
+            from_reals(dtype, shape, values)?
         } else {
-            let values = ints(input)?;
-            let fold = |group: &Vec<usize>| self.fold_ints(dtype, group.iter().map(|&i| values[i]));
-            from_ints(dtype, shape, groups.iter().map(fold).collect())?
+            let (start, fold) = self.function.of_ints(dtype);
+            let mut values = self.run(input.shape(), &ints(input)?, start, fold);
+            if self.function == ReduceFn::Mean {
+                values.iter_mut().for_each(|v| *v = v.checked_div(n as i128).unwrap_or(0));
+            }
+            from_ints(dtype, shape, values)?
         }])
+    }
+}
+
+impl ReduceFn {
+    /// What the fold of floats begins with, and what it does; the mean is its sum.
+    fn of_reals(self) -> (f64, fn(f64, f64) -> f64) {
+        match self {
+            ReduceFn::Sum | ReduceFn::Mean | ReduceFn::Any => (0.0, |a, b| a + b),
+            ReduceFn::Prod | ReduceFn::All => (1.0, |a, b| a * b),
+            ReduceFn::Max => (f64::NEG_INFINITY, |a, b| if a.is_nan() || a > b { a } else { b }),
+            ReduceFn::Min => (f64::INFINITY, |a, b| if a.is_nan() || a < b { a } else { b }),
+        }
+    }
+
+    /// What the fold of integers begins with, and what it does; the mean is its sum.
+    fn of_ints(self, dtype: DType) -> (i128, fn(i128, i128) -> i128) {
+        let (lowest, highest) = int_range(dtype);
+        match self {
+            ReduceFn::Sum | ReduceFn::Mean => (0, i128::wrapping_add),
+            ReduceFn::Prod => (1, i128::wrapping_mul),
+            ReduceFn::Max => (lowest, i128::max),
+            ReduceFn::Min => (highest, i128::min),
+            ReduceFn::Any => (0, |a, b| a | b),
+            ReduceFn::All => (1, |a, b| a & b),
+        }
     }
 }
 
@@ -88,47 +116,21 @@ impl Reduce {
         shape.iter().enumerate().filter_map(kept).collect()
     }
 
-    /// For each element of the result, the elements that it folds, in row-major order.
-    fn groups(&self, shape: &[usize]) -> Vec<Vec<usize>> {
+    /// Folds every element into the element of the result that it belongs to.
+    fn run<T: Clone>(&self, shape: &[usize], values: &[T], start: T, fold: impl Fn(T, T) -> T) -> Vec<T> {
         let kept: Vec<usize> =
             shape.iter().enumerate().map(|(axis, &d)| if self.axes.contains(&axis) { 1 } else { d }).collect();
         let mut steps = strides(&kept);
         self.axes.iter().for_each(|&axis| steps[axis] = 0);
-        let mut groups = vec![Vec::new(); kept.iter().product()];
-        let mut flat = 0;
+        let mut result = vec![start; kept.iter().product()];
+        let mut values = values.iter().cloned();
         let walked = for_each_coordinate(shape, |at| {
-            groups[offset(at, &steps)].push(flat);
-            flat += 1;
+            let target = &mut result[offset(at, &steps)];
+            values.by_ref().take(1).for_each(|value| *target = fold(target.clone(), value));
             Ok(())
         });
         debug_assert!(walked.is_ok());
-        groups
-    }
-
-    fn fold_reals(&self, values: impl ExactSizeIterator<Item = f64>) -> f64 {
-        let n = values.len() as f64;
-        let larger = |a: f64, b: f64| if a.is_nan() || a > b { a } else { b };
-        match self.function {
-            ReduceFn::Sum | ReduceFn::Any => values.fold(0.0, |a, b| a + b),
-            ReduceFn::Prod | ReduceFn::All => values.product(),
-            ReduceFn::Mean => values.fold(0.0, |a, b| a + b) / n,
-            ReduceFn::Max => values.fold(f64::NEG_INFINITY, larger),
-            ReduceFn::Min => -values.map(|x| -x).fold(f64::NEG_INFINITY, larger),
-        }
-    }
-
-    fn fold_ints(&self, dtype: DType, values: impl ExactSizeIterator<Item = i128>) -> i128 {
-        let n = values.len() as i128;
-        let (lowest, highest) = int_range(dtype);
-        match self.function {
-            ReduceFn::Sum => values.fold(0, i128::wrapping_add),
-            ReduceFn::Prod => values.fold(1, i128::wrapping_mul),
-            ReduceFn::Mean => values.fold(0, i128::wrapping_add).checked_div(n).unwrap_or(0),
-            ReduceFn::Max => values.fold(lowest, i128::max),
-            ReduceFn::Min => values.fold(highest, i128::min),
-            ReduceFn::Any => values.fold(0, |a, b| a | b),
-            ReduceFn::All => values.fold(1, |a, b| a & b),
-        }
+        result
     }
 }
 

@@ -1,6 +1,6 @@
 //! `resize`: resampling of every axis. ONNX `Resize`, `Upsample`, opset 19; sizes and aspect policies are resolved.
 
-use crate::eval::{checked_len, for_each_coordinate, from_ints, from_reals, ints, offset, reals, strides};
+use crate::eval::{checked_len, for_each_coordinate, from_ints, from_reals, ints, offset, reals, strides, zeros};
 use crate::{F32, OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
 use ic_types::{DType, Dim, Tensor};
 
@@ -91,7 +91,9 @@ impl OpDef for Resize {
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
         let (input, shape) = (x.get(0)?, x.extents(&self.shape)?);
         self.check(input.rank())?;
-        checked_len(&shape)?;
+        if checked_len(&shape)? == 0 {
+            return Ok(vec![zeros(input.dtype(), shape)?]);
+        }
         let taps = (0..input.rank())
             .map(|axis| (0..shape[axis]).map(|at| self.taps(axis, at, input.shape()[axis], shape[axis])).collect())
             .collect::<Result<Vec<Vec<Taps>>, OpError>>()?;

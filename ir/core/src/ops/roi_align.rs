@@ -1,6 +1,6 @@
 //! `roi_align`: regions of interest averaged on a grid. ONNX `RoiAlign`, opset 22.
 
-use crate::eval::{checked_len, from_reals, indices, reals, wrap_index};
+use crate::eval::{checked_len, from_reals, indices, reals, wrap_index, zeros};
 use crate::{F32, OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
 use ic_types::{Dim, Tensor};
 
@@ -60,7 +60,10 @@ impl OpDef for RoiAlign {
         ensure!(image.rank() == 4 && rois.len() == 4 * batch.len(), "`rois` do not fit `batch_indices`");
         let (channels, extents) = (image.shape()[1], [image.shape()[2], image.shape()[3]]);
         let shape = vec![batch.len(), channels, self.output_height, self.output_width];
-        let mut result = Vec::with_capacity(checked_len(&shape)?);
+        if checked_len(&shape)? == 0 {
+            return Ok(vec![zeros(image.dtype(), shape)?]);
+        }
+        let mut result = Vec::new();
         let (values, area) = (reals(image)?, extents[0] * extents[1]);
         for (roi, &n) in rois.chunks(4).zip(&batch) {
             let n = wrap_index(n, image.shape()[0])?;

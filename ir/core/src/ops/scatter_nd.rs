@@ -42,6 +42,9 @@ impl OpDef for ScatterNd {
         };
         ensure!(width <= shape.len(), "`indices` do not fit `data`");
         ensure!(updates.shape() == [outer, &shape[width..]].concat(), "`updates` do not fit `data` and `indices`");
+        if updates.is_empty() {
+            return Ok(vec![result]);
+        }
         let positions = crate::eval::indices(indices)?;
         let run: usize = shape[width..].iter().product();
         for tuple in 0..outer.iter().product::<usize>() {
