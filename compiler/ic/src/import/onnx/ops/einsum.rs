@@ -99,7 +99,7 @@ fn diagonal(cx: &mut Context, mut value: ValueId, mut labels: Vec<Label>) -> Res
         let n = n.ok_or_else(|| unsupported!("a diagonal of the extents {} and {}", shape[i], shape[j]))?;
         value = cx.transpose(value, rest.iter().copied().chain([i, j]).collect())?;
         let mut flat: Vec<Dim> = rest.iter().map(|&axis| shape[axis].clone()).collect();
-        flat.push(Dim::constant(n * n));
+        flat.push(Dim::constant(n.saturating_mul(n)));
         value = cx.reshape(value, flat)?;
         let (starts, extents) = (vec![Dim::constant(0)], vec![Dim::constant(n)]);
         value = cx.push(Slice { axes: vec![rank - 2], starts, extents, steps: vec![n + 1] }, &[value])?;

@@ -142,7 +142,7 @@ pub(super) fn col2im(cx: &mut Context, node: &NodeView) -> Results {
     let fits = shape.len() == 3 && block.len() == n && pads.len() == 2 * n;
     let area = area.filter(|area| fits && channels % area == 0 && channels.checked_mul(*area).is_some());
     let area = area.ok_or_else(|| invalid!("`image_shape`, `block_shape` and `pads` do not fit `input`"))?;
-    if channels * area > MAX_WEIGHTS {
+    if channels.saturating_mul(area) > MAX_WEIGHTS {
         return Err(unsupported!("blocks of {area} elements for {channels} channels are too many"));
     }
     let (mut split, mut output_padding) = (vec![shape[0].clone(), Dim::constant(channels)], Vec::new());

@@ -48,6 +48,9 @@ pub(super) fn tensor_scatter(cx: &mut Context, node: &NodeView) -> Results {
     let axis = cx.axis(past, node.int("axis").unwrap_or(-2))?;
     let (shape, update_shape) = (cx.shape(past)?, cx.shape(update)?);
     let rank = shape.len();
+    if update_shape.len() != rank {
+        return Err(invalid!("`update` must have the rank {rank} of `past_cache`, found {}", update_shape.len()));
+    }
     let mut positions = cx.iota(update_shape[axis].clone(), DType::I64)?;
     let mut at = vec![Dim::constant(1); rank];
     at[axis] = update_shape[axis].clone();
