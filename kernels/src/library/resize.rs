@@ -12,8 +12,8 @@ use ic_types::DType;
 
 kernels! {
     /// ONNX `Resize`, every mode. `mode` is a `ResizeMode`, `coordinate_mode` a `CoordinateMode`, `nearest_mode` a
-    /// `NearestMode`; `cubic_a` and `extrapolation` f32 bits; `scales` f64 bits for every axis. `roi` (f32 or f64, 2 × rank,
-    /// all axes) is absent unless `tf_crop_and_resize`.
+    /// `NearestMode`; `cubic_a` and `extrapolation` f32 bits; `scales` f64 bits for every axis, 0 for the ratio of the
+    /// extents. `roi` (f32 or f64, 2 × rank, all axes) is absent unless `tf_crop_and_resize`.
     RESIZE = "resize" ["x", "roi"] -> ["y"] {
         "mode", "coordinate_mode", "nearest_mode", "antialias", "exclude_outside", "cubic_a", "extrapolation", "scales[]"
     }, resize, scratch = scratch;
@@ -39,12 +39,11 @@ fn axes(input: &[i64], output: &[i64], attrs: &[i64]) -> Result<Axes, KernelErro
         return Err(error(format!("expected an output extent and a scale for each of {rank} axes")));
     }
     let mode = CoordinateMode::from_code(attrs[1])?;
-    let none = Axis { input: 1, output: 1, scale: 1.0, mode, roi: [0.0, 1.0] };
-    let mut found = Axes { axes: [none; MAX_RANK], rank };
+    let mut found = Axes { axes: [Axis::new(1, 1, 1.0, mode); MAX_RANK], rank };
     for a in 0..rank {
         let scale = f64::from_bits(scales[a] as u64);
         let (input, output) = (input[a].max(0) as usize, output[a].max(0) as usize);
-        found.axes[a] = Axis { input, output, scale, ..none };
+        found.axes[a] = Axis::new(input, output, scale, mode);
     }
     Ok(found)
 }
@@ -525,8 +524,12 @@ mod tests {
             }
             let bits = case.scales.map(|scale| scale.to_bits() as i64);
             let attrs = [case.mode.code(), case.coordinates.code(), case.nearest.code(), bits[0], bits[1]];
+            let by_ratio = [&attrs[..3], &[0, 0]].concat();
+            let ratio = run_f32(&F32_RESIZE_NHWC, &[Buffer::f32(&[2, 4, 5, 3], &x)], &by_ratio, &shape);
+            let exact = (0..2).all(|i| case.scales[i] == case.shape[i] as f64 / [4.0, 5.0][i]);
             let fast = run_f32(&F32_RESIZE_NHWC, &[Buffer::f32(&[2, 4, 5, 3], &x)], &attrs, &shape);
             assert_close(&fast, &found, 1e-6);
+            assert!(!exact || ratio == fast, "a scale of 0");
         }
     }
 

@@ -20,6 +20,12 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
+    /// An axis without a region of interest. A `scale` of 0 stands for the ratio of the extents.
+    pub(crate) fn new(input: usize, output: usize, scale: f64, mode: CoordinateMode) -> Axis {
+        let scale = if scale == 0.0 && input > 0 { output as f64 / input as f64 } else { scale };
+        Axis { input, output, scale, mode, roi: [0.0, 1.0] }
+    }
+
     /// Fails if the scale is not positive or there is nothing to read.
     pub(crate) fn check(&self) -> Result<(), KernelError> {
         let positive = self.scale > 0.0 && self.scale.is_finite();

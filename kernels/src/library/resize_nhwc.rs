@@ -7,7 +7,8 @@ use super::split::{rows, vectorized};
 use crate::abi::{KernelError, Operand};
 
 kernels! {
-    /// ONNX `Resize` of `x[N, H, W, C]`, nearest or linear, without antialias or `tf_crop_and_resize`; scales f64 bits.
+    /// ONNX `Resize` of `x[N, H, W, C]`, nearest or linear, without antialias or `tf_crop_and_resize`; scales f64
+    /// bits, 0 for the ratio of the extents.
     F32_RESIZE_NHWC = "f32_resize_nhwc" ["x"] -> ["y"] {
         "mode", "coordinate_mode", "nearest_mode", "scale_h", "scale_w"
     }, resize, scratch = scratch;
@@ -40,7 +41,7 @@ fn resize(args: &mut Args) -> Result<(), KernelError> {
     let mode = CoordinateMode::from_code(args.attr(1)?)?;
     let axis = |input, output, attr| -> Result<Axis, KernelError> {
         let scale = f64::from_bits(args.attr(attr)? as u64);
-        Ok(Axis { input, output, scale, mode, roi: [0.0, 1.0] })
+        Ok(Axis::new(input, output, scale, mode))
     };
     let (axis_h, axis_w) = (axis(h, out_h, 3)?, axis(w, out_w, 4)?);
     axis_h.check()?;
