@@ -44,7 +44,10 @@ pub(crate) fn node_cost(op: &Op, operands: &[Option<&Type>], results: &[Type]) -
         Op::Reshape(_) => LAUNCH / 64,
         Op::Slice(_) | Op::Expand(_) | Op::Dims(_) | Op::Iota(_) => LAUNCH / 16 + written / 4,
         Op::Cast(_) | Op::BitCast(_) => LAUNCH / 8 + written / 4,
-        Op::Pointwise(op) => LAUNCH / 8 + written / 4 + elements.saturating_mul(weight(op.function)),
+        // Of two functions that cost the same, the one with fewer operands.
+        Op::Pointwise(op) => {
+            LAUNCH / 8 + written / 4 + elements.saturating_mul(weight(op.function)) + operands.len() as u64
+        }
         // One pass over rows that stay in cache.
         Op::Softmax(_) => LAUNCH / 2 + written + elements.saturating_mul(weight(ScalarOp::Exp)),
         Op::LayerNormalization(_) | Op::RmsNormalization(_) => LAUNCH / 2 + written,

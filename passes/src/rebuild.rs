@@ -57,6 +57,11 @@ impl<'a> Rebuild<'a> {
         self.values[old.index()].expect("operands are built before their users")
     }
 
+    /// Whether an old value has a new one.
+    pub(crate) fn is_built(&self, old: ValueId) -> bool {
+        self.values[old.index()].is_some()
+    }
+
     /// The new operands of an old node.
     pub(crate) fn operands(&self, node: &Node) -> OperandList {
         node.operands.iter().map(|v| v.map(|v| self.value(v))).collect()

@@ -15,7 +15,7 @@ use crate::rebuild::{Rebuild, map_regions};
 use crate::rules::all_rules;
 use crate::{Options, PassError, Report};
 use egg::Id;
-use ic_ir::{Graph, Node, NodeId};
+use ic_ir::{Graph, Node, NodeId, ValueDef, ValueId};
 use std::collections::BTreeMap;
 
 /// Nodes that one e-graph starts with.
@@ -37,10 +37,6 @@ fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut 
     let live = rebuild.live_nodes();
     let is_known = |node: &Node| !node.results.is_empty() && node.results.iter().all(|r| known[r.index()]);
     let nodes: Vec<(NodeId, &Node)> = live.iter().filter(|(_, node)| !is_known(node)).copied().collect();
-    // Known values that are outputs, or that a stretch is not rewritten for.
-    for (_, node) in live.iter().filter(|(_, node)| is_known(node)) {
-        rebuild.copy(node, Vec::new())?;
-    }
     for stretch in nodes.chunks(STRETCH) {
         let ids: Vec<NodeId> = stretch.iter().map(|(id, _)| *id).collect();
         let mut converted = convert(graph, &ids, &known);
@@ -49,7 +45,23 @@ fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut 
             saturate_with(region, rules, options, &mut Report::default())
         })?;
     }
+    for &output in graph.outputs() {
+        copy_known(&mut rebuild, output)?;
+    }
     Ok(rebuild.finish())
+}
+
+/// Copies a known value and what it depends on, unless it is there already.
+fn copy_known(rebuild: &mut Rebuild, value: ValueId) -> Result<(), PassError> {
+    let ValueDef::Result(id, _) = rebuild.old.value(value).def else { return Ok(()) };
+    if rebuild.is_built(value) {
+        return Ok(());
+    }
+    let node = rebuild.old.node(id);
+    for &operand in node.operands.iter().flatten() {
+        copy_known(rebuild, operand)?;
+    }
+    Ok(rebuild.copy(node, Vec::new())?)
 }
 
 /// Adds the cheapest spelling of a stretch to the new graph.
@@ -64,6 +76,10 @@ fn rebuild_stretch(
     let roots: Vec<Id> = needed.iter().filter_map(|v| converted.classes[v.index()]).collect();
     let Some(choice) = extract(egraph, &roots) else {
         for (_, node) in stretch {
+            // What is not known has been copied before.
+            for &operand in node.operands.iter().flatten() {
+                copy_known(rebuild, operand)?;
+            }
             let regions = map_regions(node, &mut region)?;
             rebuild.copy(node, regions)?;
         }
@@ -80,7 +96,7 @@ fn rebuild_stretch(
 }
 
 /// The results of a stretch that later nodes or outputs use.
-fn needed_outside(graph: &Graph, stretch: &[(NodeId, &Node)]) -> Vec<ic_ir::ValueId> {
+fn needed_outside(graph: &Graph, stretch: &[(NodeId, &Node)]) -> Vec<ValueId> {
     let Some((last, _)) = stretch.last() else { return Vec::new() };
     let mut used = vec![false; graph.values().len()];
     graph.outputs().iter().for_each(|v| used[v.index()] = true);

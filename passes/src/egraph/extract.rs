@@ -7,7 +7,8 @@
 use super::{EGraph, ENode, Kind};
 use crate::cost::node_cost;
 use egg::Id;
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Rounds of the local search.
 const ROUNDS: usize = 2;
@@ -39,8 +40,8 @@ struct Problem {
     costs: Vec<Vec<u64>>,
     /// For each class, for each node, the classes that it needs and that are not known.
     children: Vec<Vec<Vec<u32>>>,
-    /// For each class, the classes with a node that needs it.
-    parents: Vec<Vec<u32>>,
+    /// For each class, the nodes that need it: their class and index.
+    parents: Vec<Vec<(u32, u32)>>,
     /// Number of each class.
     number: Vec<u32>,
 }
@@ -79,12 +80,12 @@ impl Problem {
             let nodes = &egraph[class].nodes;
             problem.costs.push(nodes.iter().map(|node| cost_of(egraph, class, node)).collect());
             let mut needed = Vec::new();
-            for node in nodes {
+            for (index, node) in nodes.iter().enumerate() {
                 let numbers = node.children.iter().map(|&child| problem.number[usize::from(egraph.find(child))]);
                 let mut children: Vec<u32> = numbers.filter(|&n| n != u32::MAX).collect();
                 children.sort_unstable();
                 children.dedup();
-                children.iter().for_each(|&child| problem.parents[child as usize].push(i as u32));
+                children.iter().for_each(|&child| problem.parents[child as usize].push((i as u32, index as u32)));
                 needed.push(children);
             }
             problem.children.push(needed);
@@ -93,21 +94,15 @@ impl Problem {
         problem
     }
 
-    /// For each class the node whose set of needed classes costs least.
+    /// For each class the node whose set of needed classes costs least, of those that need only classes that come
+    /// before it in [`Problem::order`]: so no choice is a cycle.
     fn greedy(&self) -> Vec<Option<usize>> {
         let n = self.classes.len();
         let mut choice: Vec<Option<usize>> = vec![None; n];
         let mut paid = vec![0u64; n];
-        let mut totals = vec![u64::MAX; n];
         let mut sets: Vec<Vec<u64>> = vec![Vec::new(); n];
-        let mut queue: VecDeque<u32> =
-            (0..n as u32).filter(|&i| self.children[i as usize].iter().any(Vec::is_empty)).collect();
-        let mut queued = vec![false; n];
-        queue.iter().for_each(|&i| queued[i as usize] = true);
-        while let Some(class) = queue.pop_front() {
-            let class = class as usize;
-            queued[class] = false;
-            let mut improved = false;
+        for class in self.order() {
+            let mut best: Option<(u64, usize, Vec<u64>)> = None;
             for (node, children) in self.children[class].iter().enumerate() {
                 if children.iter().any(|&child| choice[child as usize].is_none()) {
                     continue;
@@ -116,25 +111,47 @@ impl Problem {
                 for &child in children {
                     set.iter_mut().zip(&sets[child as usize]).for_each(|(a, b)| *a |= b);
                 }
-                // A node that needs its own class would be a cycle.
-                if set[class / 64] >> (class % 64) & 1 == 1 {
-                    continue;
-                }
                 let total = members(&set).fold(self.costs[class][node], |sum, i| sum.saturating_add(paid[i]));
-                if total < totals[class] {
-                    set[class / 64] |= 1 << (class % 64);
-                    (choice[class], totals[class], sets[class]) = (Some(node), total, set);
-                    paid[class] = self.costs[class][node];
-                    improved = true;
+                if best.as_ref().is_none_or(|(least, ..)| total < *least) {
+                    best = Some((total, node, set));
                 }
             }
-            for &parent in self.parents[class].iter().filter(|_| improved) {
-                if !std::mem::replace(&mut queued[parent as usize], true) {
-                    queue.push_back(parent);
+            let Some((_, node, mut set)) = best else { continue };
+            set[class / 64] |= 1 << (class % 64);
+            (choice[class], paid[class], sets[class]) = (Some(node), self.costs[class][node], set);
+        }
+        choice
+    }
+
+    /// The classes in the order of the cost of their cheapest tree, each after the children of that tree.
+    fn order(&self) -> Vec<usize> {
+        let n = self.classes.len();
+        let mut missing: Vec<Vec<usize>> =
+            self.children.iter().map(|nodes| nodes.iter().map(Vec::len).collect()).collect();
+        let mut costs: Vec<Option<u128>> = vec![None; n];
+        let mut queue: BinaryHeap<Reverse<(u128, usize)>> = BinaryHeap::new();
+        for class in 0..n {
+            let ready = self.children[class].iter().zip(&self.costs[class]).filter(|(children, _)| children.is_empty());
+            queue.extend(ready.map(|(_, &cost)| Reverse((u128::from(cost), class))));
+        }
+        let mut order = Vec::with_capacity(n);
+        while let Some(Reverse((cost, class))) = queue.pop() {
+            if costs[class].is_some() {
+                continue;
+            }
+            costs[class] = Some(cost);
+            order.push(class);
+            for &(parent, node) in &self.parents[class] {
+                let (parent, node) = (parent as usize, node as usize);
+                missing[parent][node] -= 1;
+                if missing[parent][node] == 0 {
+                    let children = self.children[parent][node].iter().map(|&child| costs[child as usize].unwrap_or(0));
+                    let total = children.fold(u128::from(self.costs[parent][node]), u128::saturating_add);
+                    queue.push(Reverse((total, parent)));
                 }
             }
         }
-        choice
+        order
     }
 
     /// Tries other nodes of the chosen classes, one at a time, and keeps what makes the whole cheaper.
