@@ -76,6 +76,11 @@ impl Emitter<'_> {
     fn shift(&mut self, op: ScalarOp, dtype: DType, a: Value, b: Value) -> Value {
         let width = self.int_like(b, dtype.bits() as i64);
         let fits = self.b.ins().icmp(IntCC::UnsignedLessThan, b, width);
+        if op == ScalarOp::Shr && dtype.is_signed_int() {
+            let most = self.int_like(b, dtype.bits() as i64 - 1);
+            let amount = self.pick(fits, b, most);
+            return self.b.ins().sshr(a, amount);
+        }
         let shifted = if op == ScalarOp::Shl {
             self.b.ins().ishl(a, b)
         } else {

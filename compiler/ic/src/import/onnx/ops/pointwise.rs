@@ -65,22 +65,11 @@ pub(super) fn modulo(cx: &mut Context, node: &NodeView) -> Results {
     binary(cx, node, function)
 }
 
-/// `BitShift`; to the right, signed integers keep their sign: `~(~a >> b)` where `a` is negative.
+/// `BitShift`; to the right, signed integers keep their sign.
 pub(super) fn bit_shift(cx: &mut Context, node: &NodeView) -> Results {
     match node.text("direction") {
         Some("LEFT") => binary(cx, node, ScalarOp::Shl),
-        Some("RIGHT") => {
-            let (a, b) = (node.input(0)?, node.input(1)?);
-            let shifted = cx.binary(ScalarOp::Shr, a, b)?;
-            if !cx.dtype(a)?.is_signed_int() {
-                return Ok(vec![shifted]);
-            }
-            let inverse = cx.unary(ScalarOp::BitNot, a)?;
-            let inverse = cx.binary(ScalarOp::Shr, inverse, b)?;
-            let filled = cx.unary(ScalarOp::BitNot, inverse)?;
-            let negative = cx.with_scalar(ScalarOp::Lt, a, 0.0)?;
-            Ok(vec![cx.select(negative, filled, shifted)?])
-        }
+        Some("RIGHT") => binary(cx, node, ScalarOp::Shr),
         other => Err(invalid!("attribute `direction` must be LEFT or RIGHT, found {other:?}")),
     }
 }
