@@ -150,15 +150,15 @@ fn a_damaged_artifact_is_refused() {
     }
 }
 
-/// A graph with 1 GB of weights, so that writing the artifact takes long enough to be interrupted.
+/// A graph with 128 MB of weights, so that writing the artifact takes long enough to be interrupted.
 fn large_graph(folder: &Path) -> PathBuf {
-    let mut text = String::from("graph @large(%x: f32[1, 4096]) {\n");
-    for i in 0..16 {
-        text += &format!("  %w{i} = constant() {{value = f32[4096, 4096] splat {i}.5}} : f32[4096, 4096]\n");
+    let mut text = String::from("graph @large(%x: f32[1, 2048]) {\n");
+    for i in 0..8 {
+        text += &format!("  %w{i} = constant() {{value = f32[2048, 2048] splat {i}.5}} : f32[2048, 2048]\n");
         let x = if i == 0 { "x".to_string() } else { format!("y{}", i - 1) };
-        text += &format!("  %y{i} = matmul(%{x}, %w{i}) : f32[1, 4096]\n");
+        text += &format!("  %y{i} = matmul(%{x}, %w{i}) : f32[1, 2048]\n");
     }
-    text += "  return \"y\" = %y15\n}\n";
+    text += "  return \"y\" = %y7\n}\n";
     let path = folder.join("large.ic");
     std::fs::write(&path, text).unwrap();
     path
