@@ -22,6 +22,8 @@ pub(crate) struct Form {
     pub(crate) schedule: Schedule,
     /// Extents of the outer axes.
     pub(crate) outer: Vec<Dim>,
+    /// Whether tiles divide all outer axes but the last, which is short.
+    pub(crate) whole_columns: bool,
     /// What is done at each outer point, in order.
     pub(crate) passes: Vec<Pass>,
 }
@@ -107,11 +109,15 @@ pub(crate) fn form_of(kernel: &Kernel, first: usize, fixed: Option<Schedule>) ->
     }
     let outer: Vec<Dim> = kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
     let params = kernel.params.iter().map(|param| param.dtype).collect();
-    let mut form = Form { params, schedule: Schedule::Points, outer, passes };
+    let mut form = Form { params, schedule: Schedule::Points, outer, whole_columns: false, passes };
     drop_unit_axes(&mut form, fixed);
     inline_passes(&mut form);
     merge_axes(&mut form, fixed);
+    if fixed.is_none() {
+        move_short_axis(&mut form);
+    }
     form.schedule = fixed.unwrap_or_else(|| choose(&form));
+    form.whole_columns = fixed.is_none() && has_short_columns(&form);
     Ok(form)
 }
 
@@ -131,7 +137,7 @@ fn pass_of(kernel: &Kernel, stage: &Stage, first: usize, earlier: &[Pass]) -> Re
         keep: false,
     };
     for expr in &stage.body {
-        let (node, dtype) = node_of(kernel, expr, first, earlier, &pass.types)?;
+        let (node, dtype) = node_of(kernel, expr, first, earlier, &pass)?;
         pass.nodes.push(node);
         pass.types.push(dtype);
     }
@@ -160,13 +166,8 @@ fn is_computable(dtype: DType) -> bool {
     matches!(dtype, DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::Bool) || dtype.is_int()
 }
 
-fn node_of(
-    kernel: &Kernel,
-    expr: &Expr,
-    first: usize,
-    earlier: &[Pass],
-    types: &[DType],
-) -> Result<(Node, DType), String> {
+fn node_of(kernel: &Kernel, expr: &Expr, first: usize, earlier: &[Pass], pass: &Pass) -> Result<(Node, DType), String> {
+    let (nodes, types) = (&pass.nodes, &pass.types);
     let storable = |dtype: DType| match dtype.size() {
         Some(1..=8) => Ok(dtype),
         _ => Err(format!("elements of type {dtype}")),
@@ -188,6 +189,12 @@ fn node_of(
                 return Err(format!("`{}` of {dtype}", op.name()));
             }
             let result = op.result_dtype(&dtypes).map_err(|e| format!("`{}`: {e}", op.name()))?;
+            if let (ScalarOp::Pow, Some((x, Node::Const(exponent)))) =
+                (op, args.first().zip(args.get(1).map(|&e| &nodes[e as usize])))
+                && is_two(dtypes[1], *exponent)
+            {
+                return Ok((Node::Apply(ScalarOp::Mul, vec![*x as usize; 2]), result));
+            }
             (Node::Apply(*op, args.iter().map(|&arg| arg as usize).collect()), result)
         }
         Expr::Cast(to, arg) => {
@@ -198,6 +205,17 @@ fn node_of(
             (Node::Cast(*arg as usize), *to)
         }
     })
+}
+
+/// Whether a float constant is 2, the exponent of a square.
+fn is_two(dtype: DType, bits: u128) -> bool {
+    match dtype {
+        DType::F32 => f32::from_bits(bits as u32) == 2.0,
+        DType::F64 => f64::from_bits(bits as u64) == 2.0,
+        DType::F16 => ic_types::f16_to_f32(bits as u16) == 2.0,
+        DType::BF16 => ic_types::bf16_to_f32(bits as u16) == 2.0,
+        _ => false,
+    }
 }
 
 fn get_of(kernel: &Kernel, load: &Load, types: &[DType]) -> Result<Get, String> {
@@ -517,6 +535,30 @@ fn merge_axes(form: &mut Form, fixed: Option<Schedule>) {
             }
         }
     }
+}
+
+/// Gives vectors a longer axis to lie along than one of a few channels, if no pass has inner axes.
+fn move_short_axis(form: &mut Form) {
+    let is_short = |extent: &Dim| extent.as_const().is_some_and(|extent| extent < 8);
+    let last = form.outer.len().saturating_sub(1);
+    let points = form.passes.iter().all(|pass| pass.inner.is_empty());
+    if points && last > 0 && is_short(&form.outer[last]) && !is_short(&form.outer[last - 1]) {
+        form.outer.swap(last - 1, last);
+        let swapped = |axis: u32| match axis as usize {
+            axis if axis == last => last - 1,
+            axis if axis + 1 == last => last,
+            axis => axis,
+        };
+        let swap = &mut |index: &mut Index| *index = map_axes(index, &|axis| Some(swapped(axis) as u32));
+        form.passes.iter_mut().for_each(|pass| pass.for_each_index(swap));
+    }
+}
+
+/// Whether the last outer axis is so short that a loop over it would cost more than its elements.
+fn has_short_columns(form: &Form) -> bool {
+    let is_short = |extent: &Dim| extent.as_const().is_some_and(|extent| (1..=64).contains(&extent));
+    let has_strips = form.passes.iter().any(|pass| (0..pass.nodes.len()).any(|id| pass.is_strip(id)));
+    form.schedule == Schedule::Points && !has_strips && form.outer.len() > 1 && form.outer.last().is_some_and(is_short)
 }
 
 /// Whether all indices see axes `a` and `a + 1`, of extent `extent`, as one.

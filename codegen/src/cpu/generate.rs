@@ -160,6 +160,7 @@ fn rows(form: &Form) -> Dim {
 fn columns(form: &Form) -> Dim {
     match form.schedule {
         Schedule::Rows => Dim::constant(1),
+        _ if form.whole_columns => Dim::constant(1),
         _ => form.outer[form.outer.len() - 1].clone(),
     }
 }
@@ -170,7 +171,8 @@ fn cost_ns(form: &Form) -> Dim {
         let points: Dim = pass.inner.iter().cloned().product();
         points * Dim::constant(tenths_per_point(pass))
     });
-    let total: Dim = tenths.sum();
+    let columns = form.outer.last().filter(|_| form.whole_columns).cloned().unwrap_or(Dim::constant(1));
+    let total = tenths.sum::<Dim>() * columns;
     (total + Dim::constant(9)).floor_div(&Dim::constant(10))
 }
 

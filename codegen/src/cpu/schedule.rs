@@ -2,6 +2,7 @@
 
 use super::form::{Form, Node, Pass};
 use ic_ir::kernel::{Atom, Index};
+use ic_types::Dim;
 
 /// How the iteration space is walked, and which axis lies along the vectors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -20,7 +21,12 @@ pub(crate) fn choose(form: &Form) -> Schedule {
         return Schedule::Points;
     }
     let Some(column) = form.outer.len().checked_sub(1) else { return Schedule::Rows };
-    let narrow = form.outer[column].as_const().is_some_and(|extent| extent < 8);
+    let is_below = |extent: &Dim, bound: i64| extent.as_const().is_some_and(|extent| extent < bound);
+    let narrow = is_below(&form.outer[column], 8);
+    // Of a few elements, a row costs more than its elements.
+    if !narrow && form.passes.iter().filter_map(|pass| pass.inner.last()).all(|extent| is_below(extent, 8)) {
+        return Schedule::Columns;
+    }
     let (mut rows, mut columns) = (0, 0);
     for pass in form.passes.iter().filter(|pass| !pass.inner.is_empty()) {
         let row = form.outer.len() + pass.inner.len() - 1;

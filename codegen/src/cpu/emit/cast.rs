@@ -1,7 +1,7 @@
 //! Conversions between element types. ONNX `Cast`.
 //!
-//! Floats become integers by truncation; NaN becomes 0, and what does not fit in 32 bits (64 bits for wider integers
-//! and u32) saturates before it is cut to the type's width.
+//! Floats become integers by truncation; NaN becomes 0. What does not fit saturates at 64 bits or, for i32 and narrower
+//! integers, at 32 bits, and is then cut to the type's width. Integers of at most 16 bits are 0 there on x86-64.
 
 use super::Emitter;
 use super::value::{LANES, Rep, Val};
@@ -86,6 +86,14 @@ impl Emitter<'_> {
     }
 
     fn float_to_int(&mut self, to: DType, value: Value, is_vector: bool) -> Value {
+        let is_f32 = is_vector || self.b.func.dfg.value_type(value) == F32;
+        if self.is_x86 && is_f32 && to.bits() <= 16 {
+            // The instruction gives the smallest i32 for NaN, and the low bits of that are 0.
+            let vector = if is_vector { value } else { self.b.ins().scalar_to_vector(F32X4, value) };
+            let ints = self.b.ins().x86_cvtt2dq(I32X4, vector);
+            let ints = if is_vector { ints } else { self.b.ins().extractlane(ints, 0) };
+            return self.normalized(to, ints);
+        }
         if is_vector {
             let ints = self.b.ins().fcvt_to_sint_sat(I32X4, value);
             return self.normalized(to, ints);

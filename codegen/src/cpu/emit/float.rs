@@ -4,7 +4,7 @@ use super::Emitter;
 use super::value::Width;
 use crate::cpu::strips::strip_of;
 use cranelift_codegen::ir::condcodes::FloatCC;
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value, ValueDef};
 use ic_ir::scalar::ScalarOp;
 
 impl Emitter<'_> {
@@ -59,9 +59,28 @@ impl Emitter<'_> {
 
     /// The smaller or larger; NaN if either is NaN.
     pub(super) fn float_extreme(&mut self, condition: FloatCC, a: Value, b: Value) -> Value {
+        // Only the operand that is not constant may be NaN.
+        if self.is_number(b) {
+            return self.larger_than(b, a, condition);
+        }
+        if self.is_number(a) {
+            return self.larger_than(a, b, condition);
+        }
         let extreme = self.larger_than(a, b, condition);
         let is_nan = self.b.ins().fcmp(FloatCC::Unordered, a, a);
         self.pick(is_nan, a, extreme)
+    }
+
+    /// Whether a value is a constant that is not NaN.
+    fn is_number(&self, value: Value) -> bool {
+        let dfg = &self.b.func.dfg;
+        let ValueDef::Result(inst, _) = dfg.value_def(value) else { return false };
+        match dfg.insts[inst] {
+            InstructionData::UnaryIeee32 { imm, .. } => !f32::from_bits(imm.bits()).is_nan(),
+            InstructionData::UnaryIeee64 { imm, .. } => !f64::from_bits(imm.bits()).is_nan(),
+            InstructionData::Unary { opcode: Opcode::Splat, arg } => self.is_number(arg),
+            _ => false,
+        }
     }
 
     fn sign(&mut self, a: Value) -> Value {

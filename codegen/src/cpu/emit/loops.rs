@@ -13,15 +13,17 @@ pub(super) struct Unroll {
     pub(super) copies: usize,
     /// What divides the number of elements: loops for what cannot be left are left out.
     pub(super) multiple: i64,
+    /// Whether there are exactly `multiple` elements, so few that no loop is needed.
+    pub(super) is_exact: bool,
 }
 
 impl Unroll {
     /// One element at a time.
-    pub(super) const SCALAR: Unroll = Unroll { copies: 0, multiple: 1 };
+    pub(super) const SCALAR: Unroll = Unroll { copies: 0, multiple: 1, is_exact: false };
 
     /// So many vectors at a time.
     pub(super) fn vectors(copies: usize) -> Unroll {
-        Unroll { copies, multiple: 1 }
+        Unroll { copies, multiple: 1, is_exact: false }
     }
 }
 
@@ -77,10 +79,16 @@ impl Emitter<'_> {
         unroll: Unroll,
         body: &mut dyn FnMut(&mut Self, Group),
     ) {
+        let Unroll { copies, multiple, is_exact } = unroll;
+        if is_exact {
+            let vectors = if copies > 0 { multiple / LANES as i64 * LANES as i64 } else { 0 };
+            (0..vectors).step_by(LANES).for_each(|offset| body(self, Group { start, offset, width: Width::Vector }));
+            (vectors..multiple).for_each(|offset| body(self, Group { start, offset, width: Width::Scalar }));
+            return;
+        }
         let var = self.b.declare_var(types::I64);
         self.b.def_var(var, start);
         let group = |start, copy: usize, width| Group { start, offset: (copy * LANES) as i64, width };
-        let Unroll { copies, multiple } = unroll;
         let step = (copies * LANES) as i64;
         if copies > 0 {
             if copies > 1 {

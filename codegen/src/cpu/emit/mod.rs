@@ -24,6 +24,7 @@ use super::form::Form;
 use super::scratch::Scratch;
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature, UserFuncName, Value, types};
 use cranelift_codegen::isa::{TargetFrontendConfig, TargetIsa};
+
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use ic_kernels::abi::Tile;
 use ic_types::Dim;
@@ -36,6 +37,7 @@ struct Emitter<'a> {
     scratch_layout: &'a Scratch,
     slots: &'a mut DimBuilder,
     config: TargetFrontendConfig,
+    is_x86: bool,
     /// The function's arguments.
     dims: Value,
     table: Value,
@@ -78,6 +80,7 @@ pub(crate) fn function(
         scratch_layout: scratch,
         slots,
         config,
+        is_x86: isa.name() == "x64",
         dims,
         table,
         scratch: scratch_base,

@@ -735,8 +735,10 @@ impl<'a> Emitter<'a> {
         let n_narrow = varying().filter(|&id| narrow(id)).count() + usize::from(stores_narrow);
         let n_wide = varying().filter(|&id| !narrow(id)).count();
         let short = extent.is_some_and(|extent| extent < LANES as i64);
+        let has_strips = varying().any(|id| run.pass.is_strip(id));
+        let is_exact = extent == Some(run.multiple) && !has_strips && run.multiple * varying().count() as i64 <= 512;
         if short || n_narrow == 0 || n_wide > 3 * n_narrow {
-            return Unroll::SCALAR;
+            return Unroll { copies: 0, multiple: run.multiple, is_exact: is_exact && run.multiple <= 16 };
         }
         let by_element = |place: &Place| matches!(place.guard, Guard::Elements(_));
         let has_blocks = run.loads.iter().flatten().chain(&run.stores).any(by_element);
@@ -746,6 +748,6 @@ impl<'a> Emitter<'a> {
             13..=32 => 2,
             _ => 1,
         };
-        Unroll { copies, multiple: run.multiple }
+        Unroll { copies, multiple: run.multiple, is_exact: is_exact && run.multiple <= 64 }
     }
 }

@@ -27,7 +27,8 @@ impl<'a> Emitter<'a> {
         self.axes = vec![None; n_outer + n_inner];
         match self.form.schedule {
             Schedule::Points => self.outer_points(n_outer - 1, rows, &mut |e| {
-                e.pass_along(0, n_outer - 1, None, columns);
+                let range = if e.form.whole_columns { (e.iconst(0), e.outer_extent(n_outer - 1)) } else { columns };
+                e.pass_along(0, n_outer - 1, None, range);
             }),
             Schedule::Rows => self.outer_points(n_outer, rows, &mut |e| e.row()),
             Schedule::Columns => self.outer_points(n_outer - 1, rows, &mut |e| {
@@ -188,7 +189,7 @@ impl<'a> Emitter<'a> {
             }
             run.multiple = e.multiple_of(&run);
             let unroll = if reduces_rows {
-                Unroll { copies: 4, multiple: run.multiple }
+                Unroll { copies: 4, multiple: run.multiple, is_exact: false }
             } else {
                 e.unroll(&run, e.extent_of(&run))
             };
@@ -198,8 +199,8 @@ impl<'a> Emitter<'a> {
 
     /// What divides the number of elements of every block of the run. Tiles of outer axes may end anywhere.
     fn multiple_of(&self, run: &Run) -> i64 {
-        let is_inner = run.axis.is_some_and(|axis| axis >= self.form.outer.len());
-        let extent = if is_inner && !run.has_pieces() { self.extent_of(run) } else { None };
+        let is_whole = self.form.whole_columns || run.axis.is_some_and(|axis| axis >= self.form.outer.len());
+        let extent = if is_whole && !run.has_pieces() { self.extent_of(run) } else { None };
         extent.filter(|&extent| extent > 0).unwrap_or(1)
     }
 
