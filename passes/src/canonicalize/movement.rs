@@ -16,6 +16,7 @@ pub(super) const RULES: &[Peephole] = &[
     Peephole { name: "concat-empty", run: concat_empty },
     Peephole { name: "gather-range", run: gather_range },
     Peephole { name: "reduce-units", run: reduce_units },
+    Peephole { name: "reduce-keep", run: reduce_keep },
     Peephole { name: "convolution-pad", run: convolution_pad },
 ];
 
@@ -151,6 +152,17 @@ fn reduce_units(site: &mut Site) -> Option<Step> {
     let ty = site.operand_ty(0)?;
     let shape = site.result_ty()?.shape.clone();
     axes.iter().all(|&axis| ty.shape[axis].is(1)).then(|| Step::Node(Reshape { shape }.into(), site.operands.clone()))
+}
+
+/// A reduction that drops its axes is one that keeps them, reshaped.
+fn reduce_keep(site: &mut Site) -> Option<Step> {
+    let Op::Reduce(reduce) = &site.op else { return None };
+    let shape = site.result_ty()?.shape.clone();
+    if reduce.keep_dims {
+        return None;
+    }
+    let kept = site.push(Reduce { keep_dims: true, ..reduce.clone() }, &[site.operand(0)?])?;
+    Some(Step::Node(Reshape { shape }.into(), vec![Some(kept)]))
 }
 
 /// Zeros added around the spatial axes of a convolution's input are pads of the convolution.

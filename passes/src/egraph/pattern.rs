@@ -220,7 +220,7 @@ fn is_number(egraph: &EGraph, id: Id, number: f64) -> bool {
     let facts = &egraph[id].data;
     let Some(value) = facts.splat else { return false };
     let tolerance = match facts.types.first().and_then(|ty| ty.as_tensor()).map(|ty| ty.dtype) {
-        _ if (number * 64.0).fract() == 0.0 => 0.0,
+        _ if !number.is_finite() || (number * 64.0).fract() == 0.0 => return value == number,
         Some(DType::F16) => 1e-3,
         Some(DType::BF16) => 8e-3,
         _ => 2e-6,

@@ -34,6 +34,10 @@ rules! {
     Exact "abs-abs": "(abs (abs ?x))" => "(abs ?x)";
     /// max(x, 0) = relu(x).
     Exact "max-zero": "(max ?x 0.0)" => "(relu ?x)";
+    /// max(x, -∞) = x.
+    Exact "max-infinity": "(max ?x -inf)" => "?x";
+    /// min(x, ∞) = x.
+    Exact "min-infinity": "(min ?x inf)" => "?x";
     /// relu(relu(x)) = relu(x).
     Exact "relu-relu": "(relu (relu ?x))" => "(relu ?x)";
     /// relu(min(x, c)) = min(relu(x), c) for c ≥ 0.
@@ -52,6 +56,8 @@ rules! {
     Reassociating "div-constant": "(div ?x ?c)" => "(mul ?x (reciprocal ?c))", if |m| m.known("c") && !m.known("x") && is_float(m, "x");
     /// x · (1 / y) = x / y.
     Reassociating "mul-reciprocal": "(mul ?x (reciprocal ?y))" => "(div ?x ?y)", if |m| !m.known("y");
+    /// x · (1 / y · c) = x / y · c.
+    Reassociating "mul-mul-reciprocal": "(mul ?x (mul (reciprocal ?y) ?c))" => "(mul (div ?x ?y) ?c)", if |m| !m.known("y") && m.known("c");
     /// x¹ = x.
     Exact "pow-one": "(pow ?x 1.0)" => "?x", if |m| is_float(m, "x");
     /// x² = x · x.
@@ -70,6 +76,13 @@ rules! {
     Reassociating "add-add": "(add (add ?x ?c) ?d)" => "(add ?x (add ?c ?d))", if |m| m.known("c") && m.known("d") && !m.known("x");
     /// The mean is the sum divided by the number of elements.
     Reassociating "mean-of-sum": "(mul (reduce[function=sum]:r ?x) ?c)" => build(mean_of_sum);
+    /// mean x² - (mean x)² = mean (x - mean x)², cancellation aside.
+    Reassociating "variance-of-moments":
+        "(sub (reduce[function=mean]:r (mul ?x ?x)) (mul (reduce[function=mean]:r ?x) (reduce[function=mean]:r ?x)))"
+        => "(reduce:r (mul (sub ?x (reduce:r ?x)) (sub ?x (reduce:r ?x))))",
+        if |m| is_float(m, "x") && matches!(m.op("r"), Op::Reduce(op) if op.keep_dims);
+    /// relu(mean x²) = mean x².
+    Exact "relu-mean-square": "(relu (reduce[function=mean]:r (mul ?x ?x)))" => "(reduce:r (mul ?x ?x))", if |m| is_float(m, "x");
     /// A fold of a fold is one fold over the axes of both.
     Reassociating "reduce-reduce": "(reduce:outer (reduce:inner ?x))" => build(reduce_reduce);
 }

@@ -8,6 +8,7 @@ use crate::egraph::site::Site;
 use egg::Id;
 use ic_ir::Op;
 use ic_ir::ops::Transpose;
+use ic_types::Dim;
 
 rules! {
     /// f(transpose(x)) = transpose(f(x)).
@@ -16,12 +17,16 @@ rules! {
     Exact "sink-transpose-number": "(binary:f (transpose:p ?x) ?c)" => "(transpose:p (binary:f ?x ?c))", if is_number;
     /// f(transpose(x), transpose(y)) = transpose(f(x, y)) for equal shapes.
     Exact "sink-transposes": "(binary:f (transpose:p ?x) (transpose:p ?y))" => "(transpose:p (binary:f ?x ?y))", if same_shape;
+    /// f(transpose_p(x), c) = transpose_p(f(x, transpose_p⁻¹(c))) for a constant c.
+    Exact "sink-transpose-constant": "(binary:f (transpose:p ?x) ?c)" => build(sink_transpose), if |m| m.known("c") && !is_number(m);
     /// f(reshape(x)) = reshape(f(x)).
     Exact "sink-reshape": "(unary:f (reshape:r ?x))" => "(reshape:r (unary:f ?x))";
     /// f(reshape(x), c) = reshape(f(x, c)) for a number c.
     Exact "sink-reshape-number": "(binary:f (reshape:r ?x) ?c)" => "(reshape:r (binary:f ?x ?c))", if is_number;
     /// f(reshape(x), reshape(y)) = reshape(f(x, y)) for equal shapes.
     Exact "sink-reshapes": "(binary:f (reshape:r ?x) (reshape:r ?y))" => "(reshape:r (binary:f ?x ?y))", if same_shape;
+    /// f(reshape(x), c) = reshape(f(x, reshape(c))) for a constant c, where only axes of extent 1 come and go.
+    Exact "sink-reshape-constant": "(binary:f (reshape:r ?x) ?c)" => build(sink_reshape), if |m| m.known("c") && !is_number(m);
     /// transpose_p(transpose_q(x)) = transpose_{q∘p}(x).
     Exact "transpose-transpose": "(transpose:p (transpose:q ?x))" => build(transpose_transpose);
     /// A transpose that leaves the axes in their order is nothing.
@@ -46,4 +51,44 @@ fn transpose_transpose(site: &mut Site) -> Option<Id> {
     let (Op::Transpose(p), Op::Transpose(q)) = (site.op("p").clone(), site.op("q").clone()) else { return None };
     let perm = p.perm.iter().map(|&axis| q.perm[axis]).collect();
     site.add(Transpose { perm }, &[site.var("x")])
+}
+
+/// The extents of the constant, axes of extent 1 put before them so that it has `rank`.
+fn constant_shape(site: &Site, rank: usize) -> Option<Vec<Dim>> {
+    let own = &site.ty(site.var("c"))?.shape;
+    let leading = rank.checked_sub(own.len())?;
+    Some(std::iter::repeat_n(Dim::constant(1), leading).chain(own.iter().cloned()).collect())
+}
+
+fn sink_transpose(site: &mut Site) -> Option<Id> {
+    let (Op::Transpose(op), f) = (site.op("p").clone(), site.op("f").clone()) else { return None };
+    let rank = op.perm.len();
+    let shape = constant_shape(site, rank)?;
+    let c = site.reshape(site.var("c"), shape)?;
+    let mut perm = vec![0; rank];
+    op.perm.iter().enumerate().for_each(|(i, &axis)| perm[axis] = i);
+    let c = site.add(Transpose { perm }, &[c])?;
+    let result = site.add(f, &[site.var("x"), c])?;
+    site.add(op, &[result])
+}
+
+fn sink_reshape(site: &mut Site) -> Option<Id> {
+    let (f, reshape) = (site.op("f").clone(), site.op("r").clone());
+    let Op::Reshape(op) = &reshape else { return None };
+    let from = site.ty(site.var("x"))?.shape.clone();
+    let is_long = |d: &&Dim| !d.is(1);
+    if !from.iter().filter(is_long).eq(op.shape.iter().filter(is_long)) {
+        return None;
+    }
+    let extents = constant_shape(site, op.shape.len())?;
+    // The constant must not widen an axis of extent 1.
+    if extents.iter().zip(&op.shape).any(|(c, d)| d.is(1) && !c.is(1)) {
+        return None;
+    }
+    let mut long = extents.into_iter().zip(&op.shape).filter(|(_, d)| !d.is(1)).map(|(c, _)| c);
+    let one = Dim::constant(1);
+    let shape = from.iter().map(|d| if d.is(1) { Some(one.clone()) } else { long.next() }).collect::<Option<_>>()?;
+    let c = site.reshape(site.var("c"), shape)?;
+    let result = site.add(f, &[site.var("x"), c])?;
+    site.add(reshape, &[result])
 }
