@@ -53,6 +53,7 @@ fn exact(strip: Strip, x: f64) -> f64 {
             x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + f64::from(0.044_715_f32) * x * x * x))
         }
         Strip::HardSwish => x * (x / 6.0 + 0.5).clamp(0.0, 1.0),
+        Strip::Relu if x.is_nan() => x,
         Strip::Relu => x.max(0.0),
         Strip::Sin => libm::sin(x),
         Strip::Cos => libm::cos(x),
@@ -65,6 +66,7 @@ fn exact(strip: Strip, x: f64) -> f64 {
         Strip::Sinh => libm::sinh(x),
         Strip::Cosh => libm::cosh(x),
         Strip::Asinh => libm::asinh(x),
+        Strip::Acosh if x < 1.0 => f64::NAN,
         Strip::Acosh => libm::acosh(x),
         Strip::Atanh => libm::atanh(x),
     }
