@@ -2,8 +2,8 @@
 
 usage: run_cases.py CASES IC EXPECTED [ONLY]
 
-EXPECTED lists the cases that pass, one a line. A listed case that does not pass is a regression, and an unlisted one
-that passes is named so that it gets listed (IC_BLESS=1 rewrites the list). Wrong results and crashes always fail.
+EXPECTED lists the cases that pass, one a line. A listed case that does not pass and an unlisted one that passes fail
+the run (IC_BLESS=1 rewrites the list), and so do wrong results and crashes.
 """
 
 import collections
@@ -75,7 +75,7 @@ def main():
         return
     expected = {name for name in listed.read_text().split() if only in name}
     problems = [f"{verdicts.get(n, 'missing')}: {n}" for n in sorted(expected - set(passing))]
-    print("\n".join(f"passes but is not listed yet: {n}" for n in sorted(set(passing) - expected)))
+    problems += [f"passes but is not listed: {n}" for n in sorted(set(passing) - expected)]
     problems += [f"{v}: {n}" for n, v in verdicts.items() if v in ("wrong", "crashed", "slow") and n not in expected]
     print("\n".join(problems))
     sys.exit(bool(problems))
