@@ -5,7 +5,7 @@
 use crate::op::Operands;
 use crate::ops::Op;
 use crate::types::Type;
-use ic_types::{Atom, DType, Dim};
+use ic_types::{DType, Dim};
 use std::sync::Arc;
 
 /// Largest integer or bool tensor whose elements are tracked.
@@ -36,22 +36,7 @@ pub(crate) fn content_of(op: &Op, x: &Operands, types: &[Type]) -> Option<Arc<[D
 
 /// Whether an expression is small enough to be tracked.
 pub(crate) fn is_small(dim: &Dim) -> bool {
-    remaining(dim, MAX_SIZE).is_some()
-}
-
-/// What is left of `budget` after the parts of `dim` are taken from it.
-fn remaining(dim: &Dim, budget: usize) -> Option<usize> {
-    dim.terms().try_fold(budget, |budget, (monomial, _)| {
-        monomial.0.iter().try_fold(budget.checked_sub(1)?, |budget, atom| {
-            let budget = budget.checked_sub(1)?;
-            match atom {
-                Atom::Symbol(_) => Some(budget),
-                Atom::FloorDiv(pair) | Atom::Mod(pair) | Atom::Min(pair) | Atom::Max(pair) => {
-                    remaining(&pair.1, remaining(&pair.0, budget)?)
-                }
-            }
-        })
-    })
+    dim.is_within(MAX_SIZE)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fmt;
 /// Largest tensor that a type may describe, in bytes. Larger ones are refused wherever they appear.
 pub const MAX_TENSOR_BYTES: i64 = 1 << 46;
 
-/// Most terms of an expression for the number of elements of a tensor.
+/// Most terms of an expression for an extent, nested ones included, and for the number of elements of a tensor.
 pub(crate) const MAX_TERMS: usize = 1 << 12;
 
 /// The type of a value.
@@ -55,8 +55,8 @@ impl TensorType {
         self.shape.iter().map(|d| d.as_const().and_then(|d| usize::try_from(d).ok())).collect()
     }
 
-    /// Whether the extents are possible: no negative constant, no more than [`MAX_TENSOR_BYTES`], and a number of elements
-    /// that is an expression of at most [`MAX_TERMS`] terms.
+    /// Whether the extents are possible: no negative constant, no more than [`MAX_TENSOR_BYTES`], and expressions of at
+    /// most [`MAX_TERMS`] terms for every extent and for the number of elements.
     pub fn is_plausible(&self) -> bool {
         let terms = self.shape.iter().try_fold(1usize, |product, dim| {
             product.checked_mul(dim.terms().count().max(1)).filter(|&product| product <= MAX_TERMS)
@@ -65,6 +65,7 @@ impl TensorType {
         let size = self.dtype.size().unwrap_or(1) as i64;
         let bytes = constants.clone().filter(|&d| d != 0).try_fold(size, i64::checked_mul);
         terms.is_some()
+            && self.shape.iter().all(|dim| dim.is_within(MAX_TERMS))
             && constants.clone().all(|d| (0..=MAX_TENSOR_BYTES).contains(&d))
             && (constants.clone().any(|d| d == 0) || bytes.is_some_and(|b| b <= MAX_TENSOR_BYTES))
     }

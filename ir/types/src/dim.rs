@@ -316,6 +316,26 @@ impl Dim {
         sum
     }
 
+    /// Whether the expression has at most `limit` terms and factors, those of nested expressions included.
+    pub fn is_within(&self, limit: usize) -> bool {
+        self.remaining(limit).is_some()
+    }
+
+    /// What is left of `budget` after the parts of this are taken from it.
+    fn remaining(&self, budget: usize) -> Option<usize> {
+        self.terms.keys().try_fold(budget, |budget, monomial| {
+            monomial.0.iter().try_fold(budget.checked_sub(1)?, |budget, atom| {
+                let budget = budget.checked_sub(1)?;
+                match atom {
+                    Atom::Symbol(_) => Some(budget),
+                    Atom::FloorDiv(pair) | Atom::Mod(pair) | Atom::Min(pair) | Atom::Max(pair) => {
+                        pair.1.remaining(pair.0.remaining(budget)?)
+                    }
+                }
+            })
+        })
+    }
+
     /// Adds the names of all symbols to `names`.
     pub fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>) {
         for atom in self.terms.keys().flat_map(|m| &m.0) {

@@ -119,7 +119,13 @@ fn parse_type(lexer: &mut Lexer, depth: usize) -> Result<Type, ParseError> {
     let dims = split_top_level(lexer.balanced(&[']'])?);
     lexer.expect("]")?;
     let shape = dims.into_iter().map(|d| d.parse().map_err(|e: ParseDimError| lexer.error(e.to_string())));
-    Ok(TensorType::new(dtype, shape.collect::<Result<_, _>>()?).into())
+    let ty = TensorType::new(dtype, shape.collect::<Result<_, _>>()?);
+    if !ty.is_plausible() {
+        return Err(
+            lexer.error("an extent is negative, the tensor is too large, or its size is too long an expression")
+        );
+    }
+    Ok(ty.into())
 }
 
 /// The tensor type that `text` stands for.
