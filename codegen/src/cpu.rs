@@ -16,6 +16,6 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Compiled, TargetCode, compile, disassemble};
+pub use compile::{Compiled, Refused, Source, TargetCode, compile, disassemble};
 pub use generate::Listing;
 pub use target::CpuTarget;

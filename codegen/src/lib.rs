@@ -3,3 +3,6 @@
 //! Invariant: the same program and options give the same bytes on every host.
 
 pub mod cpu;
+mod pool;
+
+pub use pool::{Block, WeightPool};

@@ -5,7 +5,7 @@
 //! tested if `cargo xtask models --all` has obtained them.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
-use ic::pipeline::{self, Options};
+use ic::pipeline::{self, Options, Source as Entry};
 use ic::tensors::read_npz;
 use ic_codegen::cpu::CpuTarget;
 use ic_testsuite::catalog::{MODELS, Model, Source};
@@ -32,7 +32,7 @@ fn cases(model: &Model) -> Vec<PathBuf> {
 
 fn compile(model: &Path, artifact: &Path, target: CpuTarget) {
     let options = Options { import: Default::default(), passes: Default::default(), targets: vec![target] };
-    let lowered = pipeline::lower(model, &options, &mut |_| {}, &mut |_, _| {}).unwrap();
+    let lowered = pipeline::lower(&[Entry::main(model)], &options, &mut |_| {}, &mut |_, _| {}).unwrap();
     pipeline::write(&lowered, artifact, &options, &mut |_| {}).unwrap();
 }
 

@@ -62,6 +62,12 @@ impl Functions {
         Ok(Functions { blobs, current: HashMap::new(), names: Vec::new(), listing: None })
     }
 
+    /// Begins the plan of the next entry: its functions are named and numbered anew.
+    pub(crate) fn begin_plan(&mut self) {
+        self.current.clear();
+        self.names.clear();
+    }
+
     /// Keeps the assembly of all functions from here on.
     pub(crate) fn keep_listing(&mut self) {
         self.listing.get_or_insert_default();

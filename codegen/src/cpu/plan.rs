@@ -10,7 +10,7 @@ mod steps;
 use super::dims::DimBuilder;
 use super::weights::Weight;
 use buffers::Buffers;
-use ic_artifact::{DimCheck, Plan, Segment, SymbolSource};
+use ic_artifact::{BufferId, DimCheck, Plan, Segment, SymbolSource};
 use ic_ir::kernel::{BufferKind, Kernel, Program};
 use ic_ir::{Constraint, Diagnostic, Graph, Location};
 use ic_types::Dim;
@@ -55,18 +55,17 @@ pub(crate) trait Generator {
 pub(crate) struct Planned {
     /// The plan.
     pub(crate) plan: Plan,
-    /// Blocks of the weight section with their offsets, in order.
-    pub(crate) weights: Vec<(u64, Weight)>,
+    /// Blocks of the weight section with their buffers, which have no offset yet.
+    pub(crate) weights: Vec<(BufferId, Weight)>,
 }
 
-/// Builds the plan of a program. Weights are laid out from `weight_base` on.
+/// Builds the plan of a program.
 ///
 /// # Errors
 /// Every step that cannot be compiled, and every extent that nothing determines.
 pub(crate) fn plan(
     program: &Program,
     graph: &Graph,
-    weight_base: u64,
     generator: &mut dyn Generator,
 ) -> Result<Planned, Vec<Diagnostic>> {
     let mut dims = DimBuilder::default();
@@ -75,7 +74,7 @@ pub(crate) fn plan(
     if !errors.is_empty() {
         return Err(errors);
     }
-    let mut buffers = Buffers::new(program, graph, weight_base);
+    let mut buffers = Buffers::new(program, graph);
     let mut builder = steps::Builder::new(program, generator, &mut dims, &mut buffers);
     builder.steps(&program.steps);
     let steps::Built { steps, kernels, mut checks, errors: step_errors } = builder.finish();

@@ -1,8 +1,9 @@
-//! Weights: constant expressions of the graph, evaluated and packed one at a time, straight into the artifact.
+//! Weights: constant expressions of the graph, evaluated and packed one at a time.
 //!
 //! Invariant: at most one weight and the constants it is computed from are in memory.
 
 use super::select::Packing;
+use crate::Block;
 use ic_ir::ops::Op;
 use ic_ir::{Graph, Literal, LiteralData, ScalarOp, Tensors, ValueId};
 use ic_kernels::pack;
@@ -29,22 +30,46 @@ impl Weight {
         }
     }
 
-    /// Evaluates the value and writes it.
+    /// Evaluates and packs the value. A constant of the model that is stored as it is stays where it is.
     ///
     /// # Errors
-    /// If a file that holds constants cannot be read, an expression cannot be evaluated, or `out` cannot be written.
-    pub(crate) fn write(&self, graph: &Graph, out: &mut dyn Write) -> io::Result<()> {
+    /// If a file that holds constants cannot be read, or an expression cannot be evaluated.
+    pub(crate) fn contents<'a>(&self, graph: &'a Graph) -> io::Result<Contents<'a>> {
         match (&self.packing, graph.constant(self.value)) {
-            (None, Some(literal)) => copy_literal(literal, out),
-            (None, None) => write_elements(evaluate(graph, self.value)?.data(), out),
+            (None, Some(literal)) => Ok(Contents::Literal(literal)),
+            (None, None) => Ok(Contents::Tensor(evaluate(graph, self.value)?)),
             (Some(packing), _) => {
                 let tensor = evaluate(graph, self.value)?;
                 let elements =
                     tensor.elements::<f32>().ok_or_else(|| io::Error::other("packed weights must be f32"))?;
                 let mut packed = vec![0.0; packing.len()];
                 packing.pack(elements, &mut packed);
-                write_elements(&Data::F32(packed), out)
+                Ok(Contents::Tensor(Tensor::from_elements(vec![packed.len()], packed)))
             }
+        }
+    }
+}
+
+/// The bytes of a weight.
+pub(crate) enum Contents<'a> {
+    /// A constant of the model.
+    Literal(&'a Literal),
+    /// In memory.
+    Tensor(Tensor),
+}
+
+impl Block for Contents<'_> {
+    fn bytes(&self) -> u64 {
+        match self {
+            Contents::Literal(literal) => literal.bytes() as u64,
+            Contents::Tensor(tensor) => tensor.len() as u64 * tensor.dtype().size().unwrap_or(0) as u64,
+        }
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            Contents::Literal(literal) => copy_literal(literal, out),
+            Contents::Tensor(tensor) => write_elements(tensor.data(), out),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! From a model's file to an artifact: import, passes, partition, code generation, writing.
+//! From models' files to an artifact: import, passes, partition, code generation, writing.
 //!
 //! A value moves down once. [`lower`] ends with kernels; [`write`] generates code and writes the artifact.
 
 use crate::import::{ImportOptions, Imported, import};
 use ic_artifact::{ArtifactError, ArtifactWriter, Entry, Manifest, Port, SymbolRange, Target};
+use ic_codegen::WeightPool;
 use ic_codegen::cpu::{self, CpuTarget};
 use ic_ir::kernel::Program;
 use ic_ir::{Diagnostic, Graph, Location, ValueId};
 use ic_passes::{PASSES, PartitionOptions, PassError, Report, hoist_branch_constants, partition};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How a model is compiled.
 #[derive(Clone, Debug)]
@@ -54,9 +57,27 @@ fn lines(diagnostics: &[Diagnostic]) -> String {
     diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
+/// A model and the entry that it becomes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// The entry's name.
+    pub entry: String,
+    /// The model's file.
+    pub file: PathBuf,
+}
+
+impl Source {
+    /// The entry `main` of an artifact with one model.
+    pub fn main(file: impl Into<PathBuf>) -> Source {
+        Source { entry: "main".into(), file: file.into() }
+    }
+}
+
 /// A model as kernels.
 #[derive(Clone, Debug)]
 pub struct Lowered {
+    /// The entry's name.
+    pub entry: String,
     /// The model's file.
     pub file: PathBuf,
     /// What is odd about the model.
@@ -71,19 +92,51 @@ pub struct Lowered {
     pub program: Program,
 }
 
-/// Imports and optimizes the model at `path` and divides it into kernels. `progress` is told what is going on, and
-/// `after_pass` sees the graph after each pass, `import` first.
+/// Imports and optimizes models, one per entry, and divides them into kernels. `progress` is told what is going on, and
+/// `after_pass` sees the graph of each entry after each pass, `import` first.
 ///
 /// # Errors
-/// If the model is malformed or uses what is not supported, or a pass has a defect.
+/// If a model is malformed or uses what is not supported, or a pass has a defect.
 pub fn lower(
-    path: &Path,
+    sources: &[Source],
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+    after_pass: &mut dyn FnMut(&str, &Graph),
+) -> Result<Vec<Lowered>, CompileError> {
+    progress("importing");
+    let models = import_all(sources, &options.import)?;
+    models.into_iter().map(|(source, model)| lower_one(source, model, options, progress, after_pass)).collect()
+}
+
+/// Imports every model. A dim that the options name must be one of some model's.
+fn import_all(sources: &[Source], options: &ImportOptions) -> Result<Vec<(Source, Imported)>, CompileError> {
+    let options = ImportOptions { dims_of_others: sources.len() > 1, ..options.clone() };
+    let (mut models, mut errors) = (Vec::new(), Vec::new());
+    for source in sources {
+        match import(&source.file, &options) {
+            Ok(model) => models.push((source.clone(), model)),
+            Err(diagnostics) => errors.extend(diagnostics),
+        }
+    }
+    let known: BTreeSet<&String> = models.iter().flat_map(|(_, model)| &model.dims).collect();
+    let given = options.dims.keys().chain(options.ranges.keys());
+    let is_checked_here = options.dims_of_others && errors.is_empty();
+    for name in given.filter(|name| is_checked_here && !known.contains(name)) {
+        let known = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let location = Location { file: "--dim".into(), node: "".into() };
+        errors.push(Diagnostic::new(location, format!("no dim is called `{name}`; the models' dims are {known}")));
+    }
+    if errors.is_empty() { Ok(models) } else { Err(CompileError::Model(errors)) }
+}
+
+fn lower_one(
+    source: Source,
+    model: Imported,
     options: &Options,
     progress: &mut dyn FnMut(&str),
     after_pass: &mut dyn FnMut(&str, &Graph),
 ) -> Result<Lowered, CompileError> {
-    progress("importing");
-    let Imported { mut graph, warnings, metadata, .. } = import(path, &options.import).map_err(CompileError::Model)?;
+    let Imported { mut graph, warnings, metadata, .. } = model;
     after_pass("import", &graph);
     let mut report = Report::default();
     for pass in PASSES.iter().filter(|pass| pass.min_level <= options.passes.opt_level) {
@@ -95,13 +148,14 @@ pub fn lower(
     progress("partition");
     let graph = hoist_branch_constants(&graph).map_err(PassError::Graph)?;
     let fuse = options.passes.opt_level > 0;
-    let program = partition(&graph, &PartitionOptions { fuse }).map_err(|list| in_file(path, list))?;
-    Ok(Lowered { file: path.into(), warnings, metadata, graph, report, program })
+    let program = partition(&graph, &PartitionOptions { fuse }).map_err(|list| in_file(&source.file, list))?;
+    let Source { entry, file } = source;
+    Ok(Lowered { entry, file, warnings, metadata, graph, report, program })
 }
 
 /// The diagnostics with the model's path as their file.
 fn in_file(path: &Path, diagnostics: Vec<Diagnostic>) -> CompileError {
-    let file: std::sync::Arc<str> = path.to_string_lossy().into();
+    let file: Arc<str> = path.to_string_lossy().into();
     let place = |d: Diagnostic| Diagnostic { location: Location { file: file.clone(), ..d.location }, ..d };
     CompileError::Model(diagnostics.into_iter().map(place).collect())
 }
@@ -111,26 +165,36 @@ fn in_file(path: &Path, diagnostics: Vec<Diagnostic>) -> CompileError {
 pub struct Written {
     /// Size of the artifact.
     pub bytes: u64,
-    /// Steps of the plan.
+    /// Steps of the plans.
     pub n_steps: usize,
 }
 
-/// Generates code for the targets and writes the artifact. The file appears when it is complete.
+/// Generates code for the targets and writes the artifact, one entry per model. The file appears when it is complete.
 ///
 /// # Errors
-/// If something has no kernel, a file of the model cannot be read any more, or the artifact cannot be written.
+/// If something has no kernel, a file of a model cannot be read any more, or the artifact cannot be written.
 pub fn write(
-    model: &Lowered,
+    models: &[Lowered],
     output: &Path,
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Written, CompileError> {
     progress("generating code");
-    let compiled = cpu::compile(&model.program, &model.graph, &options.targets).map_err(|e| in_file(&model.file, e))?;
-    progress("packing weights");
+    let sources: Vec<_> = models.iter().map(|m| cpu::Source { program: &m.program, graph: &m.graph }).collect();
+    let mut compiled = cpu::compile(&sources, &options.targets).map_err(|refused| in_files(models, refused))?;
     let at = |source: ArtifactError| CompileError::Write { path: output.into(), source };
     let mut writer = ArtifactWriter::create(output).map_err(at)?;
-    let plan_section = writer.plans(std::slice::from_ref(&compiled.plan)).map_err(at)?;
+    progress("packing weights");
+    let mut weights = writer.weights().map_err(at)?;
+    let graphs: Vec<&Graph> = models.iter().map(|model| &model.graph).collect();
+    let packed = compiled.write_weights(&graphs, &mut WeightPool::new(&mut weights));
+    packed.map_err(|(index, source)| CompileError::Weights {
+        model: models[index].file.clone(),
+        artifact: output.into(),
+        source,
+    })?;
+    weights.finish().map_err(at)?;
+    let plan_section = writer.plans(&compiled.plans).map_err(at)?;
     let mut targets = Vec::new();
     for code in &compiled.code {
         let code_section = writer.code(&code.section).map_err(at)?;
@@ -142,19 +206,43 @@ pub fn write(
         }));
     }
     targets.sort_by_key(|target| options.targets.iter().position(|t| t.name() == target.name));
-    let mut weights = writer.weights().map_err(at)?;
-    compiled.write_weights(&model.graph, &mut weights).map_err(|source| CompileError::Weights {
-        model: model.file.clone(),
-        artifact: output.into(),
-        source,
-    })?;
-    weights.finish().map_err(at)?;
-    writer.manifest(&manifest(model, targets)).map_err(at)?;
+    writer.manifest(&manifest(models, targets)).map_err(at)?;
     let bytes = writer.finish().map_err(at)?;
-    Ok(Written { bytes, n_steps: compiled.plan.steps.len() })
+    Ok(Written { bytes, n_steps: compiled.plans.iter().map(|plan| plan.steps.len()).sum() })
 }
 
-fn manifest(model: &Lowered, targets: Vec<Target>) -> Manifest {
+/// What cannot be compiled, with the paths of the models.
+pub fn in_files(models: &[Lowered], refused: cpu::Refused) -> CompileError {
+    let mut placed = Vec::new();
+    for (index, diagnostic) in refused {
+        let file: Arc<str> = models[index].file.to_string_lossy().into();
+        placed.push(Diagnostic { location: Location { file, ..diagnostic.location }, ..diagnostic });
+    }
+    CompileError::Model(placed)
+}
+
+fn manifest(models: &[Lowered], targets: Vec<Target>) -> Manifest {
+    let mut certificate = BTreeMap::new();
+    for (rule, &hits) in models.iter().flat_map(|model| &model.report.rules) {
+        *certificate.entry(rule.to_string()).or_default() += hits as u64;
+    }
+    // Keys of several models could clash.
+    let metadata = models.iter().flat_map(|model| {
+        let key = |key: &str| if models.len() == 1 { key.to_string() } else { format!("{}.{key}", model.entry) };
+        model.metadata.iter().map(move |(k, value)| (key(k), value.clone()))
+    });
+    Manifest {
+        producer: env!("CARGO_PKG_VERSION").into(),
+        entries: models.iter().map(entry).collect(),
+        targets,
+        world: 1,
+        metadata: metadata.collect(),
+        certificate: certificate.into_iter().collect(),
+        ..Manifest::default()
+    }
+}
+
+fn entry(model: &Lowered) -> Entry {
     let graph = &model.graph;
     let port = |name: &str, value: ValueId| {
         let ty = graph.tensor_ty(value);
@@ -163,19 +251,10 @@ fn manifest(model: &Lowered, targets: Vec<Target>) -> Manifest {
     let inputs = graph.inputs().iter().map(|&v| port(graph.value(v).name.as_deref().unwrap_or_default(), v));
     let outputs = graph.outputs().iter().zip(graph.output_names()).map(|(&v, name)| port(name, v));
     let symbols = graph.symbols.iter();
-    let entry = Entry {
-        name: "main".into(),
+    Entry {
+        name: model.entry.clone(),
         inputs: inputs.collect(),
         outputs: outputs.collect(),
         symbols: symbols.map(|(n, r)| SymbolRange { name: n.to_string(), min: r.min, max: r.max }).collect(),
-    };
-    Manifest {
-        producer: env!("CARGO_PKG_VERSION").into(),
-        entries: vec![entry],
-        targets,
-        world: 1,
-        metadata: model.metadata.clone(),
-        certificate: model.report.rules.iter().map(|(rule, &hits)| (rule.to_string(), hits as u64)).collect(),
-        ..Manifest::default()
     }
 }

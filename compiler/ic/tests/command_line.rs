@@ -87,6 +87,51 @@ fn an_artifact_for_several_targets_names_them_all() {
     }
 }
 
+/// A graph that multiplies its input by `w`, 64 KiB of weights, and scales the result.
+fn layer(name: &str, scale: f32) -> String {
+    format!(
+        "graph @{name}(%x: f32[N, 128]) {{
+  %w = constant() {{value = f32[128, 128] splat 0.5}} : f32[128, 128]
+  %y = matmul(%x, %w) : f32[N, 128]
+  %s = constant() {{value = f32[] [{scale}]}} : f32[]
+  %z = mul(%y, %s) : f32[N, 128]
+  return \"y\" = %z
+}}
+"
+    )
+}
+
+#[test]
+fn entries_share_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("a.ic"), layer("a", 2.0)).unwrap();
+    std::fs::write(path("b.ic"), layer("b", 3.0)).unwrap();
+    let named = |entry: &str, file: &str| format!("{entry}={}", text(&path(file)));
+    let (a, b, both) = (named("double", "a.ic"), named("triple", "b.ic"), path("both.ica"));
+    // Strict: the scales stay out of the weights.
+    let compile = |args: &[&str]| {
+        let done = ic(&[&["compile", "--fp", "strict"], args].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    compile(&[&a, "-o", text(&path("one.ica"))]);
+    compile(&[&a, &b, "-o", text(&both)]);
+    let size = |name: &str| std::fs::metadata(path(name)).unwrap().len();
+    assert!(size("both.ica") < size("one.ica") + (32 << 10), "{} and {}", size("one.ica"), size("both.ica"));
+    for (entry, model) in [("double", &a), ("triple", &b)] {
+        let done = ic(&["verify", model, text(&both), "--dim", "N=3"]);
+        assert!(done.status.success(), "{entry}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(ic(&["bench", text(&both), "--entry", entry, "--runs", "2"]).status.success());
+    }
+    let shown = String::from_utf8(ic(&["inspect", text(&both)]).stdout).unwrap();
+    assert!(shown.contains("double") && shown.contains("triple"), "{shown}");
+    check_refused(&["run", text(&both)], &["no entry `main`", "double", "triple"]);
+    check_refused(&["compile", &a, &a, "-o", text(&both)], &["two models are called `double`"]);
+    check_refused(&["compile", &a, text(&path("b.ic")), "-o", text(&both)], &["NAME=FILE"]);
+    check_refused(&["compile", &a, &b, "-o", text(&both), "--dim", "M=1..4"], &["no dim is called `M`", "`N`"]);
+    check_refused(&["compile", &a, &b, "-o", text(&both), "--dim", "N=4..1"], &["LO <= HI"]);
+}
+
 #[test]
 fn wrong_models_and_options_are_refused() {
     let (folder, _) = compiled();

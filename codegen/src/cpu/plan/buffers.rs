@@ -9,9 +9,6 @@ use ic_ir::kernel::{self, BufferKind, Program};
 use ic_types::Dim;
 use std::collections::HashMap;
 
-/// Alignment of weights in their section.
-const WEIGHT_ALIGNMENT: u64 = 64;
-
 /// Buffers under construction. Those of the program that are neither constants nor views come first, then constants that
 /// have views, then views, then weights in the order in which steps ask for them.
 pub(super) struct Buffers<'a> {
@@ -20,16 +17,15 @@ pub(super) struct Buffers<'a> {
     /// The plan's buffer of each program buffer that is not a constant.
     places: Vec<Option<BufferId>>,
     n_program: u32,
-    /// Blocks of the weight section: offset, contents, buffer.
-    weights: Vec<(u64, Weight, BufferId)>,
+    /// Blocks of the weight section.
+    weights: Vec<(BufferId, Weight)>,
     /// Number of buffers.
     n_buffers: u32,
     by_weight: HashMap<Weight, BufferId>,
-    next_offset: u64,
 }
 
 impl<'a> Buffers<'a> {
-    pub(super) fn new(program: &'a Program, graph: &'a Graph, weight_base: u64) -> Buffers<'a> {
+    pub(super) fn new(program: &'a Program, graph: &'a Graph) -> Buffers<'a> {
         let mut places = vec![None; program.buffers.len()];
         let is_view = |kind: &BufferKind| matches!(kind, BufferKind::View { .. });
         let is_constant = |kind: &BufferKind| matches!(kind, BufferKind::Constant(_));
@@ -54,19 +50,10 @@ impl<'a> Buffers<'a> {
         }
         views.iter().for_each(|&i| places[i] = Some(next()));
         let (weights, by_weight) = (Vec::new(), HashMap::new());
-        let mut buffers = Buffers {
-            program,
-            graph,
-            places,
-            n_program: n_buffers,
-            weights,
-            n_buffers,
-            by_weight,
-            next_offset: weight_base,
-        };
+        let mut buffers = Buffers { program, graph, places, n_program: n_buffers, weights, n_buffers, by_weight };
         for (base, id) in bases {
             let BufferKind::Constant(value) = program.buffers[base].kind else { continue };
-            buffers.lay_out(Weight { value, packing: None }, id);
+            buffers.add_weight(Weight { value, packing: None }, id);
             buffers.places[base] = Some(id);
         }
         buffers
@@ -96,19 +83,17 @@ impl<'a> Buffers<'a> {
         }
         let buffer = self.n_buffers;
         self.n_buffers += 1;
-        self.lay_out(weight, buffer);
+        self.add_weight(weight, buffer);
         buffer
     }
 
-    fn lay_out(&mut self, weight: Weight, buffer: BufferId) {
-        let offset = self.next_offset;
-        self.next_offset = (offset + weight.bytes(self.graph)).next_multiple_of(WEIGHT_ALIGNMENT);
+    fn add_weight(&mut self, weight: Weight, buffer: BufferId) {
         self.by_weight.insert(weight.clone(), buffer);
-        self.weights.push((offset, weight, buffer));
+        self.weights.push((buffer, weight));
     }
 
-    /// The plan's buffers, and the weights with their offsets.
-    pub(super) fn finish(self, steps: &[Step], dims: &mut DimBuilder) -> (Vec<Buffer>, Vec<(u64, Weight)>) {
+    /// The plan's buffers, and which of them are which weights. Those have no offset yet.
+    pub(super) fn finish(self, steps: &[Step], dims: &mut DimBuilder) -> (Vec<Buffer>, Vec<(BufferId, Weight)>) {
         let live = self.live_ranges(steps);
         let mut list: Vec<Option<Buffer>> = vec![None; self.n_buffers as usize];
         for (buffer, place) in self.program.buffers.iter().zip(&self.places) {
@@ -131,12 +116,12 @@ impl<'a> Buffers<'a> {
             };
             list[id as usize] = Some(Buffer { bytes, place });
         }
-        for (offset, weight, id) in &self.weights {
+        for (id, weight) in &self.weights {
             let bytes = dims.constant(weight.bytes(self.graph) as i64);
-            list[*id as usize] = Some(Buffer { bytes, place: Place::Weight { offset: *offset } });
+            list[*id as usize] = Some(Buffer { bytes, place: Place::Weight { offset: 0 } });
         }
         let buffers = list.into_iter().map(|buffer| buffer.expect("every buffer has a place"));
-        (buffers.collect(), self.weights.into_iter().map(|(offset, weight, _)| (offset, weight)).collect())
+        (buffers.collect(), self.weights)
     }
 
     /// First and last step that touches each program buffer, directly or through a view.

@@ -38,7 +38,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct CompileArgs {
-    /// The model: FILE.onnx, FILE.ic, or NAME=FILE
+    /// The model: FILE.onnx or FILE.ic; several NAME=FILE give an entry each
     #[arg(required = true, value_name = "MODEL")]
     pub(crate) models: Vec<String>,
     /// The artifact to write [default: the model's name with .ica]
@@ -47,8 +47,8 @@ pub(crate) struct CompileArgs {
     /// A target: cpu (this host), x86-64-v2, x86-64-v3, x86-64-v4 or aarch64; repeat for several
     #[arg(long = "target", value_name = "T")]
     pub(crate) targets: Vec<String>,
-    /// Bind a symbolic dim: NAME=N
-    #[arg(long = "dim", value_name = "NAME=N")]
+    /// Bind a symbolic dim, or state its range: NAME=N or NAME=LO..HI
+    #[arg(long = "dim", value_name = "NAME=N|LO..HI")]
     pub(crate) dims: Vec<String>,
     /// Compute these values only, by name
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
@@ -91,13 +91,13 @@ pub(crate) struct FeedArgs {
     pub(crate) dims: Vec<String>,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct SessionArgs {
     /// The artifact
     pub(crate) artifact: PathBuf,
-    /// The entry to run
-    #[arg(long, default_value = "main")]
-    pub(crate) entry: String,
+    /// The entry to run [default: `main`, or the only one]
+    #[arg(long)]
+    pub(crate) entry: Option<String>,
     /// Number of threads [default: one per core]
     #[arg(long)]
     pub(crate) threads: Option<usize>,
@@ -148,8 +148,8 @@ pub(crate) struct BenchArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// The model
-    pub(crate) model: PathBuf,
+    /// The model, FILE or ENTRY=FILE
+    pub(crate) model: String,
     #[command(flatten)]
     pub(crate) session: SessionArgs,
     #[command(flatten)]

@@ -1,12 +1,12 @@
 //! `ic compile`.
 
 use super::args::{CompileArgs, Fp};
-use super::feed::parse_bindings;
+use super::feed::parse_dims;
 use super::output::Say;
 use anyhow::{Context, Result, bail, ensure};
 use ic::import::ImportOptions;
-use ic::pipeline::{self, Lowered, Options};
-use ic_codegen::cpu::CpuTarget;
+use ic::pipeline::{self, Lowered, Options, Source};
+use ic_codegen::cpu::{self, CpuTarget};
 use ic_ir::kernel::Step;
 use ic_ir::{Graph, text};
 use ic_passes::{FpMode, PASSES};
@@ -16,13 +16,17 @@ use std::time::Instant;
 
 pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     let start = Instant::now();
-    let model = model_path(&args.models)?;
-    let output = args.output.clone().unwrap_or_else(|| model.with_extension("ica"));
+    let sources = sources(&args.models)?;
+    let output = output(args, &sources)?;
     let options = options(args)?;
+    ensure!(
+        sources.len() == 1 || args.outputs.is_empty(),
+        "`--outputs` names the outputs of one model, not of several"
+    );
     let emits = args.emit.iter().map(|text| Emit::parse(text)).collect::<Result<Vec<_>>>()?;
     check_passes(&args.print_after)?;
     let mut printed = String::new();
-    let lowered = pipeline::lower(&model, &options, &mut |what| say.phase(what), &mut |pass, graph| {
+    let lowered = pipeline::lower(&sources, &options, &mut |what| say.phase(what), &mut |pass, graph| {
         if args.print_after.iter().any(|name| name == pass) {
             printed += &format!("; after {pass}\n{}", text::print(graph));
         }
@@ -30,7 +34,7 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     if !printed.is_empty() {
         say.text(&printed)?;
     }
-    warn(&lowered);
+    lowered.iter().for_each(warn);
     for emit in &emits {
         emit.write(&lowered, &options, say)?;
     }
@@ -39,6 +43,7 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     if args.json {
         return say.json(&json!({
             "artifact": output.display().to_string(),
+            "entries": lowered.iter().map(|model| &model.entry).collect::<Vec<_>>(),
             "bytes": written.bytes,
             "steps": written.n_steps,
             "seconds": seconds,
@@ -49,19 +54,29 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     say.line(&format!("wrote {} ({megabytes:.1} MB, {} steps) in {seconds:.2} s", output.display(), written.n_steps))
 }
 
-/// The one model, `FILE` or `main=FILE`.
-fn model_path(models: &[String]) -> Result<PathBuf> {
-    let [model] = models else { bail!("several models in one artifact are not supported: compile them one by one") };
-    if Path::new(model).exists() {
-        return Ok(model.into());
+/// The artifact's path: as given, or that of the only model with another extension.
+fn output(args: &CompileArgs, sources: &[Source]) -> Result<PathBuf> {
+    match (&args.output, sources) {
+        (Some(output), _) => Ok(output.clone()),
+        (None, [only]) => Ok(only.file.with_extension("ica")),
+        (None, _) => bail!("several models: name the artifact with `-o OUT.ica`"),
     }
-    match model.split_once('=') {
-        Some(("main", path)) => Ok(path.into()),
-        Some((name, path)) if Path::new(path).exists() => {
-            bail!("entry `{name}`: the entry of an artifact with one model is called `main`")
-        }
-        _ => Ok(model.into()),
+}
+
+/// The models, each `NAME=FILE`; an only one may be `FILE` and is `main`.
+fn sources(models: &[String]) -> Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    for model in models {
+        let source = match model.split_once('=') {
+            Some((entry, file)) if !Path::new(model).exists() => Source { entry: entry.into(), file: file.into() },
+            _ if models.len() == 1 => Source::main(model),
+            _ => bail!("`{model}`: each of several models has the form NAME=FILE, where NAME is its entry"),
+        };
+        ensure!(!source.entry.is_empty(), "`{model}`: an entry needs a name before `=`");
+        ensure!(sources.iter().all(|s| s.entry != source.entry), "two models are called `{}`", source.entry);
+        sources.push(source);
     }
+    Ok(sources)
 }
 
 fn options(args: &CompileArgs) -> Result<Options> {
@@ -82,7 +97,8 @@ fn options(args: &CompileArgs) -> Result<Options> {
         Fp::Fast => FpMode::Fast,
     };
     let outputs = (!args.outputs.is_empty()).then(|| args.outputs.clone());
-    let import = ImportOptions { dims: parse_bindings(&args.dims)?, outputs, ..Default::default() };
+    let (dims, ranges) = parse_dims(&args.dims)?;
+    let import = ImportOptions { dims, ranges, outputs, ..Default::default() };
     let passes = ic_passes::Options { opt_level: args.opt_level, fp, ..Default::default() };
     Ok(Options { import, passes, targets })
 }
@@ -132,23 +148,30 @@ impl Emit {
     }
 
     /// The texts of this form, by name: one per kernel for kernels and functions.
-    fn texts(&self, lowered: &Lowered, options: &Options) -> Result<Vec<(String, String)>> {
-        let one = |text: String| Ok(vec![("model".to_string(), text)]);
-        match self.kind {
-            Kind::Graph => one(text::print(&lowered.graph)),
-            Kind::Dot => one(ic::dot(&lowered.graph)),
-            Kind::Report => one(report(lowered)),
-            Kind::Kernels => Ok(kernel_texts(&lowered.program.steps)),
-            Kind::Asm => {
-                let listings = ic_codegen::cpu::disassemble(&lowered.program, &lowered.graph, &options.targets);
-                let listings = listings.map_err(super::diagnostics)?.into_iter();
-                Ok(listings.map(|l| (format!("{}.{}", l.function, l.target.name()), l.text)).collect())
-            }
+    fn texts(&self, models: &[Lowered], options: &Options) -> Result<Vec<(String, String)>> {
+        if let Kind::Asm = self.kind {
+            let sources: Vec<_> = models.iter().map(|m| cpu::Source { program: &m.program, graph: &m.graph }).collect();
+            let listings = cpu::disassemble(&sources, &options.targets);
+            let listings = listings.map_err(|refused| pipeline::in_files(models, refused))?.into_iter();
+            return Ok(listings.map(|l| (format!("{}.{}", l.function, l.target.name()), l.text)).collect());
         }
+        let mut texts = Vec::new();
+        for model in models {
+            let one = |text: String| vec![("model".to_string(), text)];
+            let of_model = match self.kind {
+                Kind::Graph => one(text::print(&model.graph)),
+                Kind::Dot => one(ic::dot(&model.graph)),
+                Kind::Report => one(report(model)),
+                Kind::Kernels | Kind::Asm => kernel_texts(&model.program.steps),
+            };
+            let prefix = if models.len() == 1 { String::new() } else { format!("{}.", model.entry) };
+            texts.extend(of_model.into_iter().map(|(name, text)| (format!("{prefix}{name}"), text)));
+        }
+        Ok(texts)
     }
 
-    fn write(&self, lowered: &Lowered, options: &Options, say: &mut Say) -> Result<()> {
-        let texts = self.texts(lowered, options)?;
+    fn write(&self, models: &[Lowered], options: &Options, say: &mut Say) -> Result<()> {
+        let texts = self.texts(models, options)?;
         let all = || texts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
         let Some(path) = &self.path else { return say.text(&all()) };
         if !path.to_string_lossy().ends_with('/') {

@@ -3,6 +3,7 @@
 use super::args::FeedArgs;
 use anyhow::{Context, Result, bail, ensure};
 use ic::tensors::{random_tensor, read_npz, read_proto};
+use ic_ir::SymbolRange;
 use ic_runtime::Entry;
 use ic_types::{DType, Dim, Tensor};
 use std::collections::BTreeMap;
@@ -29,6 +30,20 @@ pub(crate) fn parse_bindings(texts: &[String]) -> Result<BTreeMap<String, i64>> 
         Ok((name.to_string(), value))
     };
     texts.iter().map(parse).collect()
+}
+
+/// `NAME=N` bindings and `NAME=LO..HI` ranges.
+pub(crate) fn parse_dims(texts: &[String]) -> Result<(BTreeMap<String, i64>, BTreeMap<String, SymbolRange>)> {
+    let (ranged, bound): (Vec<String>, Vec<String>) = texts.iter().cloned().partition(|text| text.contains(".."));
+    let parse = |text: &String| {
+        let shape = || format!("`--dim {text}`: expected NAME=LO..HI");
+        let (name, range) = text.rsplit_once('=').with_context(shape)?;
+        let (low, high) = range.split_once("..").with_context(shape)?;
+        let (min, max): (i64, i64) = (low.parse().with_context(shape)?, high.parse().with_context(shape)?);
+        ensure!(0 <= min && min <= max, "`--dim {text}`: expected 0 <= LO <= HI");
+        Ok((name.to_string(), SymbolRange { min, max }))
+    };
+    Ok((parse_bindings(&bound)?, ranged.iter().map(parse).collect::<Result<_>>()?))
 }
 
 fn read_folder(entry: &Entry, folder: &Path) -> Result<Feed> {

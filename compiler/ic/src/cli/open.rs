@@ -24,5 +24,8 @@ pub(crate) fn session(model: &Model, args: &SessionArgs) -> Result<Session> {
     if let Some(kernels) = &args.kernels {
         options = options.kernels(kernels);
     }
-    Ok(model.session_entry(&args.entry, &options)?)
+    Ok(match &args.entry {
+        Some(entry) => model.session_entry(entry, &options)?,
+        None => model.session(&options)?,
+    })
 }

@@ -1,6 +1,6 @@
 //! `ic verify`: an artifact against the reference evaluation of its unoptimized model.
 
-use super::args::VerifyArgs;
+use super::args::{SessionArgs, VerifyArgs};
 use super::feed::feed;
 use super::open::{open, session};
 use super::output::Say;
@@ -10,11 +10,14 @@ use ic_ir::Graph;
 use ic_ir::eval::{Symbols, eval_graph};
 use ic_types::{Data, Tensor, TensorView, bf16_to_f32, f16_to_f32};
 use serde_json::json;
+use std::path::{Path, PathBuf};
 
 pub(crate) fn verify(args: &VerifyArgs, say: &mut Say) -> Result<()> {
+    let (entry, file) = named(&args.model);
     let model = open(&args.session)?;
     model.verify_weights()?;
-    let session = session(&model, &args.session)?;
+    let arguments = SessionArgs { entry: args.session.entry.clone().or(entry), ..args.session.clone() };
+    let session = session(&model, &arguments)?;
     let feed = feed(session.entry(), &args.feed)?;
     let views: Vec<(&str, TensorView)> = feed.iter().map(|(name, tensor)| (name.as_str(), tensor.view())).collect();
     say.phase("running the artifact");
@@ -22,7 +25,7 @@ pub(crate) fn verify(args: &VerifyArgs, say: &mut Say) -> Result<()> {
     say.phase("evaluating the model");
     let wanted: Vec<String> = session.entry().outputs.iter().map(|port| port.name.clone()).collect();
     let options = ImportOptions { outputs: Some(wanted), ..ImportOptions::default() };
-    let imported = import(&args.model, &options).map_err(super::diagnostics)?;
+    let imported = import(&file, &options).map_err(super::diagnostics)?;
     let reference = evaluate(&imported.graph, &feed)?;
     let mut rows = Vec::new();
     for ((name, found), expected) in outputs.iter().zip(&reference) {
@@ -42,6 +45,14 @@ pub(crate) fn verify(args: &VerifyArgs, say: &mut Say) -> Result<()> {
     }
     ensure!(agrees, "the artifact differs from its model: {worst:.3e} of an output's scale");
     if args.json { Ok(()) } else { say.line("the artifact agrees with its model") }
+}
+
+/// The entry and the path of `FILE` or `ENTRY=FILE`.
+fn named(model: &str) -> (Option<String>, PathBuf) {
+    match model.split_once('=') {
+        Some((entry, file)) if !Path::new(model).exists() => (Some(entry.into()), file.into()),
+        _ => (None, model.into()),
+    }
 }
 
 fn evaluate(graph: &Graph, feed: &[(String, Tensor)]) -> Result<Vec<Tensor>> {

@@ -6,8 +6,8 @@ pub mod onnx;
 mod prune;
 mod source;
 
-use ic_ir::{Diagnostic, Graph, Location};
-use ic_types::Tensor;
+use ic_ir::{Diagnostic, Graph, Location, SymbolRange};
+use ic_types::{Tensor, symbols_of};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,10 @@ pub use source::FileSource;
 pub struct ImportOptions {
     /// Values of symbolic dims.
     pub dims: BTreeMap<String, i64>,
+    /// Ranges of symbolic dims.
+    pub ranges: BTreeMap<String, SymbolRange>,
+    /// Whether `dims` and `ranges` may name dims that the model does not have, as those of another entry.
+    pub dims_of_others: bool,
     /// Values to compute, by name, instead of the model's outputs.
     pub outputs: Option<Vec<String>>,
     /// Inputs that are constants, by name.
@@ -33,6 +37,8 @@ pub struct Imported {
     pub warnings: Vec<Diagnostic>,
     /// The model's own key-value pairs.
     pub metadata: Vec<(String, String)>,
+    /// Names of the model's symbolic dims, those in [`ImportOptions::dims`] included.
+    pub dims: Vec<String>,
     /// The files that the model consists of, the model itself first.
     pub files: Vec<PathBuf>,
 }
@@ -43,16 +49,29 @@ pub struct Imported {
 /// If a file cannot be read or is malformed, or the model uses what is not supported: everything that is wrong.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diagnostic>> {
     if path.extension().is_some_and(|e| e == "ic") {
-        import_text(path).map_err(|e| vec![e])
+        import_text(path, options).map_err(|e| vec![e])
     } else {
         onnx::import(path, options)
     }
 }
 
-fn import_text(path: &Path) -> Result<Imported, Diagnostic> {
+fn import_text(path: &Path, options: &ImportOptions) -> Result<Imported, Diagnostic> {
     let location = Location { file: path.to_string_lossy().into(), node: "".into() };
     let text = std::fs::read_to_string(path)
         .map_err(|e| Diagnostic::new(location.clone(), format!("cannot read the graph: {e}")))?;
-    let graph = ic_ir::text::parse(&text).map_err(|e| Diagnostic::new(location, e.to_string()))?;
-    Ok(Imported { graph, warnings: Vec::new(), metadata: Vec::new(), files: vec![path.to_path_buf()] })
+    let mut graph = ic_ir::text::parse(&text).map_err(|e| Diagnostic::new(location, e.to_string()))?;
+    let inputs = graph.inputs().iter().filter_map(|&v| graph.ty(v).as_tensor());
+    let dims = symbols_of(inputs.flat_map(|ty| &ty.shape)).iter().map(|name| name.to_string()).collect();
+    set_ranges(&mut graph, options);
+    Ok(Imported { graph, warnings: Vec::new(), metadata: Vec::new(), dims, files: vec![path.to_path_buf()] })
+}
+
+/// Gives the symbols of the graph's inputs their ranges.
+fn set_ranges(graph: &mut Graph, options: &ImportOptions) {
+    let inputs = graph.inputs().iter().filter_map(|&v| graph.ty(v).as_tensor());
+    for name in symbols_of(inputs.flat_map(|ty| &ty.shape)) {
+        if let Some(&range) = options.ranges.get(&*name) {
+            graph.symbols.insert(name, range);
+        }
+    }
 }

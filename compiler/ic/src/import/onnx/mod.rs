@@ -58,8 +58,8 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diag
     let wanted = outputs::wanted(&mut cx, &graph, options);
     walk::import_nodes(&mut cx, &graph.node, &wanted);
     outputs::add(&mut cx, &graph, &wanted);
-    check_bindings(&mut cx);
-    finish(cx, path, &model)
+    check_bindings(&mut cx, options);
+    finish(cx, path, &model, options)
 }
 
 /// Names of the model's inputs, those with a constant value left out, in their order.
@@ -140,8 +140,12 @@ fn add_inputs(cx: &mut Context, graph: &GraphProto) {
     }
 }
 
-fn check_bindings(cx: &mut Context) {
-    let unused: Vec<String> = cx.symbols.unused_bindings().into_iter().map(String::from).collect();
+fn check_bindings(cx: &mut Context, options: &ImportOptions) {
+    if options.dims_of_others {
+        return;
+    }
+    let bound = options.dims.keys().chain(options.ranges.keys());
+    let unused: Vec<&String> = bound.filter(|name| !cx.symbols.names().contains(&name.as_str())).collect();
     for name in unused {
         let known = cx.symbols.names().join("`, `");
         let known = if known.is_empty() { "none".to_string() } else { format!("`{known}`") };
@@ -149,7 +153,12 @@ fn check_bindings(cx: &mut Context) {
     }
 }
 
-fn finish(mut cx: Context, path: &Path, model: &ModelProto) -> Result<Imported, Vec<Diagnostic>> {
+fn finish(
+    mut cx: Context,
+    path: &Path,
+    model: &ModelProto,
+    options: &ImportOptions,
+) -> Result<Imported, Vec<Diagnostic>> {
     let Problems { unsupported, mut invalid } = std::mem::take(&mut cx.problems);
     let location = Location { file: cx.file.clone(), node: "".into() };
     if !unsupported.is_empty() {
@@ -160,8 +169,10 @@ fn finish(mut cx: Context, path: &Path, model: &ModelProto) -> Result<Imported, 
     if !invalid.is_empty() {
         return Err(invalid);
     }
-    let graph = super::prune::prune(cx.graph()).map_err(|e| vec![Diagnostic::new(location, e.to_string())])?;
+    let mut graph = super::prune::prune(cx.graph()).map_err(|e| vec![Diagnostic::new(location, e.to_string())])?;
+    super::set_ranges(&mut graph, options);
+    let dims = cx.symbols.names().into_iter().map(String::from).collect();
     let metadata = model.metadata_props.iter().map(|e| (e.key.clone(), e.value.clone())).collect();
     let files = std::iter::once(path.to_path_buf()).chain(cx.files.external_paths()).collect();
-    Ok(Imported { graph, warnings: cx.warnings, metadata, files })
+    Ok(Imported { graph, warnings: cx.warnings, metadata, dims, files })
 }

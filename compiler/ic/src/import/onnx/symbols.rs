@@ -21,11 +21,6 @@ impl Symbols {
         Symbols { bindings, taken: BTreeSet::new() }
     }
 
-    /// Names in `bindings` that no dim of the model has, and the names that dims have.
-    pub(crate) fn unused_bindings(&self) -> Vec<&str> {
-        self.bindings.keys().filter(|name| !self.taken.contains(*name)).map(String::as_str).collect()
-    }
-
     /// All names.
     pub(crate) fn names(&self) -> Vec<&str> {
         self.taken.iter().map(String::as_str).collect()
