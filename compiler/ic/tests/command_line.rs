@@ -209,6 +209,26 @@ fn large_graph(folder: &Path) -> PathBuf {
     path
 }
 
+/// A limit on the size of files fails a write half-way, as a full disk does.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_is_an_error_and_leaves_nothing() {
+    let (folder, artifact) = compiled();
+    let model = folder.path().join("scale.ic");
+    let before = files(folder.path());
+    let limited = |command: &str, wanted: &str| {
+        let script = format!("trap '' XFSZ; ulimit -f 1; exec \"$0\" {command}");
+        let shell = Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_ic")]).output().unwrap();
+        let message = String::from_utf8_lossy(&shell.stderr);
+        assert_eq!(shell.status.code(), Some(1), "{message}");
+        assert!(message.contains(wanted) && message.contains("too large"), "{message}");
+        assert_eq!(files(folder.path()), before);
+    };
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    limited(&format!("compile {} -o {}", model.display(), at("full.ica")), "full.ica");
+    limited(&format!("run {} --dim N=4096 --outputs {}", artifact.display(), at("full.npz")), "full.npz");
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupt_ends_with_130_and_leaves_nothing() {
