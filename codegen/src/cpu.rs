@@ -16,6 +16,8 @@ mod weights;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{Compiled, Refused, Source, TargetCode, compile, disassemble};
+pub(crate) use compile::compile;
+pub use compile::disassemble;
 pub use generate::Listing;
 pub use target::CpuTarget;
+pub(crate) use weights::Weight;

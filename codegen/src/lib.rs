@@ -2,7 +2,11 @@
 //!
 //! Invariant: the same program and options give the same bytes on every host.
 
+mod backend;
 pub mod cpu;
 mod pool;
+mod target;
 
+pub use backend::{BACKENDS, Backend, Code, Compiled, Refused, Source, TargetCode, compile};
 pub use pool::{Block, WeightPool};
+pub use target::{AscendTarget, NvptxTarget, Target, TargetClass};

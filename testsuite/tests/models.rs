@@ -7,7 +7,7 @@
 
 use ic::pipeline::{self, Options, Source as Entry};
 use ic::tensors::read_npz;
-use ic_codegen::cpu::CpuTarget;
+use ic_codegen::Target;
 use ic_testsuite::catalog::{MODELS, Model, Source};
 use ic_testsuite::fetch;
 use ic_types::{Tensor, TensorView};
@@ -30,7 +30,7 @@ fn cases(model: &Model) -> Vec<PathBuf> {
     paths
 }
 
-fn compile(model: &Path, artifact: &Path, target: CpuTarget) {
+fn compile(model: &Path, artifact: &Path, target: Target) {
     let options = Options { import: Default::default(), passes: Default::default(), targets: vec![target] };
     let lowered = pipeline::lower(&[Entry::main(model)], &options, &mut |_| {}, &mut |_, _| {}).unwrap();
     pipeline::write(&lowered, artifact, &options, &mut |_| {}).unwrap();
@@ -72,7 +72,7 @@ fn check(model: &Model, artifact: &Path, case: &Path) {
 #[test]
 fn real_models_agree_with_onnx_runtime() {
     let folder = tempfile::tempdir().unwrap();
-    let target = CpuTarget::host().unwrap();
+    let target = Target::host().unwrap();
     for model in MODELS {
         let from_crate = matches!(model.source, Source::Crate { .. });
         let path = if from_crate { Some(fetch::obtain(model).unwrap()) } else { fetch::obtained(model) };

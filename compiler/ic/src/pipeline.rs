@@ -4,8 +4,7 @@
 
 use crate::import::{ImportOptions, Imported, import};
 use ic_artifact::{ArtifactError, ArtifactWriter, Entry, Manifest, Port, SymbolRange, Target};
-use ic_codegen::WeightPool;
-use ic_codegen::cpu::{self, CpuTarget};
+use ic_codegen::{Code, Compiled, WeightPool};
 use ic_ir::kernel::Program;
 use ic_ir::{Diagnostic, Graph, Location, ValueId};
 use ic_passes::{PASSES, PartitionOptions, PassError, Report, hoist_branch_constants, partition};
@@ -21,7 +20,7 @@ pub struct Options {
     /// How far to optimize.
     pub passes: ic_passes::Options,
     /// What to generate code for, in order of preference.
-    pub targets: Vec<CpuTarget>,
+    pub targets: Vec<ic_codegen::Target>,
 }
 
 /// Why a model does not compile.
@@ -165,7 +164,7 @@ fn in_file(path: &Path, diagnostics: Vec<Diagnostic>) -> CompileError {
 pub struct Written {
     /// Size of the artifact.
     pub bytes: u64,
-    /// Steps of the plans.
+    /// Steps of the plans, of the class of targets that has the most.
     pub n_steps: usize,
 }
 
@@ -180,39 +179,56 @@ pub fn write(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Written, CompileError> {
     progress("generating code");
-    let sources: Vec<_> = models.iter().map(|m| cpu::Source { program: &m.program, graph: &m.graph }).collect();
-    let mut compiled = cpu::compile(&sources, &options.targets).map_err(|refused| in_files(models, refused))?;
+    let sources: Vec<_> = models.iter().map(|m| ic_codegen::Source { program: &m.program, graph: &m.graph }).collect();
+    let mut compiled = ic_codegen::compile(&sources, &options.targets).map_err(|refused| in_files(models, refused))?;
     let at = |source: ArtifactError| CompileError::Write { path: output.into(), source };
     let mut writer = ArtifactWriter::create(output).map_err(at)?;
     progress("packing weights");
     let mut weights = writer.weights().map_err(at)?;
     let graphs: Vec<&Graph> = models.iter().map(|model| &model.graph).collect();
-    let packed = compiled.write_weights(&graphs, &mut WeightPool::new(&mut weights));
+    let mut pool = WeightPool::new(&mut weights);
+    let packed = compiled.iter_mut().try_for_each(|class| class.write_weights(&graphs, &mut pool));
     packed.map_err(|(index, source)| CompileError::Weights {
         model: models[index].file.clone(),
         artifact: output.into(),
         source,
     })?;
     weights.finish().map_err(at)?;
-    let plan_section = writer.plans(&compiled.plans).map_err(at)?;
-    let mut targets = Vec::new();
-    for code in &compiled.code {
-        let code_section = writer.code(&code.section).map_err(at)?;
-        targets.extend(code.targets.iter().map(|target| Target {
-            name: target.name().into(),
-            code_section,
-            plan_section,
-            cpu_features: target.features().iter().map(ToString::to_string).collect(),
-        }));
-    }
-    targets.sort_by_key(|target| options.targets.iter().position(|t| t.name() == target.name));
+    let targets = write_targets(&mut writer, &compiled, &options.targets).map_err(at)?;
     writer.manifest(&manifest(models, targets)).map_err(at)?;
     let bytes = writer.finish().map_err(at)?;
-    Ok(Written { bytes, n_steps: compiled.plans.iter().map(|plan| plan.steps.len()).sum() })
+    let n_steps = |class: &Compiled| class.plans.iter().map(|plan| plan.steps.len()).sum();
+    Ok(Written { bytes, n_steps: compiled.iter().map(n_steps).max().unwrap_or(0) })
+}
+
+/// Writes one section of plans per class and one section of code per architecture; the targets, in the order of `order`.
+fn write_targets(
+    writer: &mut ArtifactWriter,
+    compiled: &[Compiled],
+    order: &[ic_codegen::Target],
+) -> Result<Vec<Target>, ArtifactError> {
+    let mut targets = Vec::new();
+    for class in compiled {
+        let plan_section = writer.plans(&class.plans)?;
+        for code in &class.code {
+            let code_section = match &code.code {
+                Code::Cpu(section) => writer.code(section)?,
+                Code::Device(bytes) => writer.device_code(bytes)?,
+            };
+            targets.extend(code.targets.iter().map(|target| Target {
+                name: target.name().into(),
+                code_section,
+                plan_section,
+                cpu_features: target.cpu_features().iter().map(ToString::to_string).collect(),
+            }));
+        }
+    }
+    targets.sort_by_key(|target| order.iter().position(|t| t.name() == target.name));
+    Ok(targets)
 }
 
 /// What cannot be compiled, with the paths of the models.
-pub fn in_files(models: &[Lowered], refused: cpu::Refused) -> CompileError {
+pub fn in_files(models: &[Lowered], refused: ic_codegen::Refused) -> CompileError {
     let mut placed = Vec::new();
     for (index, diagnostic) in refused {
         let file: Arc<str> = models[index].file.to_string_lossy().into();

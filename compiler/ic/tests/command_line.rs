@@ -141,6 +141,7 @@ fn wrong_models_and_options_are_refused() {
     check_refused(&["compile", "/nowhere/model.onnx"], &["/nowhere/model.onnx"]);
     check_refused(&["compile", text(&garbage)], &["garbage.onnx"]);
     check_refused(&["compile", text(&model), "--target", "vax"], &["no target `vax`", "x86-64-v3"]);
+    check_refused(&["compile", text(&model), "--target", "ascend:910b"], &["ascend:910b", "not supported yet"]);
     check_refused(&["compile", text(&model), "--emit", "song"], &["song"]);
     check_refused(&["compile", text(&model), "--print-after", "nap"], &["no pass `nap`"]);
     check_refused(&["compile", text(&model), "--dim", "N"], &["NAME=N"]);
@@ -176,6 +177,7 @@ fn wrong_inputs_are_refused() {
     run(&feed("x", ic_types::Tensor::from_elements(vec![1, 4], vec![1i64; 4])), &["x", "f32", "i64"]);
     run(Path::new("/nowhere/feed.npz"), &["/nowhere/feed.npz"]);
     check_refused(&["run", text(&artifact), "--entry", "side"], &["no entry `side`", "main"]);
+    check_refused(&["run", text(&artifact), "--device", "cuda"], &["no code for this device, cuda"]);
 }
 
 #[test]

@@ -31,11 +31,13 @@ pub enum Error {
         /// Version that wrote it.
         producer: String,
     },
-    /// No target in the artifact runs here.
-    #[error("`{origin}` has no code for this machine: {}", reasons.join("; "))]
+    /// No target in the artifact runs on the device.
+    #[error("`{origin}` has no code for this device, {device}: {}", reasons.join("; "))]
     NoTarget {
         /// Where the artifact came from.
         origin: String,
+        /// The device.
+        device: String,
         /// Each target and why it cannot be used.
         reasons: Vec<String>,
     },

@@ -25,6 +25,7 @@ mod bind;
 mod cache;
 mod context;
 mod cpu;
+mod device;
 mod error;
 mod execute;
 mod inputs;

@@ -1,8 +1,9 @@
 //! A loaded artifact: mapped, checked and ready for sessions.
 
+use crate::device::{self, Device};
 use crate::memory::{Code, Memory};
 use crate::{Error, LoadOptions, Options, Session, TruncationGuard, cpu};
-use ic_artifact::{ArtifactError, ArtifactReader, Entry, KernelRef, Manifest, Plan};
+use ic_artifact::{ArtifactError, ArtifactReader, Entry, KernelRef, Manifest, Plan, Target};
 use ic_types::DType;
 use memmap2::Mmap;
 use std::fs::File;
@@ -251,14 +252,19 @@ fn check_support(manifest: &Manifest, origin: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first target that runs here, or the one that the options name.
+/// The first target that runs on the device, or the one that the options name.
 fn choose_target(manifest: &Manifest, origin: &str, options: &LoadOptions) -> Result<usize, Error> {
+    let device = options.device.as_deref().map_or(Ok(device::CPU), Device::from_name)?;
+    let has_code = manifest.targets.iter().any(|target| Device::of_target(target) == Some(device));
+    if has_code && !device.is_built_in {
+        return Err(Error::Option(format!("device {} is not built in", device.name)));
+    }
     let mut reasons = Vec::new();
     for (index, target) in manifest.targets.iter().enumerate() {
         if options.target.as_ref().is_some_and(|name| *name != target.name) {
             continue;
         }
-        match cpu::obstacle(target) {
+        match obstacle(target, device) {
             None => return Ok(index),
             Some(reason) => reasons.push(format!("{}: {reason}", target.name)),
         }
@@ -271,5 +277,15 @@ fn choose_target(manifest: &Manifest, origin: &str, options: &LoadOptions) -> Re
             if names.is_empty() { "none".into() } else { names.join(", ") }
         ));
     }
-    Err(Error::NoTarget { origin: origin.into(), reasons })
+    Err(Error::NoTarget { origin: origin.into(), device: device.name.into(), reasons })
+}
+
+/// Why `target` cannot run on `device`, if it cannot.
+fn obstacle(target: &Target, device: Device) -> Option<String> {
+    match Device::of_target(target) {
+        Some(of) if of == device && of == device::CPU => cpu::obstacle(target),
+        Some(of) if of == device => None,
+        Some(of) => Some(format!("it is for device {}", of.name)),
+        None => Some("it is for another device".into()),
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     pub(crate) target: Option<String>,
+    pub(crate) device: Option<String>,
     pub(crate) exit_on_truncation: bool,
 }
 
@@ -19,6 +20,12 @@ impl LoadOptions {
     /// Uses the target `name` and no other.
     pub fn target(mut self, name: &str) -> LoadOptions {
         self.target = Some(name.into());
+        self
+    }
+
+    /// Runs on the device `name`: `cpu`, `cuda` or `ascend`. Without it, on the CPU.
+    pub fn device(mut self, name: &str) -> LoadOptions {
+        self.device = Some(name.into());
         self
     }
 

@@ -44,7 +44,8 @@ pub(crate) struct CompileArgs {
     /// The artifact to write [default: the model's name with .ica]
     #[arg(short, long, value_name = "OUT.ica")]
     pub(crate) output: Option<PathBuf>,
-    /// A target: cpu (this host), x86-64-v2, x86-64-v3, x86-64-v4 or aarch64; repeat for several
+    /// A target: cpu (this host), x86-64-v2|v3|v4, aarch64, nvptx:sm_80|sm_89|sm_90a|sm_100a or
+    /// ascend:910b|310p; repeat for several
     #[arg(long = "target", value_name = "T")]
     pub(crate) targets: Vec<String>,
     /// Bind a symbolic dim, or state its range: NAME=N or NAME=LO..HI
@@ -104,9 +105,12 @@ pub(crate) struct SessionArgs {
     /// Kernels to use instead of the best for this CPU: portable, avx2, avx512 or neon
     #[arg(long)]
     pub(crate) kernels: Option<String>,
-    /// The artifact's target to use instead of the best for this CPU
+    /// The artifact's target to use instead of the best for the device
     #[arg(long)]
     pub(crate) target: Option<String>,
+    /// Where to run: cpu, cuda or ascend [default: cpu]
+    #[arg(long)]
+    pub(crate) device: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -6,7 +6,7 @@ use super::output::Say;
 use anyhow::{Context, Result, bail, ensure};
 use ic::import::ImportOptions;
 use ic::pipeline::{self, Lowered, Options, Source};
-use ic_codegen::cpu::{self, CpuTarget};
+use ic_codegen::{Target, cpu};
 use ic_ir::kernel::Step;
 use ic_ir::{Graph, text};
 use ic_passes::{FpMode, PASSES};
@@ -82,11 +82,11 @@ fn sources(models: &[String]) -> Result<Vec<Source>> {
 fn options(args: &CompileArgs) -> Result<Options> {
     let names: Vec<&str> =
         if args.targets.is_empty() { vec!["cpu"] } else { args.targets.iter().map(|t| &**t).collect() };
-    let known = || CpuTarget::ALL.iter().map(|target| target.name()).collect::<Vec<_>>().join(", ");
+    let known = || Target::all().map(Target::name).collect::<Vec<_>>().join(", ");
     let mut targets = Vec::new();
     for name in names {
         let target =
-            CpuTarget::from_name(name).with_context(|| format!("no target `{name}`; there are: cpu, {}", known()))?;
+            Target::from_name(name).with_context(|| format!("no target `{name}`; there are: cpu, {}", known()))?;
         if !targets.contains(&target) {
             targets.push(target);
         }
@@ -150,7 +150,8 @@ impl Emit {
     /// The texts of this form, by name: one per kernel for kernels and functions.
     fn texts(&self, models: &[Lowered], options: &Options) -> Result<Vec<(String, String)>> {
         if let Kind::Asm = self.kind {
-            let sources: Vec<_> = models.iter().map(|m| cpu::Source { program: &m.program, graph: &m.graph }).collect();
+            let sources: Vec<_> =
+                models.iter().map(|m| ic_codegen::Source { program: &m.program, graph: &m.graph }).collect();
             let listings = cpu::disassemble(&sources, &options.targets);
             let listings = listings.map_err(|refused| pipeline::in_files(models, refused))?.into_iter();
             return Ok(listings.map(|l| (format!("{}.{}", l.function, l.target.name()), l.text)).collect());

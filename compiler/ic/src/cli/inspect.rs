@@ -4,7 +4,7 @@ use super::args::InspectArgs;
 use super::output::Say;
 use anyhow::{Context, Result};
 use ic::import::{ImportOptions, import};
-use ic_artifact::{ArtifactReader, Plan, Port, Step};
+use ic_artifact::{ArtifactReader, Manifest, Plan, Port, Step, Target};
 use ic_ir::Graph;
 use ic_types::DType;
 use serde_json::{Value, json};
@@ -58,7 +58,16 @@ fn describe_artifact(path: &Path) -> Result<Value> {
         let plans = artifact.plans(i).with_context(|| format!("{}: target {}", path.display(), target.name))?;
         let named: BTreeMap<&str, Value> =
             manifest.entries.iter().zip(&plans).map(|(e, plan)| (e.name.as_str(), describe_plan(plan))).collect();
-        Ok(json!({ "name": target.name, "cpu_features": target.cpu_features, "entries": named }))
+        let bytes = |section: u32| artifact.sections()[section as usize].length;
+        Ok(json!({
+            "name": target.name,
+            "cpu_features": target.cpu_features,
+            "code_section": target.code_section,
+            "code_bytes": bytes(target.code_section),
+            "plan_section": target.plan_section,
+            "plan_bytes": bytes(target.plan_section),
+            "entries": named,
+        }))
     });
     Ok(json!({
         "artifact": path.display().to_string(),
@@ -69,11 +78,18 @@ fn describe_artifact(path: &Path) -> Result<Value> {
             "outputs": entry.outputs.iter().map(port).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "targets": targets.collect::<Result<Vec<_>>>()?,
-        "sections": artifact.sections().iter().map(|section| json!({
+        "sections": artifact.sections().iter().enumerate().map(|(index, section)| json!({
             "kind": section.kind.name(), "offset": section.offset, "bytes": section.length,
+            "targets": users(manifest, index as u32),
         })).collect::<Vec<_>>(),
         "metadata": manifest.metadata.iter().cloned().collect::<BTreeMap<_, _>>(),
     }))
+}
+
+/// The targets that read a section of code or plans.
+fn users(manifest: &Manifest, section: u32) -> Vec<&str> {
+    let reads = |t: &&Target| t.code_section == section || t.plan_section == section;
+    manifest.targets.iter().filter(reads).map(|t| t.name.as_str()).collect()
 }
 
 /// Steps by kernel, and sizes.

@@ -11,6 +11,9 @@ pub(crate) fn open(args: &SessionArgs) -> Result<Model> {
     if let Some(target) = &args.target {
         options = options.target(target);
     }
+    if let Some(device) = &args.device {
+        options = options.device(device);
+    }
     // SAFETY: the user asks for this artifact to be run and thereby trusts its author, as with any executable.
     Ok(unsafe { Model::load_with(&args.artifact, &options) }?)
 }

@@ -78,7 +78,10 @@ pub(crate) fn complete(mut plan: Plan) -> Plan {
     plan
 }
 
-/// An artifact of these entries with these weights.
+/// What stands in for the code of a device.
+pub(crate) const DEVICE_CODE: &[u8] = b"code of a device that is not here";
+
+/// An artifact of these entries with these weights, for a device that is not here and for this CPU.
 pub(crate) fn artifact(entries: Vec<(Entry, Plan)>, states: Vec<State>, weights: &[f32]) -> Vec<u8> {
     let mut writer = ArtifactWriter::new(Cursor::new(Vec::new())).unwrap();
     let (entries, plans): (Vec<Entry>, Vec<Plan>) = entries.into_iter().map(|(e, p)| (e, complete(p))).unzip();
@@ -89,8 +92,15 @@ pub(crate) fn artifact(entries: Vec<(Entry, Plan)>, states: Vec<State>, weights:
         packed.write_all(&weight.to_le_bytes()).unwrap();
     }
     packed.finish().unwrap();
-    let target = |name: &str| Target { name: name.into(), code_section, plan_section, cpu_features: vec![] };
-    let targets = vec![target("nvptx:sm_80"), target(target_name())];
+    // Neither of the device's sections can be decoded: nothing may try to.
+    let device = (writer.device_code(DEVICE_CODE).unwrap(), writer.plans(&[]).unwrap());
+    let target = |name: &str, (code_section, plan_section)| Target {
+        name: name.into(),
+        code_section,
+        plan_section,
+        cpu_features: vec![],
+    };
+    let targets = vec![target("nvptx:sm_80", device), target(target_name(), (code_section, plan_section))];
     let manifest = Manifest { producer: "0.1.0".into(), entries, states, targets, world: 1, ..Manifest::default() };
     writer.manifest(&manifest).unwrap();
     writer.finish_into().unwrap().into_inner()

@@ -165,10 +165,33 @@ fn options_are_checked() {
     // SAFETY: the test has made the artifact.
     let load_for = |target| unsafe { Model::from_bytes(&bytes, &LoadOptions::new().target(target)) };
     assert_eq!(load_for(target_name()).unwrap().target(), target_name());
-    let start = "`artifact in memory` has no code for this machine:";
-    assert_eq!(message(load_for("nvptx:sm_80")), format!("{start} nvptx:sm_80: it is for another device"));
+    let start = "`artifact in memory` has no code for this device, cpu:";
+    assert_eq!(message(load_for("nvptx:sm_80")), format!("{start} nvptx:sm_80: it is for device cuda"));
     let found = format!("{start} target warp was asked for, the artifact holds nvptx:sm_80, {}", target_name());
     assert_eq!(message(load_for("warp")), found);
+}
+
+#[test]
+fn devices_that_are_not_built_in_or_have_no_code_are_refused() {
+    let bytes = artifact(vec![sum()], vec![], &[]);
+    // SAFETY: the test has made the artifact.
+    let load_on = |device| unsafe { Model::from_bytes(&bytes, &LoadOptions::new().device(device)) };
+    assert_eq!(load_on("cpu").unwrap().target(), target_name());
+    assert_eq!(message(load_on("cuda")), "device cuda is not built in");
+    let error = message(load_on("ascend"));
+    assert!(error.starts_with("`artifact in memory` has no code for this device, ascend: "), "{error}");
+    assert_eq!(message(load_on("abacus")), "no device `abacus`; there are: cpu, cuda, ascend");
+}
+
+#[test]
+fn sections_of_other_devices_are_not_read() {
+    let mut bytes = artifact(vec![sum()], vec![], &[]);
+    let found = bytes.windows(DEVICE_CODE.len()).position(|w| w == DEVICE_CODE).unwrap();
+    bytes[found] ^= 1;
+    let session = load(&bytes).unwrap().session(&Options::new().threads(1)).unwrap();
+    let ones = Tensor::from_elements(vec![3], vec![1.0f32; 3]);
+    let outputs = session.run(&[("a", ones.view()), ("b", ones.view())]).unwrap();
+    assert_eq!(outputs[0].elements::<f32>().unwrap(), [3.0; 3]);
 }
 
 #[test]
