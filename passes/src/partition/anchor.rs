@@ -24,7 +24,7 @@ pub(crate) fn strided_view(
     operand: ValueId,
     is_stored: &dyn Fn(ValueId) -> bool,
 ) -> Option<StridedView> {
-    if !matches!(op, Op::Matmul(_)) {
+    if !matches!(op, Op::Matmul(_)) || is_own_matrix(facts, operand) {
         return None;
     }
     let graph = facts.graph;
@@ -41,6 +41,21 @@ pub(crate) fn strided_view(
         }
     }
     view
+}
+
+/// Whether a value is a matrix moved from a constant that nothing reads as it is: it is better stored as the kernel wants
+/// it. One that is read as it is too, such as an embedding that also gives the scores, is stored once.
+fn is_own_matrix(facts: &Facts, value: ValueId) -> bool {
+    let graph = facts.graph;
+    let is_matrix = graph.ty(value).as_tensor().is_some_and(|ty| ty.rank() == 2);
+    let mut base = value;
+    while let Some((_, node, Kind::Constant)) = facts.def(base)
+        && let (Op::Transpose(_) | Op::Reshape(_) | Op::Slice(_), Some(Some(source))) =
+            (&node.op, node.operands.first())
+    {
+        base = *source;
+    }
+    is_matrix && base != value && facts.users[base.index()].is_empty()
 }
 
 /// Checks that a region can be an op with an epilogue, and returns the epilogue's stages.

@@ -38,7 +38,7 @@ pub(crate) enum Command {
 
 #[derive(Args, Debug)]
 pub(crate) struct CompileArgs {
-    /// The model: FILE.onnx or FILE.ic; several NAME=FILE give an entry each
+    /// The model: FILE.onnx, FILE.ic, a Hugging Face folder or its config.json; several NAME=MODEL give an entry each
     #[arg(required = true, value_name = "MODEL")]
     pub(crate) models: Vec<String>,
     /// The artifact to write [default: the model's name with .ica]

@@ -54,11 +54,25 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     say.line(&format!("wrote {} ({megabytes:.1} MB, {} steps) in {seconds:.2} s", output.display(), written.n_steps))
 }
 
+/// The model's name with `.ica`; that of a Hugging Face folder beside the folder.
+fn default_output(model: &Path) -> PathBuf {
+    let is_config = model.file_name().is_some_and(|name| name == "config.json");
+    let named = if is_config { model.parent().unwrap_or(Path::new("")) } else { model };
+    let named = if named.as_os_str().is_empty() { Path::new(".") } else { named };
+    let absolute = if named.is_dir() { named.canonicalize().ok() } else { None };
+    let mut name = absolute.unwrap_or_else(|| named.into()).into_os_string();
+    if named.is_dir() {
+        name.push(".ica");
+        return name.into();
+    }
+    PathBuf::from(name).with_extension("ica")
+}
+
 /// The artifact's path: as given, or that of the only model with another extension.
 fn output(args: &CompileArgs, sources: &[Source]) -> Result<PathBuf> {
     match (&args.output, sources) {
         (Some(output), _) => Ok(output.clone()),
-        (None, [only]) => Ok(only.file.with_extension("ica")),
+        (None, [only]) => Ok(default_output(&only.file)),
         (None, _) => bail!("several models: name the artifact with `-o OUT.ica`"),
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod onnx;
 mod prune;
+mod safetensors;
 mod source;
 
 use ic_ir::{Diagnostic, Graph, Location, SymbolRange};
@@ -43,13 +44,16 @@ pub struct Imported {
     pub files: Vec<PathBuf>,
 }
 
-/// Imports the model at `path`: ONNX, or Graph IR text where the extension is `ic`.
+/// Imports the model at `path`: a Hugging Face folder or its `config.json`, Graph IR text where the extension is `ic`,
+/// else ONNX.
 ///
 /// # Errors
 /// If a file cannot be read or is malformed, or the model uses what is not supported: everything that is wrong.
 pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diagnostic>> {
     if path.extension().is_some_and(|e| e == "ic") {
         import_text(path, options).map_err(|e| vec![e])
+    } else if let Some(folder) = safetensors::folder_of(path) {
+        safetensors::import(&folder, options)
     } else {
         onnx::import(path, options)
     }

@@ -1,0 +1,8 @@
+//! The families of models, one file and one line each.
+
+mod bert;
+
+use super::family::Family;
+
+/// All families.
+pub(super) const FAMILIES: &[&Family] = &[&bert::BERT];
