@@ -38,6 +38,7 @@ mod slice;
 mod sliding;
 mod softmax;
 mod space;
+mod unique;
 mod window;
 
 use super::context::Context;
@@ -243,6 +244,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "TopK", reduce::top_k),
     ("", "Transpose", shape::transpose),
     ("", "Trilu", matrix::trilu),
+    ("", "Unique", unique::unique),
     ("", "Unsqueeze", shape::unsqueeze),
     ("", "Upsample", resize::upsample),
     ("", "Where", pointwise::select),
@@ -254,6 +256,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     (TRAINING, "Adam", optimizer::adam),
     (TRAINING, "Momentum", optimizer::momentum),
     (MICROSOFT, "BiasGelu", activation::bias_gelu),
+    (MICROSOFT, "DynamicQuantizeLSTM", recurrent::dynamic_quantize_lstm),
     (MICROSOFT, "FastGelu", activation::fast_gelu),
     (MICROSOFT, "FusedMatMul", matmul::fused_matmul),
     (MICROSOFT, "Gelu", |cx, n| pointwise::unary(cx, n, ScalarOp::Gelu)),

@@ -1,4 +1,4 @@
-//! ONNX `LSTM`, `GRU` and `RNN`.
+//! ONNX `LSTM`, `GRU` and `RNN`, and `DynamicQuantizeLSTM` of com.microsoft.
 
 use super::prelude::*;
 use ic_ir::F32;
@@ -33,16 +33,44 @@ fn attributes(cx: &Context, node: &NodeView, default: &[RnnActivation]) -> Resul
     let hidden = node.int("hidden_size").or(cx.shape(node.input(2)?)?.last().and_then(Dim::as_const));
     let hidden_size =
         hidden.and_then(|h| usize::try_from(h).ok()).ok_or_else(|| invalid!("`hidden_size` is missing"))?;
-    let floats = |name| node.floats(name).unwrap_or_default().iter().map(|&x| F32(x)).collect();
+    let alpha = parameters(node.floats("activation_alpha"), &activations, uses_alpha, |a| a.defaults().0);
+    let beta = parameters(node.floats("activation_beta"), &activations, uses_beta, |a| a.defaults().1);
     Ok(Attributes {
         hidden_size,
         direction,
         activations,
-        alpha: floats("activation_alpha"),
-        beta: floats("activation_beta"),
+        alpha,
+        beta,
         clip: node.float("clip").map(F32),
         layout: usize::from(node.flag("layout", false)),
     })
+}
+
+fn uses_alpha(activation: RnnActivation) -> bool {
+    use RnnActivation::{Elu, LeakyRelu, ThresholdedRelu};
+    uses_beta(activation) || matches!(activation, Elu | LeakyRelu | ThresholdedRelu)
+}
+
+fn uses_beta(activation: RnnActivation) -> bool {
+    use RnnActivation::{Affine, HardSigmoid, ScaledTanh};
+    matches!(activation, Affine | HardSigmoid | ScaledTanh)
+}
+
+/// One parameter for each activation: a list as long as theirs goes along with them, a shorter one is taken by those
+/// that use it, in order.
+fn parameters(
+    given: Option<&[f32]>,
+    activations: &[RnnActivation],
+    uses: fn(RnnActivation) -> bool,
+    default: fn(RnnActivation) -> f32,
+) -> Vec<F32> {
+    let given = given.unwrap_or_default();
+    if given.len() == activations.len() || given.is_empty() {
+        return given.iter().map(|&x| F32(x)).collect();
+    }
+    let mut rest = given.iter().copied();
+    let parameter = |&a: &RnnActivation| uses(a).then(|| rest.next()).flatten().unwrap_or(default(a));
+    activations.iter().map(parameter).map(F32).collect()
 }
 
 fn activation(name: &str) -> Result<RnnActivation> {
@@ -89,4 +117,38 @@ pub(super) fn rnn(cx: &mut Context, node: &NodeView) -> Results {
     let default = [RnnActivation::Tanh];
     let Attributes { hidden_size, direction, activations, alpha, beta, clip, layout } = attributes(cx, node, &default)?;
     cx.push_all(Rnn { hidden_size, direction, activations, alpha, beta, clip, layout }, &inputs(node, 6))
+}
+
+/// `com.microsoft::DynamicQuantizeLSTM`: an `LSTM` whose weights are quantized, `[direction, input, gates * hidden]`.
+///
+/// Only the weights are: states and inputs stay floats, which is what their quantization in other runtimes approximates.
+pub(super) fn dynamic_quantize_lstm(cx: &mut Context, node: &NodeView) -> Results {
+    let default = [RnnActivation::Sigmoid, RnnActivation::Tanh, RnnActivation::Tanh];
+    let Attributes { hidden_size, direction, activations, alpha, beta, clip, layout } = attributes(cx, node, &default)?;
+    let input_forget = node.flag("input_forget", false);
+    let op = Lstm { hidden_size, direction, activations, alpha, beta, clip, input_forget, layout };
+    let mut operands = inputs(node, 8);
+    operands.resize(8, None);
+    operands[1] = Some(dequantized(cx, node.input(1)?, node.input(8)?, node.opt(9))?);
+    operands[2] = Some(dequantized(cx, node.input(2)?, node.input(10)?, node.opt(11))?);
+    cx.push_all(op, &operands)
+}
+
+/// `(w - zero_point) * scale` with rows and columns exchanged; scales are per direction, or per column of each too.
+fn dequantized(cx: &mut Context, w: ValueId, scale: ValueId, zero_point: Option<ValueId>) -> Result<ValueId> {
+    let broadcast = |cx: &mut Context, value: ValueId| -> Result<ValueId> {
+        let mut shape = cx.shape(value)?;
+        let columns = if shape.len() > 1 { shape.split_off(1) } else { vec![Dim::constant(1)] };
+        cx.reshape(value, [shape, vec![Dim::constant(1)], columns].concat())
+    };
+    let dtype = cx.dtype(scale)?;
+    let mut wide = cx.cast(w, DType::I32)?;
+    if let Some(zero_point) = zero_point {
+        let zero_point = cx.cast(zero_point, DType::I32)?;
+        let zero_point = broadcast(cx, zero_point)?;
+        wide = cx.binary(ScalarOp::Sub, wide, zero_point)?;
+    }
+    let (wide, scale) = (cx.cast(wide, dtype)?, broadcast(cx, scale)?);
+    let weights = cx.binary(ScalarOp::Mul, wide, scale)?;
+    cx.transpose_last(weights)
 }

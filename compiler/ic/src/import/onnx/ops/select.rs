@@ -5,7 +5,7 @@ use ic_ir::F32;
 use ic_ir::ops::{NonMaxSuppression, NonZero};
 
 /// A symbol for the number of elements that the current node finds.
-fn count(cx: &mut Context, node: &NodeView) -> Dim {
+pub(super) fn count(cx: &mut Context, node: &NodeView) -> Dim {
     let name = node.proto.output.first().map_or("", String::as_str);
     cx.symbols.fresh(&format!("{name}_count"))
 }

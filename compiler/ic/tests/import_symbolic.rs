@@ -1,0 +1,71 @@
+//! Ops that become many core ops keep symbolic extents.
+
+mod models;
+
+use ic::import::ImportOptions;
+use models::*;
+use onnx_protobuf::{AttributeProto, NodeProto};
+
+fn text(name: &str, s: &str) -> AttributeProto {
+    AttributeProto { name: name.into(), s: s.into(), ..AttributeProto::default() }
+}
+
+/// Imports one node with inputs of these extents and compares the extents of its first output.
+fn check(node: NodeProto, inputs: &[&[&str]], expected: &[&str]) {
+    let inputs = node.input.iter().zip(inputs).map(|(name, dims)| value(name, dims)).collect();
+    let outputs = vec![value(&node.output[0].clone(), &[])];
+    let op = node.op_type.clone();
+    let imported = import_model(&model(graph(vec![node], inputs, outputs, vec![])), &ImportOptions::default());
+    let graph = imported.unwrap_or_else(|problems| panic!("{op}: {problems:?}")).graph;
+    assert!(ic_ir::verify(&graph).is_empty(), "{op}");
+    let shape: Vec<String> = graph.tensor_ty(graph.outputs()[0]).shape.iter().map(ToString::to_string).collect();
+    assert_eq!(shape, expected, "{op}");
+}
+
+#[test]
+fn attention_with_shared_keys() {
+    let attention = with(node("Attention", "q k v", "y"), int("is_causal", 1));
+    check(attention, &[&["B", "4", "S", "16"], &["B", "2", "T", "16"], &["B", "2", "T", "8"]], &["B", "4", "S", "8"]);
+    let packed = with(with(node("Attention", "q k v", "y"), int("q_num_heads", 4)), int("kv_num_heads", 2));
+    check(packed, &[&["B", "S", "64"], &["B", "T", "32"], &["B", "T", "16"]], &["B", "S", "32"]);
+}
+
+#[test]
+fn rotary_embedding_of_a_part() {
+    let rotary = with(node("RotaryEmbedding", "x cos sin", "y"), int("rotary_embedding_dim", 8));
+    check(rotary, &[&["B", "4", "S", "16"], &["B", "S", "4"], &["B", "S", "4"]], &["B", "4", "S", "16"]);
+}
+
+#[test]
+fn einsum_with_and_without_an_ellipsis() {
+    let einsum = |equation| with(node("Einsum", "a b", "y"), text("equation", equation));
+    check(einsum("bhid, bhjd -> bhij"), &[&["B", "4", "I", "8"], &["B", "4", "J", "8"]], &["B", "4", "I", "J"]);
+    check(einsum("...ij,jk->...ik"), &[&["A", "B", "I", "J"], &["J", "K"]], &["A", "B", "I", "K"]);
+    check(einsum("i,j"), &[&["I"], &["J"]], &["I", "J"]);
+}
+
+#[test]
+fn blocks_of_images() {
+    let block = |op| with(node(op, "x", "y"), int("blocksize", 2));
+    check(block("DepthToSpace"), &[&["N", "8", "H", "W"]], &["N", "2", "2*H", "2*W"]);
+    check(block("SpaceToDepth"), &[&["N", "2", "6", "W"]], &["N", "8", "3", "W/2"]);
+}
+
+#[test]
+fn losses_of_any_rank() {
+    let loss = with(node("NegativeLogLikelihoodLoss", "x t", "y"), text("reduction", "none"));
+    let inputs = vec![value("x", &["N", "5", "D"]), typed(7, value("t", &["N", "D"]))];
+    let built = model(graph(vec![loss], inputs, vec![value("y", &[])], vec![]));
+    let graph = import_model(&built, &ImportOptions::default()).unwrap().graph;
+    assert_eq!(graph.tensor_ty(graph.outputs()[0]).to_string(), "f32[N, D]");
+}
+
+#[test]
+fn what_counts_its_results_has_a_symbol_of_its_own() {
+    let nodes = vec![node("NonZero", "x", "a"), node("NonZero", "x", "b")];
+    let outputs = vec![value("a", &[]), value("b", &[])];
+    let built = model(graph(nodes, vec![value("x", &["N", "a_count"])], outputs, vec![]));
+    let graph = import_model(&built, &ImportOptions::default()).unwrap().graph;
+    let types: Vec<String> = graph.outputs().iter().map(|&v| graph.tensor_ty(v).to_string()).collect();
+    assert_eq!(types, ["i64[2, a_count_2]", "i64[2, b_count]"]);
+}
