@@ -12,6 +12,7 @@ mod emit;
 mod facts;
 mod hoist;
 mod kernels;
+mod order;
 mod plan;
 mod program;
 mod quantized;

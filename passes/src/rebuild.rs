@@ -34,10 +34,10 @@ impl<'a> Rebuild<'a> {
         Rebuild { old, new, values, seen: HashMap::new() }
     }
 
-    /// The nodes of the old graph on which its outputs depend, in order.
+    /// The nodes of the old graph on which its outputs and bound symbols depend, in order.
     pub(crate) fn live_nodes(&self) -> Vec<(NodeId, &'a Node)> {
         let mut wanted = vec![false; self.old.values().len()];
-        self.old.outputs().iter().for_each(|v| wanted[v.index()] = true);
+        self.old.roots().for_each(|v| wanted[v.index()] = true);
         let mut live = Vec::new();
         for (id, node) in self.old.nodes().rev() {
             if node.results.iter().any(|r| wanted[r.index()]) {
@@ -124,11 +124,15 @@ impl<'a> Rebuild<'a> {
         Ok(())
     }
 
-    /// Adds the outputs.
+    /// Adds the outputs, and binds the symbols.
     pub(crate) fn finish(mut self) -> Graph {
         for (&output, name) in self.old.outputs().iter().zip(self.old.output_names()) {
             let value = self.value(output);
             self.new.add_output(name.clone(), value);
+        }
+        for binding in self.old.bindings() {
+            let value = self.value(binding.value);
+            self.new.bind_symbol(binding.symbol.clone(), value, binding.element);
         }
         self.new
     }
@@ -142,7 +146,7 @@ pub(crate) fn map_regions<E>(node: &Node, mut pass: impl FnMut(&Graph) -> Result
     node.regions.iter().map(&mut pass).collect()
 }
 
-/// The graph without nodes on which no output depends.
+/// The graph without nodes on which no output and no bound symbol depends.
 ///
 /// # Errors
 /// Never for a sound graph.

@@ -45,7 +45,7 @@ fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut 
             saturate_with(region, rules, options, &mut Report::default())
         })?;
     }
-    for &output in graph.outputs() {
+    for output in graph.roots() {
         copy_known(&mut rebuild, output)?;
     }
     Ok(rebuild.finish())
@@ -99,7 +99,7 @@ fn rebuild_stretch(
 fn needed_outside(graph: &Graph, stretch: &[(NodeId, &Node)]) -> Vec<ValueId> {
     let Some((last, _)) = stretch.last() else { return Vec::new() };
     let mut used = vec![false; graph.values().len()];
-    graph.outputs().iter().for_each(|v| used[v.index()] = true);
+    graph.roots().for_each(|v| used[v.index()] = true);
     let later = graph.nodes().skip(last.index() + 1);
     later.flat_map(|(_, node)| node.operands.iter().flatten()).for_each(|v| used[v.index()] = true);
     stretch.iter().flat_map(|(_, node)| &node.results).filter(|r| used[r.index()]).copied().collect()

@@ -32,6 +32,11 @@ impl DimBuilder {
         self.symbols.contains_key(name)
     }
 
+    /// Number of slots.
+    pub(crate) fn len(&self) -> u32 {
+        self.ops.len() as u32
+    }
+
     /// The program.
     pub(crate) fn finish(self) -> Vec<DimOp> {
         self.ops

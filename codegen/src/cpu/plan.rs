@@ -5,13 +5,14 @@
 
 mod buffers;
 mod epilogue;
+mod segments;
 mod steps;
 
 use super::dims::DimBuilder;
 use super::weights::Weight;
 use buffers::Buffers;
-use ic_artifact::{BufferId, DimCheck, Plan, Segment, SymbolSource};
-use ic_ir::kernel::{BufferKind, Kernel, Program};
+use ic_artifact::{BufferId, DimCheck, Plan, SymbolSource};
+use ic_ir::kernel::{BufferKind, Kernel, Program, Step};
 use ic_ir::{Constraint, Diagnostic, Graph, Location};
 use ic_types::Dim;
 use std::sync::Arc;
@@ -70,31 +71,28 @@ pub(crate) fn plan(
 ) -> Result<Planned, Vec<Diagnostic>> {
     let mut dims = DimBuilder::default();
     let symbols = bind_symbols(program, &mut dims);
-    let mut errors = unbound_symbols(program, &dims);
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let mut buffers = Buffers::new(program, graph);
-    let mut builder = steps::Builder::new(program, generator, &mut dims, &mut buffers);
-    builder.steps(&program.steps);
-    let steps::Built { steps, kernels, mut checks, errors: step_errors } = builder.finish();
-    errors.extend(step_errors);
+    let errors = unbound_symbols(program, &dims);
     if !errors.is_empty() {
         return Err(errors);
     }
     let mut slots = |shape: &[Dim]| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect::<Vec<_>>();
     let inputs = ports(program, |kind| matches!(kind, BufferKind::Input(_))).map(&mut slots).collect();
-    let outputs = ports(program, |kind| matches!(kind, BufferKind::Output(_))).map(slots).collect();
-    checks.extend(dim_checks(&program.constraints, None, &mut dims));
-    let (plan_buffers, weights) = buffers.finish(&steps, &mut dims);
-    let dims = dims.finish();
-    let segment =
-        Segment { dims_end: dims.len() as u32, buffers_end: plan_buffers.len() as u32, steps_end: steps.len() as u32 };
+    let mut segments = segments::Segments::new(program, symbols);
+    segments.check_constraints(&mut dims);
+    let mut buffers = Buffers::new(program, graph);
+    let mut builder = steps::Builder::new(program, generator, &mut dims, &mut buffers);
+    builder.steps(&program.steps, &mut segments);
+    let steps::Built { steps, kernels, checks, errors } = builder.finish();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    segments.end(&steps, &mut buffers, &mut dims);
+    let shapes = ports(program, |kind| matches!(kind, BufferKind::Output(_)));
+    let outputs = shapes.map(|shape| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect());
+    let outputs = outputs.collect();
     let functions = generator.names();
-    let buffers = plan_buffers;
-    let segments = vec![segment];
-    let plan = Plan { symbols, dims, inputs, outputs, checks, buffers, steps, segments, kernels, functions };
-    Ok(Planned { plan, weights })
+    let plan = Plan { inputs, outputs, checks, steps, kernels, functions, ..Plan::default() };
+    Ok(segments.finish(plan, buffers, dims))
 }
 
 /// Shapes of the buffers of a kind, in the order of their ports.
@@ -122,10 +120,13 @@ fn bind_symbols(program: &Program, dims: &mut DimBuilder) -> Vec<SymbolSource> {
     sources
 }
 
-/// Symbols that the program's buffers use and no input determines.
+/// Symbols that the program's buffers use and no input or step determines.
 fn unbound_symbols(program: &Program, dims: &DimBuilder) -> Vec<Diagnostic> {
     let used = ic_types::symbols_of(program.buffers.iter().flat_map(|buffer| &buffer.ty.shape));
-    let unbound = used.iter().filter(|name| !dims.is_bound(name));
+    let is_read = |name: &Arc<str>| {
+        program.steps.iter().any(|step| matches!(step, Step::Read(list) if list.iter().any(|read| read.name == *name)))
+    };
+    let unbound = used.iter().filter(|name| !dims.is_bound(name) && !is_read(name));
     let report = |name: &Arc<str>| {
         let location = Location { file: program.name.as_str().into(), node: "".into() };
         let message = format!("extents that depend on data are not supported: no input has an axis `{name}`");

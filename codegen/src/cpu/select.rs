@@ -198,6 +198,9 @@ pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
         Op::ArgReduce(op) => search::arg_reduce(op, site),
         Op::Cumulative(op) => search::cumulative(op, site),
         Op::Reduce(op) => search::reduce(op, site),
+        Op::NonZero(_) => search::non_zero(site),
+        Op::NonMaxSuppression(op) => search::non_max_suppression(op, site),
+        Op::Unique(op) => search::unique(op, site),
         op => Err(format!("`{}` has no kernel for this target", op.name())),
     }
 }

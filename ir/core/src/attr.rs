@@ -4,7 +4,9 @@
 
 use crate::literal::Literal;
 use ic_types::{DType, Dim};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// The type of one attribute.
 pub trait Attr: Sized + PartialEq {
@@ -16,6 +18,9 @@ pub trait Attr: Sized + PartialEq {
     /// # Errors
     /// What was expected instead.
     fn from_text(text: &str) -> Result<Self, String>;
+
+    /// Adds the names of the symbols in the attribute.
+    fn collect_symbols(&self, _names: &mut BTreeSet<Arc<str>>) {}
 }
 
 /// Why attributes could not be read.
@@ -72,6 +77,9 @@ pub trait Attrs: Sized {
     /// Names and texts of the attributes that differ from their defaults.
     fn attrs(&self) -> Vec<(&'static str, String)>;
 
+    /// Adds the names of the symbols in the attributes.
+    fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>);
+
     /// Reads the attributes.
     ///
     /// # Errors
@@ -102,6 +110,11 @@ macro_rules! attrs {
                     }
                 )*
                 list
+            }
+
+            #[allow(unused_variables, clippy::allow_attributes, reason = "ops without attributes have no symbols")]
+            fn collect_symbols(&self, names: &mut std::collections::BTreeSet<std::sync::Arc<str>>) {
+                $($crate::Attr::collect_symbols(&self.$field, names);)*
             }
 
             fn from_attrs(map: &mut $crate::AttrMap) -> Result<Self, $crate::AttrError> {
@@ -244,6 +257,9 @@ impl Attr for Dim {
     fn from_text(text: &str) -> Result<Dim, String> {
         text.parse().map_err(|e: ic_types::ParseDimError| e.to_string())
     }
+    fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>) {
+        Dim::collect_symbols(self, names);
+    }
 }
 
 impl<T: Attr> Attr for Vec<T> {
@@ -254,6 +270,9 @@ impl<T: Attr> Attr for Vec<T> {
         let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or("a list")?;
         split_top_level(inner).into_iter().map(T::from_text).collect()
     }
+    fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>) {
+        self.iter().for_each(|item| item.collect_symbols(names));
+    }
 }
 
 impl<T: Attr> Attr for Option<T> {
@@ -262,6 +281,9 @@ impl<T: Attr> Attr for Option<T> {
     }
     fn from_text(text: &str) -> Result<Option<T>, String> {
         if text == "none" { Ok(None) } else { T::from_text(text).map(Some) }
+    }
+    fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>) {
+        self.iter().for_each(|item| item.collect_symbols(names));
     }
 }
 

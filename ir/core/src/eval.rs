@@ -2,7 +2,7 @@
 //!
 //! Slow, obviously right, and bit-equal on every host: all transcendental functions come from the crate `libm`.
 
-use crate::graph::{Graph, ValueId};
+use crate::graph::{Graph, NodeId, ValueId};
 use crate::op::{OpError, Tensors};
 use crate::types::Type;
 use ic_types::Tensor;
@@ -42,12 +42,14 @@ pub fn eval_values(
     wanted: &[ValueId],
 ) -> Result<Vec<Tensor>, OpError> {
     let mut symbols = symbols.clone();
-    let mut uses = needed_uses(graph, wanted);
+    let order = graph.schedule();
+    let mut uses = needed_uses(graph, &order, wanted);
     let mut values: Vec<Option<Tensor>> = vec![None; graph.values().len()];
     for (&id, tensor) in graph.inputs().iter().zip(inputs) {
+        bind_elements(&mut symbols, graph, id, tensor)?;
         values[id.index()] = Some(tensor.clone());
     }
-    for (_, node) in graph.nodes() {
+    for node in order.into_iter().map(|id| graph.node(id)) {
         if node.results.iter().all(|r| uses[r.index()] == 0) {
             continue;
         }
@@ -63,6 +65,7 @@ pub fn eval_values(
         }
         for (&id, tensor) in node.results.iter().zip(results) {
             bind_result(&mut symbols, graph.ty(id), &tensor).map_err(at_node)?;
+            bind_elements(&mut symbols, graph, id, &tensor).map_err(at_node)?;
             values[id.index()] = (uses[id.index()] > 0).then_some(tensor);
         }
     }
@@ -90,11 +93,26 @@ fn bind_result(symbols: &mut Symbols, ty: &Type, tensor: &Tensor) -> Result<(), 
     Ok(())
 }
 
-/// How often each value is used by nodes that `wanted` depends on, `wanted` itself counted.
-fn needed_uses(graph: &Graph, wanted: &[ValueId]) -> Vec<usize> {
+/// Gives the symbols that are elements of a value theirs.
+fn bind_elements(symbols: &mut Symbols, graph: &Graph, value: ValueId, tensor: &Tensor) -> Result<(), OpError> {
+    for binding in graph.bindings().iter().filter(|binding| binding.value == value) {
+        let elements = tensor.elements::<i64>().unwrap_or_default();
+        let Some(&element) = elements.get(binding.element as usize) else {
+            return Err(OpError(format!("`{}` is no element of an i64 tensor", binding.symbol)));
+        };
+        crate::ensure!(element >= 0, "the extent `{}` is {element}", binding.symbol);
+        symbols.insert(binding.symbol.clone(), element);
+    }
+    Ok(())
+}
+
+/// How often each value is used by nodes that `wanted` depends on, `wanted` itself and what symbols are elements of
+/// counted. `order` is that of the nodes.
+fn needed_uses(graph: &Graph, order: &[NodeId], wanted: &[ValueId]) -> Vec<usize> {
     let mut uses = vec![0; graph.values().len()];
     wanted.iter().for_each(|v| uses[v.index()] += 1);
-    for (_, node) in graph.nodes().rev() {
+    graph.bindings().iter().for_each(|binding| uses[binding.value.index()] += 1);
+    for node in order.iter().rev().map(|&id| graph.node(id)) {
         if node.results.iter().any(|r| uses[r.index()] > 0) {
             node.operands.iter().flatten().for_each(|v| uses[v.index()] += 1);
         }

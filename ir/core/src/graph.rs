@@ -3,6 +3,7 @@
 //! A graph only grows: [`Graph::push`] infers the result types, so every graph is typed at every moment. A pass reads
 //! one graph and builds another.
 
+use crate::binding::Binding;
 use crate::content::content_of;
 use crate::op::{Constraint, OpError, Operands};
 use crate::ops::Op;
@@ -108,6 +109,7 @@ pub struct Graph {
     inputs: Vec<ValueId>,
     outputs: Vec<ValueId>,
     output_names: Vec<Arc<str>>,
+    bindings: Vec<Binding>,
 }
 
 impl Graph {
@@ -133,6 +135,11 @@ impl Graph {
     pub fn add_output(&mut self, name: impl Into<Arc<str>>, value: ValueId) {
         self.outputs.push(value);
         self.output_names.push(name.into());
+    }
+
+    /// Lets an element of an i64 tensor, which a run reads and which is not negative, be the value of a symbol.
+    pub fn bind_symbol(&mut self, symbol: impl Into<Arc<str>>, value: ValueId, element: u32) {
+        self.bindings.push(Binding { symbol: symbol.into(), value, element });
     }
 
     /// Adds a node without regions and returns its first result.
@@ -251,6 +258,11 @@ impl Graph {
     /// The outputs' names, in their order.
     pub fn output_names(&self) -> &[Arc<str>] {
         &self.output_names
+    }
+
+    /// The symbols that are elements of tensors, in the order in which they were bound.
+    pub fn bindings(&self) -> &[Binding] {
+        &self.bindings
     }
 
     /// The constant that `value` is, if a `constant` node defines it.

@@ -10,9 +10,10 @@ mod index;
 mod print;
 mod program;
 mod stage;
+mod symbols;
 
 pub use dtype::{expr_dtypes, stage_dtype};
 pub use eval::eval_program;
 pub use index::{Atom, Index};
-pub use program::{Argument, Buffer, BufferId, BufferKind, Program, Step};
+pub use program::{Argument, Buffer, BufferId, BufferKind, Program, ReadSymbol, Step};
 pub use stage::{Anchor, Axis, Bound, Expr, ExprId, Kernel, Load, Operand, Param, Stage, Store};

@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod attr;
+mod binding;
 pub mod builder;
 mod content;
 pub mod diagnostic;
@@ -26,6 +27,7 @@ mod types;
 mod verify;
 
 pub use attr::{Attr, AttrError, AttrMap, Attrs, F32};
+pub use binding::Binding;
 pub use builder::Builder;
 pub use diagnostic::{Diagnostic, Location};
 pub use graph::{Graph, GraphError, Inferred, Node, NodeId, SymbolRange, Value, ValueDef, ValueId, infer};

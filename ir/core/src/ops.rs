@@ -8,6 +8,8 @@ use crate::op::{OpDef, OpError, OperandSpec, Operands, Tensors};
 use crate::scalar::ScalarOp;
 use crate::types::Type;
 use ic_types::{Dim, Tensor};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 mod support;
 
@@ -57,6 +59,7 @@ mod softmax;
 mod spatial;
 mod top_k;
 mod transpose;
+mod unique;
 
 pub use crate::scalar::ReduceFn;
 pub use arg_reduce::{ArgFn, ArgReduce};
@@ -106,8 +109,9 @@ pub use spatial::Layout;
 pub use support::axis_of;
 pub use top_k::TopK;
 pub use transpose::Transpose;
+pub use unique::Unique;
 
-use support::{check_axes, check_float, check_indices, check_operand, rearranged_content};
+use support::{check_axes, check_float, check_indices, check_operand, rearranged_content, region_symbols};
 
 macro_rules! ops {
     ($($name:ident => $variant:ident,)*) => {
@@ -155,6 +159,14 @@ macro_rules! ops {
                 match self {
                     Op::Pointwise(_) => Vec::new(),
                     $(Op::$variant(op) => op.attrs(),)*
+                }
+            }
+
+            /// Adds the names of the symbols in the attributes.
+            pub fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>) {
+                match self {
+                    Op::Pointwise(_) => {}
+                    $(Op::$variant(op) => op.collect_symbols(names),)*
                 }
             }
 
@@ -246,6 +258,7 @@ ops! {
     if => If,
     non_zero => NonZero,
     non_max_suppression => NonMaxSuppression,
+    unique => Unique,
     det => Det,
     reverse_sequence => ReverseSequence,
     dft => Dft,

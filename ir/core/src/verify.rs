@@ -2,6 +2,7 @@
 
 use crate::diagnostic::{Diagnostic, Location};
 use crate::graph::{Graph, Inferred, Node, infer_node};
+use ic_types::DType;
 
 /// Everything that is wrong with the graph, in node order; empty if it is sound.
 ///
@@ -24,6 +25,16 @@ pub fn verify(graph: &Graph) -> Vec<Diagnostic> {
         }
         problems.extend(node.regions.iter().flat_map(verify));
         defined += node.results.len();
+    }
+    for binding in graph.bindings() {
+        let elements = graph.values().nth(binding.value.index()).and_then(|(_, value)| value.ty.as_tensor());
+        let fits = elements.is_some_and(|ty| {
+            ty.dtype == DType::I64 && ty.elements().as_const().is_none_or(|n| i64::from(binding.element) < n)
+        });
+        if binding.value.index() >= defined || !fits {
+            let location = Location { file: graph.name.as_str().into(), node: "".into() };
+            problems.push(Diagnostic::new(location, format!("`{}` is no element of an i64 tensor", binding.symbol)));
+        }
     }
     for (output, name) in graph.outputs().iter().zip(graph.output_names()) {
         if output.index() >= defined {

@@ -36,7 +36,7 @@ pub(super) fn build(
             }
         }
     }
-    for &output in graph.outputs() {
+    for output in graph.roots() {
         let value = builder.get(output, Form::Plain, &Arc::from(""))?;
         builder.rebuild.set(output, value);
     }

@@ -70,7 +70,7 @@ fn network(graph: &Graph, roles: &[Role], known: &[bool]) -> Network {
         network.nodes.push(vertex);
     }
     let mut wanted: Vec<Vec<NodeIndex>> = vec![Vec::new(); graph.values().len()];
-    graph.outputs().iter().for_each(|v| wanted[v.index()].push(sink()));
+    graph.roots().for_each(|v| wanted[v.index()].push(sink()));
     for (id, node) in graph.nodes() {
         for (i, operand) in node.operands.iter().enumerate() {
             let Some(operand) = operand.filter(|v| !known[v.index()]) else { continue };

@@ -56,7 +56,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) live: Vec<bool>,
     /// The live nodes that use each value, in order, each once; those that need only its content do not count.
     pub(crate) users: Vec<Vec<NodeId>>,
-    /// Whether the value is an output of the graph.
+    /// Whether the value is an output of the graph, or a symbol is one of its elements.
     pub(crate) is_output: Vec<bool>,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Facts<'a> {
             let grows = matches!(node.op, Op::Iota(_) | Op::Expand(_));
             facts.kinds.push(if constant && !grows { Kind::Constant } else { kind_of(graph, node) });
         }
-        graph.outputs().iter().for_each(|v| facts.is_output[v.index()] = true);
+        graph.roots().for_each(|v| facts.is_output[v.index()] = true);
         facts.find_users();
         facts
     }

@@ -53,14 +53,24 @@ pub fn hoist_branch_constants(graph: &Graph) -> Result<Graph, GraphError> {
             result.add_output(name.clone(), value);
         }
     }
+    copy_bindings(graph, &map, &mut result);
     Ok(result)
+}
+
+/// Binds the symbols of `graph` in `result`.
+fn copy_bindings(graph: &Graph, map: &BTreeMap<ValueId, ValueId>, result: &mut Graph) {
+    for binding in graph.bindings() {
+        if let Some(&value) = map.get(&binding.value) {
+            result.bind_symbol(binding.symbol.clone(), value, binding.element);
+        }
+    }
 }
 
 /// The constants that need memory: those of more than one element, and those that not only pointwise nodes read.
 fn constants(region: &Graph) -> Vec<ValueId> {
     let users = region.users();
     let needs_memory = |value: ValueId| {
-        region.outputs().contains(&value)
+        region.roots().any(|root| root == value)
             || users[value.index()].iter().any(|&user| !matches!(region.node(user).op, Op::Pointwise(_)))
     };
     let nodes = region.nodes().filter(|(_, node)| match &node.op {
@@ -91,5 +101,6 @@ fn with_captures(region: &Graph, constants: &[ValueId], first: usize, captures: 
             result.add_output(name.clone(), value);
         }
     }
+    copy_bindings(region, &map, &mut result);
     Ok(result)
 }

@@ -104,7 +104,7 @@ pub(crate) fn plan(facts: &Facts, fusion: Fusion) -> Plan {
     let costs = costs(facts, &|id| plan.group_of[id.index()].is_some());
     let sites = vec![None; facts.live.len()];
     let mut decisions = Decisions { facts, plan, costs, sites, sizes: BTreeMap::new(), fusion };
-    for &output in facts.graph.outputs() {
+    for output in facts.graph.roots() {
         decisions.need_buffer(output);
     }
     for (id, _) in facts.graph.nodes().rev().filter(|(id, _)| facts.live[id.index()]) {

@@ -7,11 +7,12 @@ use super::access;
 use super::emit::{self, Place, Target};
 use super::facts::{Facts, Nesting};
 use super::kernels::{self, Draft, Work};
+use super::order::{Item, order};
 use super::plan::{self, Fusion, GroupKind, Plan};
 use crate::schedule::share_buffers;
-use ic_ir::kernel::{Buffer, BufferId, BufferKind, Program, Step};
+use ic_ir::kernel::{Buffer, BufferId, BufferKind, Program, ReadSymbol, Step};
 use ic_ir::ops::Op;
-use ic_ir::{Constraint, Diagnostic, Graph, Location, Node, NodeId, TensorType, Type, ValueDef, ValueId};
+use ic_ir::{Binding, Constraint, Diagnostic, Graph, Location, Node, NodeId, TensorType, Type, ValueDef, ValueId};
 use ic_types::{Dim, symbols_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -77,8 +78,12 @@ fn report(graph: &Graph, node: &Node, message: impl Into<String>) -> Diagnostic 
     Diagnostic::new(location, message)
 }
 
+/// The symbols that inputs or elements of tensors determine.
 fn known_symbols(graph: &Graph) -> BTreeSet<Arc<str>> {
-    symbols_of(graph.inputs().iter().filter_map(|&v| graph.ty(v).as_tensor()).flat_map(|ty| &ty.shape))
+    let inputs = graph.inputs().iter().filter_map(|&v| graph.ty(v).as_tensor());
+    let mut names = symbols_of(inputs.flat_map(|ty| &ty.shape));
+    names.extend(graph.bindings().iter().map(|binding| binding.symbol.clone()));
+    names
 }
 
 /// Nodes whose results no buffer can hold.
@@ -110,6 +115,9 @@ fn unsupported(top: &Graph, graph: &Graph, known: &BTreeSet<Arc<str>>) -> Vec<Di
         {
             let message = format!("cannot compile a constant of a nested graph: {} elements", constant.value.len());
             problems.push(report(top, node, message));
+        }
+        if node.regions.iter().any(|region| !region.bindings().is_empty()) {
+            problems.push(report(top, node, "not supported: an extent in a nested graph depends on data"));
         }
         problems.extend(node.regions.iter().flat_map(|region| unsupported(top, region, known)));
     }
@@ -172,12 +180,15 @@ impl Lowering<'_> {
                 drafts.push(Draft { work: Work::Kernel(kernel, slots), position, location });
             }
         }
-        let order = order(&facts, &plan, &places, &drafts);
+        let order = order(&facts, &plan, &places.inside, &drafts);
         let mut numbers =
             Numbers { facts: &facts, plan: &plan, places: &places, inputs, outputs, ids: BTreeMap::new() };
         let mut steps = Vec::new();
-        for draft in order.iter().map(|&i| &drafts[i]) {
-            steps.push(self.step(&mut numbers, draft));
+        for item in order {
+            steps.push(match item {
+                Item::Draft(i) => self.step(&mut numbers, &drafts[i]),
+                Item::Read(bindings) => Step::Read(self.reads(&mut numbers, &bindings)),
+            });
         }
         steps
     }
@@ -213,6 +224,14 @@ impl Lowering<'_> {
                 Step::If { condition: operands[0], then, otherwise, constraints: [when_then, when_otherwise], location }
             }
         }
+    }
+
+    fn reads(&mut self, numbers: &mut Numbers, bindings: &[&Binding]) -> Vec<ReadSymbol> {
+        let mut read = |binding: &&Binding| {
+            let buffer = self.buffer(numbers, Place::Value(binding.value));
+            ReadSymbol { name: binding.symbol.clone(), buffer, element: binding.element }
+        };
+        bindings.iter().map(&mut read).collect()
     }
 
     /// The buffer of a place.
@@ -316,48 +335,4 @@ fn place_pieces(facts: &Facts, plan: &Plan, root: ValueId, places: &mut Places) 
             places.targets.insert(*piece, part.clone());
         }
     }
-}
-
-/// The order in which drafts run: as in the model where nothing else decides.
-fn order(facts: &Facts, plan: &Plan, places: &Places, drafts: &[Draft]) -> Vec<usize> {
-    let mut writers: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
-    let mut reads = Vec::new();
-    for (i, draft) in drafts.iter().enumerate() {
-        let (read, written) = kernels::places(facts, draft);
-        written.into_iter().for_each(|place| writers.entry(place).or_default().push(i));
-        reads.push(read);
-    }
-    let mut pieces: BTreeMap<ValueId, Vec<ValueId>> = BTreeMap::new();
-    places.inside.iter().for_each(|(&piece, (whole, _))| pieces.entry(*whole).or_default().push(piece));
-    let mut users = vec![BTreeSet::new(); drafts.len()];
-    let mut waits = vec![0; drafts.len()];
-    for (i, read) in reads.into_iter().enumerate() {
-        let mut pending = read;
-        let mut needs = BTreeSet::new();
-        while let Some(place) = pending.pop() {
-            needs.extend(writers.get(&place).into_iter().flatten().copied());
-            let Place::Value(value) = place else { continue };
-            pending.extend(pieces.get(&value).into_iter().flatten().map(|&v| Place::Value(v)));
-            let view = plan.views.get(&value).filter(|_| !plan.stored.contains(&value));
-            pending.extend(view.map(|(base, _)| Place::Value(*base)));
-        }
-        waits[i] = needs.len();
-        needs.into_iter().for_each(|need: usize| {
-            users[need].insert(i);
-        });
-    }
-    let key = |i: usize| (drafts[i].position, i);
-    let mut ready: BTreeSet<(NodeId, usize)> = (0..drafts.len()).filter(|&i| waits[i] == 0).map(key).collect();
-    let mut order = Vec::new();
-    while let Some((_, i)) = ready.pop_first() {
-        order.push(i);
-        for &user in &users[i] {
-            waits[user] -= 1;
-            if waits[user] == 0 {
-                ready.insert(key(user));
-            }
-        }
-    }
-    debug_assert_eq!(order.len(), drafts.len(), "kernels depend on each other");
-    order
 }

@@ -55,6 +55,7 @@ fn visit(step: &Step, body: &mut dyn FnMut(BufferId, bool)) {
         Step::Kernel { kernel, args, .. } => {
             args.iter().zip(&kernel.params).for_each(|(&buffer, param)| body(buffer, param.is_output));
         }
+        Step::Read(symbols) => symbols.iter().for_each(|read| body(read.buffer, false)),
         Step::If { condition, then, otherwise, .. } => {
             body(*condition, false);
             then.iter().chain(otherwise).for_each(|step| visit(step, body));

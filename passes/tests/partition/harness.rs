@@ -112,6 +112,7 @@ pub(crate) fn n_kernels(program: &Program) -> usize {
     fn count(steps: &[Step]) -> usize {
         let n = |step: &Step| match step {
             Step::Kernel { .. } => 1,
+            Step::Read(_) => 0,
             Step::If { then, otherwise, .. } => count(then) + count(otherwise),
         };
         steps.iter().map(n).sum()

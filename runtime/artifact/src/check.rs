@@ -134,13 +134,20 @@ impl Plan {
         Ok(())
     }
 
-    /// Conditions are about extents that are known before anything runs.
+    /// Conditions of a step are about extents that are known when its segment is bound.
     fn check_conditions(&self) -> Check {
-        let known_at_start = self.segments.first().map_or(0, |s| s.dims_end) as usize;
-        let mut slots = self.checks.iter().flat_map(|check| [check.left, check.right]);
-        slots.try_for_each(|slot| inside("dim slot", slot, known_at_start))?;
-        let mut steps = self.checks.iter().filter_map(|check| check.step);
-        steps.try_for_each(|step| inside("step", step, self.steps.len()))
+        for check in &self.checks {
+            let known = match check.step {
+                None => self.dims.len(),
+                Some(step) => {
+                    inside("step", step, self.steps.len())?;
+                    let segment = self.segments.iter().find(|segment| step < segment.steps_end);
+                    segment.map_or(0, |segment| segment.dims_end as usize)
+                }
+            };
+            [check.left, check.right].into_iter().try_for_each(|slot| inside("dim slot", slot, known))?;
+        }
+        Ok(())
     }
 
     /// `begin` is where the slot's segment begins.

@@ -85,7 +85,7 @@ pub(crate) fn bind(to: &Program, index: usize, slots: &[i64], key: &[i64], symbo
     }
     let refuse = |problem| Error::Shapes { entry: to.entry().name.clone(), problem };
     evaluated.map_err(refuse)?;
-    let broken = broken_conditions(to.plan(), &slots);
+    let broken = broken_conditions(to.plan(), begin, end, &slots);
     if let Some((_, problem)) = broken.iter().find(|(step, _)| step.is_none()) {
         return Err(refuse(problem.clone()));
     }
@@ -145,8 +145,13 @@ fn evaluate(plan: &Plan, end: Segment, symbols: &[i64], slots: &mut Vec<i64>) ->
     Ok(())
 }
 
-/// The conditions that the extents break: the step that must not run, and what is wrong.
-fn broken_conditions(plan: &Plan, slots: &[i64]) -> Vec<(Option<u32>, String)> {
+/// The conditions that the extents of the segment from `begin` to `end` break: the step that must not run, and what is
+/// wrong.
+fn broken_conditions(plan: &Plan, begin: Segment, end: Segment, slots: &[i64]) -> Vec<(Option<u32>, String)> {
+    let is_of_segment = |check: &&DimCheck| match check.step {
+        Some(step) => (begin.steps_end..end.steps_end).contains(&step),
+        None => (begin.dims_end..end.dims_end).contains(&check.left.max(check.right)),
+    };
     let breaks = |check: &DimCheck| {
         let (left, right) = (slots[check.left as usize], slots[check.right as usize]);
         // The plan takes the larger extent for the result's, so an empty operand and one of extent 1 do not go together.
@@ -154,7 +159,7 @@ fn broken_conditions(plan: &Plan, slots: &[i64]) -> Vec<(Option<u32>, String)> {
         let how = if check.or_one { "broadcast" } else { "equal each other" };
         (!holds).then(|| (check.step, format!("`{}`: extents {left} and {right} must {how}", check.node)))
     };
-    plan.checks.iter().filter_map(breaks).collect()
+    plan.checks.iter().filter(is_of_segment).filter_map(breaks).collect()
 }
 
 /// Which steps a branch can pass over.

@@ -1,6 +1,6 @@
 //! The plan's buffers: weights on demand, program buffers, liveness.
 
-use crate::cpu::dims::DimBuilder;
+use crate::cpu::dims::{DimBuilder, Unbound};
 use crate::cpu::select::Packing;
 use crate::cpu::weights::Weight;
 use ic_artifact::{Buffer, BufferId, Place, Step};
@@ -92,29 +92,55 @@ impl<'a> Buffers<'a> {
         self.weights.push((buffer, weight));
     }
 
+    /// Number of buffers so far.
+    pub(super) fn len(&self) -> usize {
+        self.n_buffers as usize
+    }
+
+    /// The buffer of which `buffer` is a view, if it is one.
+    pub(super) fn whole(&self, buffer: BufferId) -> Option<BufferId> {
+        let index = self.places.iter().position(|place| *place == Some(buffer))?;
+        match self.program.buffers[index].kind {
+            BufferKind::View { of, .. } => self.places[of as usize],
+            _ => None,
+        }
+    }
+
+    /// Asks for the slots of everything that a run must know about `buffer` before the steps that touch it.
+    pub(super) fn ask(&self, buffer: BufferId, dims: &mut DimBuilder) -> Result<(), Unbound> {
+        if let Some((_, weight)) = self.weights.iter().find(|(id, _)| *id == buffer) {
+            dims.constant(weight.bytes(self.graph) as i64);
+        }
+        let Some(index) = self.places.iter().position(|place| *place == Some(buffer)) else { return Ok(()) };
+        let buffer = &self.program.buffers[index];
+        dims.slot(&bytes(buffer))?;
+        if let BufferKind::View { offset, .. } = &buffer.kind {
+            dims.slot(&view_offset(buffer, offset))?;
+        }
+        buffer.ty.shape.iter().try_for_each(|dim| dims.slot(dim).map(|_| ()))
+    }
+
     /// The plan's buffers, and which of them are which weights. Those have no offset yet.
     pub(super) fn finish(self, steps: &[Step], dims: &mut DimBuilder) -> (Vec<Buffer>, Vec<(BufferId, Weight)>) {
         let live = self.live_ranges(steps);
         let mut list: Vec<Option<Buffer>> = vec![None; self.n_buffers as usize];
         for (buffer, place) in self.program.buffers.iter().zip(&self.places) {
             let Some(id) = *place else { continue };
-            let size = buffer.ty.dtype.size().unwrap_or(0) as i64;
-            let bytes = dims.slot(&(buffer.ty.elements() * Dim::constant(size))).expect("symbols are bound");
+            let size = dims.slot(&bytes(buffer)).expect("symbols are bound");
             let place = match &buffer.kind {
                 BufferKind::Input(i) => Place::Input(*i),
                 BufferKind::Output(i) => Place::Output(*i),
                 BufferKind::Constant(_) => continue,
                 BufferKind::View { of, offset } => {
                     let of = self.places[*of as usize].expect("a view is of memory");
-                    let offset = offset.clone() * Dim::constant(size);
-                    Place::View { of, offset: dims.slot(&offset).expect("symbols are bound") }
+                    Place::View { of, offset: dims.slot(&view_offset(buffer, offset)).expect("symbols are bound") }
                 }
-                _ => {
+                BufferKind::Temporary => {
                     let (first, last) = live[id as usize].unwrap_or((0, 0));
                     Place::Arena { first, last }
                 }
             };
-            list[id as usize] = Some(Buffer { bytes, place });
+            list[id as usize] = Some(Buffer { bytes: size, place });
         }
         for (id, weight) in &self.weights {
             let bytes = dims.constant(weight.bytes(self.graph) as i64);
@@ -144,8 +170,18 @@ impl<'a> Buffers<'a> {
     }
 }
 
+/// Size of a buffer in bytes.
+fn bytes(buffer: &kernel::Buffer) -> Dim {
+    buffer.ty.elements() * Dim::constant(buffer.ty.dtype.size().unwrap_or(0) as i64)
+}
+
+/// Where a view that is `buffer` begins, in bytes.
+fn view_offset(buffer: &kernel::Buffer, offset: &Dim) -> Dim {
+    offset.clone() * Dim::constant(buffer.ty.dtype.size().unwrap_or(0) as i64)
+}
+
 /// Every buffer that a step touches.
-fn step_buffers(step: &Step) -> Vec<BufferId> {
+pub(super) fn step_buffers(step: &Step) -> Vec<BufferId> {
     use ic_artifact::Epilogue;
     match step {
         Step::Library { operands, epilogue, callback, .. } => {

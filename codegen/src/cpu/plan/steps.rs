@@ -2,6 +2,7 @@
 
 use super::buffers::Buffers;
 use super::epilogue::{MenuOp, address, is_identity, match_menu};
+use super::segments::Segments;
 use super::{Generator, Tiling, dim_checks};
 use crate::cpu::dims::DimBuilder;
 use crate::cpu::form::dense_strides;
@@ -71,10 +72,24 @@ impl<'a, 'b> Builder<'a, 'b> {
         Built { steps: self.steps, kernels: self.kernels, checks: self.checks, errors: self.errors }
     }
 
-    /// Adds the steps of a list of program steps.
-    pub(super) fn steps(&mut self, steps: &[kernel::Step]) {
+    /// Adds the steps of the program, and ends segments where it reads symbols.
+    pub(super) fn steps(&mut self, steps: &[kernel::Step], segments: &mut Segments) {
         for step in steps {
             match step {
+                kernel::Step::Read(symbols) => segments.read(symbols, &self.steps, self.buffers, self.dims),
+                step => self.nested(std::slice::from_ref(step)),
+            }
+        }
+    }
+
+    /// Adds steps that stay in their segment.
+    fn nested(&mut self, steps: &[kernel::Step]) {
+        for step in steps {
+            match step {
+                kernel::Step::Read(_) => {
+                    let location = Location { file: self.program.name.as_str().into(), node: "".into() };
+                    self.errors.push(Diagnostic::new(location, "not supported: a symbol is read in a branch"));
+                }
                 kernel::Step::Kernel { kernel, args, location } => {
                     if let Err(message) = self.kernel(kernel, args, location) {
                         let location = Location { file: self.program.name.as_str().into(), node: location.clone() };
@@ -103,7 +118,7 @@ impl<'a, 'b> Builder<'a, 'b> {
     /// Adds the steps of a branch, the first of which is refused where a constraint fails.
     fn guarded(&mut self, steps: &[kernel::Step], constraints: &Constraints) {
         let first = self.steps.len() as u32;
-        self.steps(steps);
+        self.nested(steps);
         if self.steps.len() as u32 > first {
             self.checks.extend(dim_checks(constraints, Some(first), self.dims));
         }

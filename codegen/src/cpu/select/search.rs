@@ -1,7 +1,7 @@
-//! Sorting, searching, running sums and whole-tensor reductions.
+//! Sorting, searching, running sums, whole-tensor reductions, and what finds out how many results it has.
 
 use super::{Attr, LibraryCall, Site, plain};
-use ic_ir::ops::{ArgFn, ArgReduce, Cumulative, CumulativeFn, Reduce, ReduceFn, TopK};
+use ic_ir::ops::{ArgFn, ArgReduce, Cumulative, CumulativeFn, NonMaxSuppression, Reduce, ReduceFn, TopK, Unique};
 use ic_kernels::library::codes;
 use ic_types::DType;
 
@@ -50,4 +50,29 @@ pub(super) fn reduce(op: &Reduce, site: &Site) -> Result<LibraryCall, String> {
     };
     let attrs: Vec<Attr> = std::iter::once(function.code().into()).chain(op.axes.iter().map(|&a| a.into())).collect();
     Ok(plain("reduce", vec![site.pass(0), site.give(0)], attrs))
+}
+
+pub(super) fn non_zero(site: &Site) -> Result<LibraryCall, String> {
+    if site.operand(0)?.dtype != DType::Bool {
+        require_number(site, "non_zero")?;
+    }
+    Ok(plain("non_zero", vec![site.pass(0), site.give(0), site.give(1)], vec![]))
+}
+
+pub(super) fn non_max_suppression(op: &NonMaxSuppression, site: &Site) -> Result<LibraryCall, String> {
+    for operand in 0..2 {
+        let dtype = site.operand(operand)?.dtype;
+        if dtype != DType::F32 {
+            return Err(format!("non_max_suppression of {dtype} has no kernel"));
+        }
+    }
+    let operands = (0..5).map(|i| site.pass(i)).chain((0..2).map(|i| site.give(i))).collect();
+    Ok(plain("non_max_suppression", operands, vec![op.center_point_box.into()]))
+}
+
+pub(super) fn unique(op: &Unique, site: &Site) -> Result<LibraryCall, String> {
+    require_number(site, "unique")?;
+    let operands = std::iter::once(site.pass(0)).chain((0..5).map(|i| site.give(i))).collect();
+    let attrs = vec![op.axis.is_none().into(), op.axis.unwrap_or(0).into(), op.sorted.into()];
+    Ok(plain("unique", operands, attrs))
 }

@@ -207,6 +207,7 @@ fn kernel_texts(steps: &[Step]) -> Vec<(String, String)> {
         for step in steps {
             match step {
                 Step::Kernel { kernel, .. } => texts.push((format!("k{:04}", texts.len()), kernel.to_string())),
+                Step::Read(_) => {}
                 Step::If { then, otherwise, .. } => {
                     collect(then, texts);
                     collect(otherwise, texts);

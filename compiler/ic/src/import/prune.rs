@@ -1,6 +1,8 @@
 //! Dead nodes left out.
 
-use ic_ir::{Graph, GraphError, ValueId};
+use ic_ir::{Binding, Graph, GraphError, ValueId};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The graph without the nodes that its outputs do not depend on. All inputs stay.
 ///
@@ -46,6 +48,11 @@ pub(crate) fn keep_inputs(graph: &Graph, keep: &[bool]) -> Result<Graph, GraphEr
             pruned.add_output(name.clone(), value);
         }
     }
+    for binding in graph.bindings().iter().filter(|binding| live[binding.value.index()]) {
+        if let Some(value) = map[binding.value.index()] {
+            pruned.bind_symbol(binding.symbol.clone(), value, binding.element);
+        }
+    }
     Ok(pruned)
 }
 
@@ -53,9 +60,14 @@ pub(crate) fn keep_inputs(graph: &Graph, keep: &[bool]) -> Result<Graph, GraphEr
 fn live_values(graph: &Graph) -> Vec<bool> {
     let mut live = vec![false; graph.values().len()];
     graph.outputs().iter().for_each(|v| live[v.index()] = true);
-    for (_, node) in graph.nodes().rev() {
+    let bound = |symbols: BTreeSet<Arc<str>>| {
+        let names = |binding: &&Binding| symbols.contains(&binding.symbol);
+        graph.bindings().iter().filter(names).map(|binding| binding.value).collect::<Vec<_>>()
+    };
+    for node in graph.schedule().into_iter().rev().map(|id| graph.node(id)) {
         if node.results.iter().any(|r| live[r.index()]) {
             node.operands.iter().flatten().for_each(|v| live[v.index()] = true);
+            bound(graph.node_symbols(node)).into_iter().for_each(|v| live[v.index()] = true);
         }
     }
     live

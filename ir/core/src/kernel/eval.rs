@@ -2,16 +2,16 @@
 //!
 //! Temporaries start as NaN or a poison integer, so that reading what nothing wrote shows in results.
 
-use super::program::{BufferId, BufferKind, Program, Step};
+use super::program::{BufferId, BufferKind, Program, ReadSymbol, Step};
 use super::stage::{Anchor, Bound, Expr, Kernel, Load, Operand, Stage};
 use crate::eval::Symbols;
 use crate::graph::ValueId;
 use crate::op::{OpError, Tensors};
 use crate::scalar::{ReduceFn, Scalar, ScalarOp};
-use ic_types::{DType, Data, Dim, Tensor};
+use ic_types::{DType, Data, Dim, Tensor, symbols_of};
 
 /// Evaluates a program on `inputs`, given in declaration order. `constants` gives the constant values of the graph that
-/// it came from, `symbols` all symbols.
+/// it came from, `symbols` the symbols that no step reads.
 ///
 /// # Errors
 /// If a constant is missing, an access is out of range, or an op cannot be evaluated.
@@ -21,7 +21,7 @@ pub fn eval_program(
     inputs: &[Tensor],
     symbols: &Symbols,
 ) -> Result<Vec<Tensor>, OpError> {
-    let mut memory = Memory { program, symbols, data: vec![None; program.buffers.len()] };
+    let mut memory = Memory { program, symbols: symbols.clone(), data: vec![None; program.buffers.len()] };
     for (id, buffer) in program.buffers.iter().enumerate() {
         memory.data[id] = match &buffer.kind {
             BufferKind::Input(i) => {
@@ -29,12 +29,10 @@ pub fn eval_program(
                 Some(input.data().clone())
             }
             BufferKind::Constant(value) => Some(constants(*value)?.data().clone()),
-            BufferKind::Output(_) | BufferKind::Temporary => {
-                Some(poison(buffer.ty.dtype, memory.extents(&buffer.ty.shape)?.iter().product()))
-            }
-            BufferKind::View { .. } => None,
+            BufferKind::Output(_) | BufferKind::Temporary | BufferKind::View { .. } => None,
         };
     }
+    memory.allocate()?;
     run_steps(&mut memory, &program.steps)?;
     let outputs = (0..program.outputs.len() as u32).map(|i| {
         let found = program.buffers.iter().position(|b| b.kind == BufferKind::Output(i));
@@ -59,11 +57,32 @@ fn poison(dtype: DType, len: usize) -> Data {
 /// The buffers' elements; views have none of their own.
 struct Memory<'a> {
     program: &'a Program,
-    symbols: &'a Symbols,
+    symbols: Symbols,
     data: Vec<Option<Data>>,
 }
 
 impl Memory<'_> {
+    /// Gives memory to the buffers whose extents are known by now.
+    fn allocate(&mut self) -> Result<(), OpError> {
+        for (id, buffer) in self.program.buffers.iter().enumerate() {
+            let is_known = symbols_of(&buffer.ty.shape).iter().all(|name| self.symbols.contains_key(name));
+            let has_memory = self.data[id].is_some() || matches!(buffer.kind, BufferKind::View { .. });
+            if is_known && !has_memory {
+                self.data[id] = Some(poison(buffer.ty.dtype, self.extents(&buffer.ty.shape)?.iter().product()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a symbol its value.
+    fn read_symbol(&mut self, read: &ReadSymbol) -> Result<(), OpError> {
+        let (data, at) = self.element(read.buffer, i64::from(read.element))?;
+        let value = Element::read(data, at).integer()?;
+        crate::ensure!(value >= 0, "the extent `{}` is {value}", read.name);
+        self.symbols.insert(read.name.clone(), value);
+        Ok(())
+    }
+
     fn dim(&self, dim: &Dim) -> Result<i64, OpError> {
         Ok(dim.eval(&|name| self.symbols.get(name).copied())?)
     }
@@ -170,6 +189,10 @@ fn run_steps(memory: &mut Memory, steps: &[Step]) -> Result<(), OpError> {
         match step {
             Step::Kernel { kernel, args, location } => {
                 run_kernel(memory, kernel, args).map_err(|e| OpError(format!("kernel of `{location}`: {e}")))?;
+            }
+            Step::Read(symbols) => {
+                symbols.iter().try_for_each(|read| memory.read_symbol(read))?;
+                memory.allocate()?;
             }
             Step::If { condition, then, otherwise, .. } => {
                 let (data, at) = memory.element(*condition, 0)?;

@@ -1,7 +1,7 @@
 //! The text form of programs and kernels: canonical, values numbered in order, no names of the model, so that equal
 //! kernels give equal text.
 
-use super::program::{Buffer, BufferKind, Program, Step};
+use super::program::{Buffer, BufferKind, Program, ReadSymbol, Step};
 use super::stage::{Anchor, Axis, Bound, Expr, Kernel, Load, Operand, Stage, Store};
 use ic_types::{DType, Dim};
 use std::fmt;
@@ -19,6 +19,12 @@ fn print_steps(f: &mut fmt::Formatter<'_>, steps: &[Step], depth: usize) -> fmt:
     let indent = "  ".repeat(depth);
     for step in steps {
         match step {
+            Step::Read(symbols) => {
+                for ReadSymbol { name, buffer, element } in symbols {
+                    writeln!(f, "{indent}read {} = b{buffer}[{element}]", Dim::symbol(name))?;
+                }
+                continue;
+            }
             Step::Kernel { kernel, args, .. } => {
                 let args: Vec<String> = args.iter().map(|b| format!("b{b}")).collect();
                 writeln!(f, "{indent}run({}) {{", args.join(", "))?;

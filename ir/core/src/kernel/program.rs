@@ -25,8 +25,6 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Conditions on symbols that the run checks, with the model node that needs each.
     pub constraints: Vec<(Constraint, Arc<str>)>,
-    /// Symbols that the run reads from memory: name, buffer, element.
-    pub runtime_symbols: Vec<(Arc<str>, BufferId, u32)>,
 }
 
 /// Index into [`Program::buffers`].
@@ -74,6 +72,8 @@ pub enum Step {
         /// Names of the model's nodes that it computes, for messages.
         location: Arc<str>,
     },
+    /// Reads the values of symbols, which no earlier step depends on.
+    Read(Vec<ReadSymbol>),
     /// Runs one of two lists of steps.
     If {
         /// A buffer that holds one bool.
@@ -87,6 +87,17 @@ pub enum Step {
         /// Name of the model's node.
         location: Arc<str>,
     },
+}
+
+/// A symbol whose value is an element of a buffer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadSymbol {
+    /// The symbol.
+    pub name: Arc<str>,
+    /// An i64 buffer.
+    pub buffer: BufferId,
+    /// Row-major number of the element.
+    pub element: u32,
 }
 
 /// A buffer as an argument of a kernel.

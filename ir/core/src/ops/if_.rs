@@ -1,8 +1,8 @@
 //! `if`: one of two nested graphs. ONNX `If`.
 
-use crate::eval::{Symbols, eval_graph};
+use crate::eval::eval_graph;
 use crate::{OpDef, OpError, OperandSpec, Operands, Tensors, Type, ensure};
-use ic_types::{DType, Tensor, symbols_of};
+use ic_types::{DType, Tensor};
 
 crate::attrs! {
     /// The first region if the condition is true, else the second. Each takes the captures as its inputs.
@@ -35,10 +35,7 @@ impl OpDef for If {
         let condition = condition.ok_or_else(|| OpError::new("`condition` must be bool"))?;
         let region = x.regions.get(usize::from(!condition)).ok_or_else(|| OpError::new("needs two regions"))?;
         let captures: Vec<Tensor> = (1..x.operands.len()).map(|i| x.get(i).cloned()).collect::<Result<_, _>>()?;
-        let types = region.values().filter_map(|(_, value)| value.ty.as_tensor());
-        let names = symbols_of(types.flat_map(|ty| &ty.shape));
-        let symbols: Symbols = names.into_iter().filter_map(|name| Some((name.clone(), (x.symbols)(&name)?))).collect();
-        eval_graph(region, &captures, &symbols)
+        eval_graph(region, &captures, &super::region_symbols(region, x))
     }
 }
 

@@ -1,28 +1,35 @@
 //! `non_max_suppression`: the best of overlapping boxes. ONNX `NonMaxSuppression`, opset 11.
 
-use crate::eval::reals;
-use crate::{F32, OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
-use ic_types::{DType, Data, Dim, Tensor};
+use crate::eval::{ints, reals};
+use crate::{OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
+use ic_types::{DType, Data, Tensor};
 
 crate::attrs! {
-    /// `boxes` is `[batch, n, 4]`, `scores` is `[batch, classes, n]`; the result is i64 `[count, 3]` with the batch, class
-    /// and box of each that is selected, classes in order and boxes by falling score.
+    /// `boxes` is `[batch, n, 4]`, `scores` is `[batch, classes, n]`, both f32. The first result has the batch, class and
+    /// box of each that is selected, classes in order and boxes by falling score, as the first elements of an i64 vector
+    /// that has room for all boxes; the second is how many are selected, as i64 `[1]`. What is behind them is unspecified.
+    ///
+    /// At most `max_per_class` boxes of a class are selected, none if it is absent. A box whose intersection over union
+    /// with a selected one is above `iou_threshold`, 0 if absent, is dropped, and so is one whose score is not above
+    /// `score_threshold`.
     NonMaxSuppression {
-        /// How many are selected: a symbol of its own, which the run binds.
-        count: Dim,
-        /// Most boxes of a class; 0 selects none.
-        max_per_class: i64,
-        /// A box whose intersection over union with a selected one is above this is dropped.
-        iou_threshold: F32,
-        /// Only boxes with scores above this count; `-inf` takes all.
-        score_threshold: F32,
         /// Whether boxes are `x, y, width, height` about their centres rather than two corners `y1, x1, y2, x2`.
         center_point_box: bool = false
     }
 }
 
 impl OpDef for NonMaxSuppression {
-    const OPERANDS: &'static [OperandSpec] = &[OperandSpec::required("boxes"), OperandSpec::required("scores")];
+    const OPERANDS: &'static [OperandSpec] = &[
+        OperandSpec::required("boxes"),
+        OperandSpec::required("scores"),
+        OperandSpec::optional("max_per_class"),
+        OperandSpec::optional("iou_threshold"),
+        OperandSpec::optional("score_threshold"),
+    ];
+
+    fn n_results(&self) -> usize {
+        2
+    }
 
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, OpError> {
         let (boxes, scores) = (x.ty(0)?, x.ty(1)?);
@@ -32,7 +39,14 @@ impl OpDef for NonMaxSuppression {
         x.equal(&boxes.shape[0], &scores.shape[0], "batch extents of `boxes` and `scores`")?;
         x.equal(&boxes.shape[1], &scores.shape[2], "numbers of boxes and of scores")?;
         x.equal(&4.into(), &boxes.shape[2], "the last extent of `boxes` and 4")?;
-        Ok(vec![TensorType::new(DType::I64, vec![self.count.clone(), 3.into()]).into()])
+        for (i, name, dtype) in LIMITS {
+            if let Some(limit) = x.opt(i) {
+                ensure!(limit.dtype == dtype, "`{name}` must be {dtype}, found {}", limit.dtype);
+                x.equal(&limit.elements(), &1.into(), name)?;
+            }
+        }
+        let room = scores.elements() * 3.into();
+        Ok(vec![TensorType::new(DType::I64, vec![room]).into(), TensorType::fixed(DType::I64, &[1]).into()])
     }
 
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
@@ -46,15 +60,23 @@ impl OpDef for NonMaxSuppression {
         let (classes, n) = (scores.shape()[1], scores.shape()[2]);
         let (boxes, scores) = (reals(boxes)?, reals(scores)?);
         let corners: Vec<[f64; 4]> = boxes.chunks(4).map(|b| self.corners(b)).collect();
+        let real = |i: usize| -> Result<Option<f64>, OpError> {
+            Ok(x.opt(i).map(reals).transpose()?.and_then(|limit| limit.first().copied()))
+        };
+        let most = x.opt(2).map(ints).transpose()?.and_then(|most| most.first().copied()).unwrap_or(0);
+        let limits = Limits { most, iou: real(3)?.unwrap_or(0.0), score: real(4)? };
+        let n_scores = scores.len();
         let mut selected = Vec::new();
         for (i, scores) in scores.chunks(n.max(1)).enumerate() {
             let (batch, class) = (i / classes, i % classes);
             let corners = &corners[batch * n..][..n];
-            for best in self.select(corners, scores) {
+            for best in limits.select(corners, scores) {
                 selected.extend([batch as i64, class as i64, best as i64]);
             }
         }
-        Ok(vec![Tensor::new(vec![selected.len() / 3, 3], Data::I64(selected))])
+        let count = Tensor::from_elements(vec![1], vec![selected.len() as i64 / 3]);
+        selected.resize(n_scores * 3, 0);
+        Ok(vec![Tensor::new(vec![selected.len()], Data::I64(selected)), count])
     }
 }
 
@@ -67,19 +89,31 @@ impl NonMaxSuppression {
         }
         [b[0].min(b[2]), b[1].min(b[3]), b[0].max(b[2]), b[1].max(b[3])]
     }
+}
 
+/// The optional operands: position, name and element type.
+const LIMITS: [(usize, &str, DType); 3] =
+    [(2, "max_per_class", DType::I64), (3, "iou_threshold", DType::F32), (4, "score_threshold", DType::F32)];
+
+/// What the optional operands say.
+struct Limits {
+    most: i128,
+    iou: f64,
+    score: Option<f64>,
+}
+
+impl Limits {
     /// The selected boxes of one class, best first.
     fn select(&self, corners: &[[f64; 4]], scores: &[f64]) -> Vec<usize> {
-        let threshold = f64::from(self.score_threshold.0);
-        let above = |&i: &usize| threshold == f64::NEG_INFINITY || scores[i] > threshold;
+        let above = |&i: &usize| self.score.is_none_or(|least| scores[i] > least);
         let mut candidates: Vec<usize> = (0..scores.len()).filter(above).collect();
         candidates.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
         let mut selected: Vec<usize> = Vec::new();
         for candidate in candidates {
-            if selected.len() as i64 >= self.max_per_class {
+            if selected.len() as i128 >= self.most {
                 break;
             }
-            let overlaps = |&s: &usize| overlap(&corners[s], &corners[candidate]) > self.iou_threshold.0.into();
+            let overlaps = |&s: &usize| overlap(&corners[s], &corners[candidate]) > self.iou;
             if !selected.iter().any(overlaps) {
                 selected.push(candidate);
             }
@@ -106,14 +140,11 @@ mod tests {
         let boxes = vec![0.0f32, 0.0, 1.0, 1.0, 0.0, 0.1, 1.0, 1.1, 0.0, 5.0, 1.0, 6.0];
         let boxes = Tensor::from_elements(vec![1, 3, 4], boxes);
         let scores = Tensor::from_elements(vec![1, 1, 3], vec![0.8f32, 0.9, 0.7]);
-        let x = Tensors { operands: vec![Some(&boxes), Some(&scores)], regions: &[], symbols: &|_| None };
-        let op = NonMaxSuppression {
-            count: Dim::symbol("count"),
-            max_per_class: 3,
-            iou_threshold: F32(0.5),
-            score_threshold: F32(0.0),
-            center_point_box: false,
-        };
-        assert_eq!(op.eval(&x).unwrap()[0], Tensor::from_elements(vec![2, 3], vec![0i64, 0, 1, 0, 0, 2]));
+        let (most, half, zero) = (Tensor::scalar(3i64), Tensor::scalar(0.5f32), Tensor::scalar(0.0f32));
+        let operands = [&boxes, &scores, &most, &half, &zero].map(Some).to_vec();
+        let x = Tensors { operands, regions: &[], symbols: &|_| None };
+        let y = NonMaxSuppression { center_point_box: false }.eval(&x).unwrap();
+        assert_eq!(y[0], Tensor::from_elements(vec![9], vec![0i64, 0, 1, 0, 0, 2, 0, 0, 0]));
+        assert_eq!(y[1], Tensor::from_elements(vec![1], vec![2i64]));
     }
 }

@@ -5,22 +5,25 @@ use crate::{OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type};
 use ic_types::{DType, Data, Dim, Tensor};
 
 crate::attrs! {
-    /// Coordinates of the elements that are not zero, in row-major order, as i64 `[rank, count]`.
-    NonZero {
-        /// How many there are: a symbol of its own, which the run binds.
-        count: Dim
-    }
+    /// Coordinates of the elements that are not zero, in row-major order: first those on axis 0, then those on axis 1,
+    /// and so on, as the first elements of an i64 vector that has room for those of all elements; and how many there are,
+    /// as i64 `[1]`. What is behind them is unspecified.
+    NonZero {}
 }
 
 impl OpDef for NonZero {
     const OPERANDS: &'static [OperandSpec] = &[OperandSpec::required("x")];
 
+    fn n_results(&self) -> usize {
+        2
+    }
+
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, OpError> {
         let ty = x.ty(0)?;
         let number = ty.dtype.is_float() || ty.dtype.is_int() || ty.dtype == DType::Bool;
         crate::ensure!(number, "`x` must be numbers or bool, found {}", ty.dtype);
-        let rank = Dim::constant(ty.rank() as i64);
-        Ok(vec![TensorType::new(DType::I64, vec![rank, self.count.clone()]).into()])
+        let room = Dim::constant(ty.rank() as i64) * ty.elements();
+        Ok(vec![TensorType::new(DType::I64, vec![room]).into(), TensorType::fixed(DType::I64, &[1]).into()])
     }
 
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
@@ -37,8 +40,10 @@ impl OpDef for NonZero {
             .map(|(i, _)| coordinates_of(i, input.shape()))
             .collect();
         let along = |axis: usize| found.iter().map(move |at| at[axis] as i64);
-        let elements: Vec<i64> = (0..input.rank()).flat_map(along).collect();
-        Ok(vec![Tensor::new(vec![input.rank(), found.len()], Data::I64(elements))])
+        let mut elements: Vec<i64> = (0..input.rank()).flat_map(along).collect();
+        elements.resize(input.rank() * truths.len(), 0);
+        let room = Tensor::new(vec![elements.len()], Data::I64(elements));
+        Ok(vec![room, Tensor::from_elements(vec![1], vec![found.len() as i64])])
     }
 }
 
@@ -50,7 +55,8 @@ mod tests {
     fn coordinates_come_by_axis() {
         let input = Tensor::from_elements(vec![2, 2], vec![true, false, true, true]);
         let x = Tensors { operands: vec![Some(&input)], regions: &[], symbols: &|_| None };
-        let y = NonZero { count: Dim::symbol("count") }.eval(&x).unwrap().remove(0);
-        assert_eq!(y, Tensor::from_elements(vec![2, 3], vec![0i64, 1, 1, 0, 0, 1]));
+        let y = NonZero {}.eval(&x).unwrap();
+        assert_eq!(y[0], Tensor::from_elements(vec![8], vec![0i64, 1, 1, 0, 0, 1, 0, 0]));
+        assert_eq!(y[1], Tensor::from_elements(vec![1], vec![3i64]));
     }
 }

@@ -5,6 +5,8 @@ use crate::scalar::{Scalar, ScalarOp};
 use crate::types::{TensorType, Type};
 use crate::{AttrError, AttrMap, Attrs, ensure};
 use ic_types::{Dim, Tensor};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A scalar function on every element.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -17,6 +19,8 @@ impl Attrs for Pointwise {
     fn attrs(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
+
+    fn collect_symbols(&self, _names: &mut BTreeSet<Arc<str>>) {}
 
     fn from_attrs(_map: &mut AttrMap) -> Result<Pointwise, AttrError> {
         Err(AttrError::Missing("function".into()))

@@ -1,8 +1,10 @@
 //! What several ops share: checks of axes and indices, and contents of ops that only move elements.
 
+use crate::eval::Symbols;
+use crate::graph::Graph;
 use crate::op::{OpDef, OpError, Operands, Tensors};
 use crate::types::TensorType;
-use ic_types::{Dim, Tensor};
+use ic_types::{Dim, Tensor, symbols_of};
 
 /// `axis` counted from the front.
 ///
@@ -71,4 +73,12 @@ pub(crate) fn rearranged_content<T: OpDef>(op: &T, x: &Operands, moved: &[usize]
     let result = op.eval(&tensors).ok()?;
     let numbers = result.first()?.elements::<i64>()?;
     numbers.iter().map(|&n| elements.get(usize::try_from(n).ok()?).cloned()).collect()
+}
+
+/// The values of the symbols that a region uses, as far as the graph around it knows them.
+pub(crate) fn region_symbols(region: &Graph, x: &Tensors) -> Symbols {
+    let types = region.values().filter_map(|(_, value)| value.ty.as_tensor());
+    let mut names = symbols_of(types.flat_map(|ty| &ty.shape));
+    region.nodes().for_each(|(_, node)| names.extend(region.node_symbols(node)));
+    names.into_iter().filter_map(|name| Some((name.clone(), (x.symbols)(&name)?))).collect()
 }

@@ -35,6 +35,7 @@ impl OpDef for TopK {
         if let (Some(k), Some(extent)) = (self.k.as_const(), shape[self.axis].as_const()) {
             ensure!((0..=extent).contains(&k), "`k` must be at most the extent {extent}, found {k}");
         }
+        x.equal(&self.k, &self.k.minimum(&shape[self.axis]), "`k` and what is left of it within the extent")?;
         shape[self.axis] = self.k.clone();
         Ok(vec![TensorType::new(ty.dtype, shape.clone()).into(), TensorType::new(DType::I64, shape).into()])
     }

@@ -56,6 +56,7 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("if", if_),
     ("non_zero", non_zero),
     ("non_max_suppression", non_max_suppression),
+    ("unique", unique),
     ("det", det),
     ("reverse_sequence", reverse_sequence),
     ("dft", dft),
@@ -616,19 +617,23 @@ fn if_(r: &mut Random) -> Sample {
 
 fn non_zero(r: &mut Random) -> Sample {
     let (dtype, shape) = (r.pick(&[DType::F32, DType::I64, DType::Bool, DType::U8]), r.any_shape());
-    Sample::new(NonZero { count: Dim::symbol("count") }, vec![r.tensor(dtype, &shape)])
+    Sample::new(NonZero {}, vec![r.tensor(dtype, &shape)])
 }
 
 fn non_max_suppression(r: &mut Random) -> Sample {
     let (batch, classes, n) = (r.extent(), r.extent(), r.extent());
-    let op = NonMaxSuppression {
-        count: Dim::symbol("count"),
-        max_per_class: r.below(4) as i64,
-        iou_threshold: F32(0.25),
-        score_threshold: F32(r.pick(&[f32::NEG_INFINITY, 0.0])),
-        center_point_box: r.flag(),
-    };
-    Sample::new(op, vec![r.tensor(DType::F32, &[batch, n, 4]), r.tensor(DType::F32, &[batch, classes, n])])
+    let op = NonMaxSuppression { center_point_box: r.flag() };
+    let (boxes, scores) = (r.tensor(DType::F32, &[batch, n, 4]), r.tensor(DType::F32, &[batch, classes, n]));
+    let most = Tensor::scalar(r.below(4) as i64);
+    let limits = vec![Some(boxes), Some(scores), Some(most), Some(Tensor::scalar(0.25f32))];
+    let score = r.flag().then(|| Some(Tensor::scalar(0.0f32)));
+    Sample { op: op.into(), operands: limits.into_iter().chain(score).collect(), regions: Vec::new() }
+}
+
+fn unique(r: &mut Random) -> Sample {
+    let (dtype, shape) = (r.pick(&[DType::F32, DType::I64, DType::U8]), r.any_shape());
+    let axis = (!shape.is_empty() && r.flag()).then(|| r.below(shape.len()));
+    Sample::new(Unique { axis, sorted: r.flag() }, vec![r.tensor(dtype, &shape)])
 }
 
 fn det(r: &mut Random) -> Sample {

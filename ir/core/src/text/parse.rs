@@ -56,7 +56,11 @@ fn parse_graph(lexer: &mut Lexer, depth: usize) -> Result<Graph, ParseError> {
         parse_symbol(lexer, &mut graph)?;
     }
     while !lexer.accept("return") {
-        parse_node(lexer, &mut graph, &mut names, depth)?;
+        if lexer.accept("bind ") {
+            parse_binding(lexer, &mut graph, &names)?;
+        } else {
+            parse_node(lexer, &mut graph, &mut names, depth)?;
+        }
     }
     while !lexer.accept("}") {
         let name = lexer.rest().starts_with('"').then(|| lexer.string()).transpose()?;
@@ -71,14 +75,29 @@ fn parse_graph(lexer: &mut Lexer, depth: usize) -> Result<Graph, ParseError> {
     Ok(graph)
 }
 
+fn parse_symbol_name<'a>(lexer: &mut Lexer<'a>) -> Result<&'a str, ParseError> {
+    if !lexer.accept("`") {
+        return lexer.word();
+    }
+    let name = lexer.balanced(&['`'])?;
+    lexer.expect("`")?;
+    Ok(name)
+}
+
+fn parse_binding(lexer: &mut Lexer, graph: &mut Graph, names: &Names) -> Result<(), ParseError> {
+    let symbol = parse_symbol_name(lexer)?;
+    lexer.expect("=")?;
+    let name = parse_value_name(lexer)?;
+    let value = lookup(lexer, names, &name)?;
+    lexer.expect("[")?;
+    let element = lexer.word()?.parse().map_err(|_| lexer.error("expected the number of an element"))?;
+    lexer.expect("]")?;
+    graph.bind_symbol(symbol, value, element);
+    Ok(())
+}
+
 fn parse_symbol(lexer: &mut Lexer, graph: &mut Graph) -> Result<(), ParseError> {
-    let name = if lexer.accept("`") {
-        let name = lexer.balanced(&['`'])?;
-        lexer.expect("`")?;
-        name
-    } else {
-        lexer.word()?
-    };
+    let name = parse_symbol_name(lexer)?;
     lexer.expect("=")?;
     let range = lexer.word()?;
     let (min, max) = range.split_once("..").ok_or_else(|| lexer.error("expected a range `LO..HI`"))?;

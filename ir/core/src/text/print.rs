@@ -31,6 +31,10 @@ fn write_graph(out: &mut String, graph: &Graph, depth: usize) -> std::fmt::Resul
     for (_, node) in graph.nodes() {
         write_node(out, graph, node, &names, depth)?;
     }
+    for binding in graph.bindings() {
+        let (symbol, value) = (ic_types::Dim::symbol(&binding.symbol), &names[binding.value.index()]);
+        writeln!(out, "{indent}bind {symbol} = %{value}[{}]", binding.element)?;
+    }
     write!(out, "{indent}return")?;
     for (i, (&output, name)) in graph.outputs().iter().zip(graph.output_names()).enumerate() {
         let comma = if i == 0 { "" } else { "," };

@@ -89,8 +89,20 @@ impl Context {
         operands: &[ValueId],
         regions: Vec<Graph>,
     ) -> Result<Vec<ValueId>> {
+        self.push_with_regions(op, operands.iter().map(|&v| Some(v)).collect(), regions)
+    }
+
+    /// Adds a node with regions and optional operands and returns all its results.
+    ///
+    /// # Errors
+    /// If the operands or regions do not fit the op.
+    pub(crate) fn push_with_regions(
+        &mut self,
+        op: impl Into<Op>,
+        operands: Vec<Option<ValueId>>,
+        regions: Vec<Graph>,
+    ) -> Result<Vec<ValueId>> {
         let location = self.location.clone();
-        let operands = operands.iter().map(|&v| Some(v)).collect();
         Ok(self.frame().graph.push_node(op.into(), operands, regions, &location)?)
     }
 

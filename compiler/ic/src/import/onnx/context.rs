@@ -9,6 +9,7 @@ use super::files::Files;
 use super::symbols::Symbols;
 use ic_ir::ops::{Constant, Dims};
 use ic_ir::{Builder, Diagnostic, Graph, Literal, Location, Type, ValueId};
+use ic_types::Dim;
 use onnx_protobuf::FunctionProto;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
@@ -49,6 +50,8 @@ pub(crate) struct Frame {
     pub(crate) captures: Vec<ValueId>,
     captured: HashMap<ValueId, ValueId>,
     literals: HashMap<u32, ValueId>,
+    /// The symbols that stand for the elements of values.
+    pub(super) read: HashMap<ValueId, Vec<Dim>>,
     /// Whether each value is a function of constants alone, for as many values as have been looked at.
     pub(super) known: Vec<bool>,
 }
@@ -140,6 +143,22 @@ impl Context {
     /// Closes the frame of a region.
     pub(crate) fn close_frame(&mut self) -> Frame {
         self.frames.pop().expect("frames are closed once")
+    }
+
+    /// The value of the frame around the current one that `value` stands for, if it is captured.
+    pub(crate) fn captured_from(&self, value: ValueId) -> Option<ValueId> {
+        let frame = self.frames.last()?;
+        frame.captured.iter().find(|(_, inner)| **inner == value).map(|(&outer, _)| outer)
+    }
+
+    /// Makes the frame around the current one the current one, until the frame that this returns is entered again.
+    pub(crate) fn leave_frame(&mut self) -> Frame {
+        self.frames.pop().expect("only frames of regions are left")
+    }
+
+    /// Makes a frame that was left the current one again.
+    pub(crate) fn enter_frame(&mut self, frame: Frame) {
+        self.frames.push(frame);
     }
 
     /// Opens a scope that sees the names of the outer ones.

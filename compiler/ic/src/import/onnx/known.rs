@@ -13,19 +13,25 @@ use ic_types::{DType, Dim, Tensor};
 const MAX_ELEMENTS: i64 = 1 << 16;
 
 impl Context {
-    /// The elements of an integer tensor as dimension expressions.
+    /// The elements of an integer tensor as dimension expressions: symbols where only a run knows them, which fails if
+    /// one is negative.
     ///
     /// # Errors
-    /// If they are known at run time only; `what` names the operand.
+    /// If not even their number is known; `what` names the operand.
     pub(crate) fn ints(&mut self, value: ValueId, what: &str) -> Result<Vec<Dim>> {
-        let known = self.try_ints(value);
-        known.ok_or_else(|| unsupported!("`{what}` is computed from data; it must be a constant or follow from shapes"))
+        match self.try_ints(value) {
+            Some(known) => Ok(known),
+            None => self.read(value, what),
+        }
     }
 
     /// The elements of an integer tensor, if they are known.
     pub(crate) fn try_ints(&mut self, value: ValueId) -> Option<Vec<Dim>> {
         if let Some(content) = &self.graph().value(value).content {
             return Some(content.to_vec());
+        }
+        if self.graph().ty(value).as_tensor().is_some_and(|ty| ty.elements().is(0)) {
+            return Some(Vec::new());
         }
         let tensor = self.tensor(value)?;
         if !tensor.dtype().is_int() {
@@ -39,7 +45,9 @@ impl Context {
     /// # Errors
     /// If they are not constant; `what` names the operand.
     pub(crate) fn constant_ints(&mut self, value: ValueId, what: &str) -> Result<Vec<i64>> {
-        let ints = self.ints(value, what)?;
+        let ints = self.try_ints(value).ok_or_else(|| {
+            unsupported!("`{what}` is computed from data; it must be a constant or follow from shapes")
+        })?;
         let constants = ints.iter().map(Dim::as_const).collect::<Option<_>>();
         constants.ok_or_else(|| unsupported!("`{what}` depends on a symbolic dim; it must be a constant"))
     }

@@ -14,6 +14,7 @@ mod node;
 mod ops;
 mod order;
 mod outputs;
+mod runtime;
 mod symbols;
 mod tensor;
 mod walk;

@@ -39,6 +39,12 @@ impl Symbols {
 
     /// A symbol that nothing else uses, called `base` if that is free.
     pub(crate) fn fresh(&mut self, base: &str) -> Dim {
+        let name = self.fresh_name(base);
+        self.symbol(&name)
+    }
+
+    /// A name that nothing else uses, `base` if that is free.
+    pub(crate) fn fresh_name(&mut self, base: &str) -> String {
         let base = clean(base);
         let mut name = base.clone();
         let mut n = 1;
@@ -46,7 +52,7 @@ impl Symbols {
             n += 1;
             name = format!("{base}_{n}");
         }
-        self.symbol(&name)
+        name
     }
 
     /// The type of the model's input `name`.

@@ -153,7 +153,16 @@ fn report_nested(cx: &mut Context, node: &NodeProto) {
 /// # Errors
 /// If an output was refused.
 pub(crate) fn inline(cx: &mut Context, graph: &GraphProto) -> Result<Vec<ValueId>> {
+    inline_with(cx, graph, &[])
+}
+
+/// Imports a nested graph in place with these values as its inputs and returns its outputs.
+///
+/// # Errors
+/// If an output was refused.
+pub(crate) fn inline_with(cx: &mut Context, graph: &GraphProto, inputs: &[(&str, ValueId)]) -> Result<Vec<ValueId>> {
     cx.open_scope();
+    inputs.iter().for_each(|&(name, value)| cx.bind(name, Binding::Value(value)));
     bind_initializers(cx, graph);
     let outputs: Vec<String> = graph.output.iter().map(|v| v.name.clone()).collect();
     import_nodes(cx, &graph.node, &outputs);

@@ -51,8 +51,14 @@ pub(super) fn constant_of_shape(cx: &mut Context, node: &NodeView) -> Results {
 pub(super) fn range(cx: &mut Context, node: &NodeView) -> Results {
     let [start, limit, delta] = [node.input(0)?, node.input(1)?, node.input(2)?];
     let dtype = cx.dtype(start)?;
-    let extent =
-        if dtype.is_float() { float_extent(cx, start, limit, delta)? } else { int_extent(cx, start, limit, delta)? };
+    let is_known = |cx: &mut Context, v: ValueId| cx.try_ints(v).is_some() || cx.tensor(v).is_some();
+    let extent = if ![start, limit, delta].into_iter().all(|v| is_known(cx, v)) {
+        extent_in_run(cx, start, limit, delta)?
+    } else if dtype.is_float() {
+        float_extent(cx, start, limit, delta)?
+    } else {
+        int_extent(cx, start, limit, delta)?
+    };
     let mut value = cx.iota(extent, dtype)?;
     let is = |cx: &mut Context, v: ValueId, number: f64| match cx.tensor(v) {
         Some(tensor) => {
@@ -70,6 +76,26 @@ pub(super) fn range(cx: &mut Context, node: &NodeView) -> Results {
         value = cx.binary(ScalarOp::Add, value, start)?;
     }
     Ok(vec![value])
+}
+
+/// `max(ceil((limit - start) / delta), 0)` of numbers that only a run knows.
+fn extent_in_run(cx: &mut Context, start: ValueId, limit: ValueId, delta: ValueId) -> Result<Dim> {
+    let is_float = cx.dtype(start)?.is_float();
+    let mut scalar = |value| -> Result<ValueId> {
+        let value = cx.cast(value, if is_float { DType::F64 } else { DType::I64 })?;
+        cx.reshape(value, vec![])
+    };
+    let (start, limit, delta) = (scalar(start)?, scalar(limit)?, scalar(delta)?);
+    let distance = cx.binary(ScalarOp::Sub, limit, start)?;
+    let n = if is_float {
+        let n = cx.binary(ScalarOp::Div, distance, delta)?;
+        let n = cx.unary(ScalarOp::Ceil, n)?;
+        let n = cx.with_scalar(ScalarOp::Max, n, 0.0)?;
+        cx.cast(n, DType::I64)?
+    } else {
+        cx.n_steps(distance, delta)?
+    };
+    cx.ints(n, "limit")?.pop().ok_or_else(|| invalid!("`limit` is empty"))
 }
 
 /// `max(ceil((limit - start) / delta), 0)`.

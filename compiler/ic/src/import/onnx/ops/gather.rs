@@ -1,4 +1,4 @@
-//! ONNX ops that index along one axis: `Gather`, `OneHot`, `Compress`, `ArrayFeatureExtractor`.
+//! ONNX ops that index along one axis: `Gather`, `OneHot`, `ArrayFeatureExtractor`.
 
 use super::prelude::*;
 
@@ -36,24 +36,6 @@ pub(super) fn one_hot(cx: &mut Context, node: &NodeView) -> Results {
     };
     let (off, on) = (element(cx, 0)?, element(cx, 1)?);
     Ok(vec![cx.select(is_hot, on, off)?])
-}
-
-/// `Compress` by a constant condition.
-pub(super) fn compress(cx: &mut Context, node: &NodeView) -> Results {
-    let (mut data, condition) = (node.input(0)?, node.input(1)?);
-    let axis = match node.int("axis") {
-        Some(axis) => cx.axis(data, axis)?,
-        None => {
-            let elements = cx.ty(data)?.elements();
-            data = cx.reshape(data, vec![elements])?;
-            0
-        }
-    };
-    let tensor = cx.tensor(condition).ok_or_else(|| unsupported!("`condition` is computed from data"))?;
-    let truths = tensor.elements::<bool>().ok_or_else(|| invalid!("`condition` must be of type bool"))?;
-    let kept: Vec<i64> = (0i64..).zip(truths).filter(|(_, t)| **t).map(|(i, _)| i).collect();
-    let indices = cx.vector(kept)?;
-    Ok(vec![cx.gather(data, indices, axis)?])
 }
 
 /// `ai.onnx.ml::ArrayFeatureExtractor`: a gather along the last axis, at least of rank 2.

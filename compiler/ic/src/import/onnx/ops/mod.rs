@@ -28,6 +28,7 @@ mod pool;
 mod quantize;
 mod recurrent;
 mod reduce;
+mod reduce_in_run;
 mod resize;
 mod rotary;
 mod scatter;
@@ -35,10 +36,10 @@ mod select;
 mod sequence_model;
 mod shape;
 mod slice;
+mod slice_in_run;
 mod sliding;
 mod softmax;
 mod space;
-mod unique;
 mod window;
 
 use super::context::Context;
@@ -102,7 +103,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "CenterCropPad", slice::center_crop_pad),
     ("", "Clip", activation::clip),
     ("", "Col2Im", grid::col2im),
-    ("", "Compress", gather::compress),
+    ("", "Compress", select::compress),
     ("", "Concat", slice::concat),
     ("", "Constant", constant::constant),
     ("", "ConstantOfShape", constant::constant_of_shape),
@@ -244,7 +245,7 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "TopK", reduce::top_k),
     ("", "Transpose", shape::transpose),
     ("", "Trilu", matrix::trilu),
-    ("", "Unique", unique::unique),
+    ("", "Unique", select::unique),
     ("", "Unsqueeze", shape::unsqueeze),
     ("", "Upsample", resize::upsample),
     ("", "Where", pointwise::select),
@@ -271,6 +272,34 @@ pub(crate) fn handler(domain: &str, op: &str) -> Option<Handler> {
     static MAP: LazyLock<HashMap<(&str, &str), Handler>> =
         LazyLock::new(|| TABLE.iter().map(|&(domain, op, handler)| ((domain, op), handler)).collect());
     MAP.get(&(domain, op)).copied()
+}
+
+/// The result of `along` for the axis of `x` that `axis` is in a run, out of its results for all axes.
+fn by_axis(
+    cx: &mut Context,
+    x: ValueId,
+    axis: ValueId,
+    along: impl Fn(&mut Context, usize) -> Result<ValueId>,
+) -> Result<ValueId> {
+    let rank = cx.rank(x)?;
+    let axis = cx.cast(axis, ic_types::DType::I64)?;
+    let axis = cx.reshape(axis, vec![])?;
+    let n = cx.scalar(ic_types::DType::I64, rank as f64)?;
+    let axis = cx.counted_from_front(axis, n)?;
+    let mut result = along(cx, 0)?;
+    for other in 1..rank {
+        let is_it = cx.with_scalar(ScalarOp::Eq, axis, other as f64)?;
+        let value = along(cx, other)?;
+        result = cx.select(is_it, value, result)?;
+    }
+    Ok(result)
+}
+
+/// The operand `axes`, where only a run knows it.
+fn runtime_axes(cx: &mut Context, node: &NodeView, index: usize) -> Option<ValueId> {
+    let axes = node.opt(index).filter(|_| node.ints("axes").is_none())?;
+    let is_known = cx.try_ints(axes).is_some_and(|axes| axes.iter().all(|axis| axis.as_const().is_some()));
+    (!is_known).then_some(axes)
 }
 
 /// A list of integers that is an attribute in some versions and an input in others.

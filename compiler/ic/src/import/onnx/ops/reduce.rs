@@ -1,23 +1,42 @@
 //! ONNX reductions, `ArgMax`, `ArgMin`, `TopK`, `Hardmax`.
 
 use super::prelude::*;
+use super::reduce_in_run::AxesInRun;
 use ic_ir::ops::{ArgFn, ArgReduce, Reduce, ReduceFn, TopK};
 
-/// The axes of a reduction; `None` where it does nothing.
-fn axes_of(cx: &mut Context, node: &NodeView) -> Result<Option<Vec<usize>>> {
+/// What a reduction goes over.
+enum Over {
+    /// Nothing: it returns its input.
+    Nothing,
+    /// These axes.
+    Axes(Vec<usize>),
+    /// Axes that only a run knows.
+    InRun(AxesInRun),
+}
+
+/// The axes of a reduction.
+fn axes_of(cx: &mut Context, node: &NodeView) -> Result<Over> {
     let x = node.input(0)?;
+    if let Some(axes) = super::runtime_axes(cx, node, 1) {
+        return Ok(Over::InRun(AxesInRun::new(cx, axes, node.flag("noop_with_empty_axes", false))?));
+    }
     match int_list(cx, node, "axes", 1)?.filter(|axes| !axes.is_empty()) {
-        Some(axes) => cx.axes(x, &axes).map(Some),
-        None if node.flag("noop_with_empty_axes", false) => Ok(None),
-        None => Ok(Some((0..cx.rank(x)?).collect())),
+        Some(axes) => cx.axes(x, &axes).map(Over::Axes),
+        None if node.flag("noop_with_empty_axes", false) => Ok(Over::Nothing),
+        None => Ok(Over::Axes((0..cx.rank(x)?).collect())),
     }
 }
 
 /// Reduces `value` over the node's axes.
 fn reduced(cx: &mut Context, node: &NodeView, function: ReduceFn, value: ValueId) -> Result<ValueId> {
+    let keep_dims = node.flag("keepdims", true);
     match axes_of(cx, node)? {
-        Some(axes) => cx.push(Reduce { function, axes, keep_dims: node.flag("keepdims", true) }, &[value]),
-        None => Ok(value),
+        Over::Axes(axes) => cx.push(Reduce { function, axes, keep_dims }, &[value]),
+        Over::Nothing => Ok(value),
+        Over::InRun(axes) => {
+            let result = axes.reduce(cx, function, value)?;
+            if keep_dims { Ok(result) } else { axes.dropped(cx, value, result) }
+        }
     }
 }
 
@@ -81,25 +100,37 @@ fn float_function(cx: &mut Context, x: ValueId, function: ScalarOp) -> Result<Va
 /// `ReduceLogSumExp`: `max + log(sum(exp(x - max)))`, with an infinite maximum taken as 0.
 pub(super) fn log_sum_exp(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
-    let Some(axes) = axes_of(cx, node)? else { return Ok(vec![x]) };
+    let over = axes_of(cx, node)?;
+    if matches!(over, Over::Nothing) {
+        return Ok(vec![x]);
+    }
     if !cx.dtype(x)?.is_float() {
         let exp = float_function(cx, x, ScalarOp::Exp)?;
         let sum = reduced(cx, node, ReduceFn::Sum, exp)?;
         return Ok(vec![float_function(cx, sum, ScalarOp::Log)?]);
     }
-    let max = cx.reduce(ReduceFn::Max, x, axes.clone())?;
+    let fold = |cx: &mut Context, function, value| match &over {
+        Over::Axes(axes) => cx.reduce(function, value, axes.clone()),
+        Over::InRun(axes) => axes.reduce(cx, function, value),
+        Over::Nothing => Ok(value),
+    };
+    let max = fold(cx, ReduceFn::Max, x)?;
     let infinite = cx.unary(ScalarOp::IsInf, max)?;
     let zero = cx.scalar_like(x, 0.0)?;
     let max = cx.select(infinite, zero, max)?;
     let shifted = cx.binary(ScalarOp::Sub, x, max)?;
     let exp = cx.unary(ScalarOp::Exp, shifted)?;
-    let sum = cx.reduce(ReduceFn::Sum, exp, axes.clone())?;
+    let sum = fold(cx, ReduceFn::Sum, exp)?;
     let log = cx.unary(ScalarOp::Log, sum)?;
     let result = cx.binary(ScalarOp::Add, log, max)?;
     if node.flag("keepdims", true) {
         return Ok(vec![result]);
     }
-    Ok(vec![cx.squeeze(result, &axes)?])
+    match &over {
+        Over::Axes(axes) => Ok(vec![cx.squeeze(result, axes)?]),
+        Over::InRun(axes) => Ok(vec![axes.dropped(cx, x, result)?]),
+        Over::Nothing => Ok(vec![result]),
+    }
 }
 
 /// `ArgMax`, `ArgMin`.

@@ -1,6 +1,7 @@
 //! ONNX ops on shapes: `Shape`, `Size`, `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`, `Identity`, `Expand`, `Transpose`.
 
 use super::prelude::*;
+use ic_ir::ops::ReduceFn;
 
 /// `Identity`.
 pub(super) fn identity(_cx: &mut Context, node: &NodeView) -> Results {
@@ -25,12 +26,41 @@ pub(super) fn size(cx: &mut Context, node: &NodeView) -> Results {
 /// `Reshape`: -1 stands for what is left, and 0 without `allowzero` for the input's extent.
 pub(super) fn reshape(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
+    let allow_zero = node.flag("allowzero", false);
     let target = match node.ints("shape") {
         Some(shape) => shape.iter().map(|&d| Dim::constant(d)).collect(),
-        None => cx.ints(node.input(1)?, "shape")?,
+        None => match cx.try_ints(node.input(1)?) {
+            Some(target) => target,
+            None => {
+                let shape = resolve_in_run(cx, x, node.input(1)?, allow_zero)?;
+                return Ok(vec![cx.reshape(x, shape)?]);
+            }
+        },
     };
-    let shape = resolve(&cx.shape(x)?, target, node.flag("allowzero", false))?;
+    let shape = resolve(&cx.shape(x)?, target, allow_zero)?;
     Ok(vec![cx.reshape(x, shape)?])
+}
+
+/// The target shape of a reshape that only a run knows, as symbols: nodes fill in what 0 and -1 stand for.
+fn resolve_in_run(cx: &mut Context, x: ValueId, target: ValueId, allow_zero: bool) -> Result<Vec<Dim>> {
+    let mut target = cx.vector_of(target, "shape")?;
+    let n = cx.length(target, "shape")?;
+    let input = cx.shape(x)?;
+    if !allow_zero {
+        let own = (0..n).map(|axis| input.get(axis).cloned().unwrap_or(Dim::constant(0))).collect();
+        let own = cx.dims(own)?;
+        let is_zero = cx.with_scalar(ScalarOp::Eq, target, 0.0)?;
+        target = cx.select(is_zero, own, target)?;
+    }
+    let is_rest = cx.with_scalar(ScalarOp::Eq, target, -1.0)?;
+    let one = cx.scalar(DType::I64, 1.0)?;
+    let known = cx.select(is_rest, one, target)?;
+    let known = cx.reduce(ReduceFn::Prod, known, vec![0])?;
+    let known = cx.binary(ScalarOp::Max, known, one)?;
+    let elements = cx.dims(vec![input.into_iter().product()])?;
+    let rest = cx.binary(ScalarOp::Div, elements, known)?;
+    let resolved = cx.select(is_rest, rest, target)?;
+    cx.ints(resolved, "shape")
 }
 
 /// The target shape of a reshape without 0 and -1.
@@ -93,6 +123,10 @@ pub(super) fn flatten(cx: &mut Context, node: &NodeView) -> Results {
 pub(super) fn squeeze(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
     let shape = cx.shape(x)?;
+    if let Some(axes) = super::runtime_axes(cx, node, 1) {
+        let target = squeezed_in_run(cx, &shape, axes)?;
+        return Ok(vec![cx.reshape(x, target)?]);
+    }
     let axes = match int_list(cx, node, "axes", 1)? {
         Some(axes) => cx.axes(x, &axes)?,
         None if shape.iter().all(|d| d.as_const().is_some()) => {
@@ -106,9 +140,40 @@ pub(super) fn squeeze(cx: &mut Context, node: &NodeView) -> Results {
     Ok(vec![cx.squeeze(x, &axes)?])
 }
 
+/// The extents of the axes that are not among `axes`, which only a run knows.
+pub(super) fn squeezed_in_run(cx: &mut Context, shape: &[Dim], axes: ValueId) -> Result<Vec<Dim>> {
+    let n = cx.length(axes, "axes")?;
+    let n_kept = shape.len().checked_sub(n).ok_or_else(|| invalid!("`axes` has {n} elements"))?;
+    let flags = cx.axis_flags(axes, shape.len())?;
+    let keep = cx.unary(ScalarOp::Not, flags)?;
+    let extents = cx.dims(shape.to_vec())?;
+    let kept = cx.kept(extents, keep, n_kept)?;
+    cx.ints(kept, "axes")
+}
+
+/// The extents with 1 put in at `axes` of the result, which only a run knows.
+fn unsqueezed_in_run(cx: &mut Context, shape: &[Dim], axes: ValueId) -> Result<Vec<Dim>> {
+    let rank = shape.len() + cx.length(axes, "axes")?;
+    let flags = cx.axis_flags(axes, rank)?;
+    let is_old = cx.unary(ScalarOp::Not, flags)?;
+    let from = cx.ranks(is_old)?;
+    // One more, for new axes at the end; repeated axes leave the result with too few elements.
+    let extents = cx.dims([shape, &[Dim::constant(1)]].concat())?;
+    let from = cx.with_scalar(ScalarOp::Min, from, shape.len() as f64)?;
+    let old = cx.gather(extents, from, 0)?;
+    let one = cx.scalar(DType::I64, 1.0)?;
+    let extents = cx.select(flags, one, old)?;
+    cx.ints(extents, "axes")
+}
+
 /// `Unsqueeze`.
 pub(super) fn unsqueeze(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
+    if let Some(axes) = super::runtime_axes(cx, node, 1) {
+        let shape = cx.shape(x)?;
+        let target = unsqueezed_in_run(cx, &shape, axes)?;
+        return Ok(vec![cx.reshape(x, target)?]);
+    }
     let axes = int_list(cx, node, "axes", 1)?.ok_or_else(|| invalid!("`axes` is missing"))?;
     Ok(vec![cx.unsqueeze(x, &axes)?])
 }

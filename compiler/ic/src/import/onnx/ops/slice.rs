@@ -98,6 +98,9 @@ fn bounds(start: &Dim, end: &Dim, step: i64, extent: &Dim) -> Result<(Dim, Dim)>
 pub(super) fn slice(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
     let shape = cx.shape(x)?;
+    if !has_known_bounds(cx, node) {
+        return super::slice_in_run::slice(cx, node);
+    }
     let list = |cx: &mut Context, name: &str, index: usize| -> Result<Option<Vec<Dim>>> {
         match (node.ints(name), node.opt(index)) {
             (Some(ints), _) => Ok(Some(ints.iter().map(|&i| Dim::constant(i)).collect())),
@@ -136,6 +139,17 @@ pub(super) fn slice(cx: &mut Context, node: &NodeView) -> Results {
     Ok(vec![cx.push(op, &[x])?])
 }
 
+/// Whether bounds, axes and steps are all known before a run, and it is known which bounds count from the end.
+fn has_known_bounds(cx: &mut Context, node: &NodeView) -> bool {
+    let has_sign = |dim: &Dim| at_most(&Dim::constant(0), dim) || at_most(dim, &Dim::constant(-1));
+    let mut is_known = |index: usize| match node.opt(index) {
+        None => true,
+        Some(value) if index < 3 => cx.try_ints(value).is_some_and(|bounds| bounds.iter().all(has_sign)),
+        Some(value) => cx.constant_ints(value, "bounds").is_ok(),
+    };
+    (1..5).all(&mut is_known)
+}
+
 /// `Split`: by sizes, or into equal parts of which the last may be smaller.
 pub(super) fn split(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
@@ -156,6 +170,10 @@ pub(super) fn split(cx: &mut Context, node: &NodeView) -> Results {
     {
         return Err(invalid!("parts of {total} elements do not make up an extent of {extent}"));
     }
+    // The run checks that the parts make up the extent.
+    let mut whole = cx.shape(x)?;
+    whole[axis] = total;
+    let x = cx.reshape(x, whole)?;
     let mut start = Dim::constant(0);
     let mut parts = Vec::new();
     for size in sizes {
@@ -186,6 +204,9 @@ pub(super) fn pad(cx: &mut Context, node: &NodeView) -> Results {
     let rank = cx.rank(x)?;
     let given = match node.ints("pads").or(node.ints("paddings")) {
         Some(pads) => pads.iter().map(|&p| Dim::constant(p)).collect(),
+        None if cx.try_ints(node.input(1)?).is_none() || super::runtime_axes(cx, node, 3).is_some() => {
+            return super::slice_in_run::pad(cx, node);
+        }
         None => cx.ints(node.input(1)?, "pads")?,
     };
     let axes = match node.opt(3) {
@@ -200,6 +221,12 @@ pub(super) fn pad(cx: &mut Context, node: &NodeView) -> Results {
         pads[axis] = given[i].clone();
         pads[rank + axis] = given[axes.len() + i].clone();
     }
+    let (mode, value) = pad_mode(cx, node)?;
+    Ok(vec![pad_or_crop(cx, x, pads, mode, value)?])
+}
+
+/// How `Pad` fills, and with what if that is not 0.
+pub(super) fn pad_mode(cx: &mut Context, node: &NodeView) -> Result<(PadMode, Option<ValueId>)> {
     let mode = match node.text("mode") {
         None | Some("constant") => PadMode::Constant,
         Some("reflect") => PadMode::Reflect,
@@ -209,11 +236,10 @@ pub(super) fn pad(cx: &mut Context, node: &NodeView) -> Results {
     };
     let value = match (node.opt(2), node.float("value")) {
         (Some(value), _) => Some(cx.reshape(value, vec![])?),
-        (None, Some(value)) if value != 0.0 => Some(cx.scalar_like(x, f64::from(value))?),
+        (None, Some(value)) if value != 0.0 => Some(cx.scalar_like(node.input(0)?, f64::from(value))?),
         _ => None,
     };
-    let value = value.filter(|_| mode == PadMode::Constant);
-    Ok(vec![pad_or_crop(cx, x, pads, mode, value)?])
+    Ok((mode, value.filter(|_| mode == PadMode::Constant)))
 }
 
 /// Pads, and cuts off where pads are negative.
@@ -288,23 +314,22 @@ pub(super) fn repeated(cx: &mut Context, x: ValueId, repeats: &[Dim]) -> Result<
 /// `CenterCropPad`: along each axis cut or padded with zeros to the target extent, half at either end.
 pub(super) fn center_crop_pad(cx: &mut Context, node: &NodeView) -> Results {
     let mut x = node.input(0)?;
-    let target = cx.constant_ints(node.input(1)?, "shape")?;
+    let target = cx.ints(node.input(1)?, "shape")?;
     let axes = match node.ints("axes") {
         Some(axes) => axes.iter().map(|&a| cx.axis(x, a)).collect::<Result<Vec<_>>>()?,
         None => (0..cx.rank(x)?).collect(),
     };
     let rank = cx.rank(x)?;
     let mut pads = vec![Dim::constant(0); 2 * rank];
-    for (&axis, &extent) in axes.iter().zip(&target) {
-        let found = cx.shape(x)?[axis].as_const();
-        let found = found.ok_or_else(|| unsupported!("axis {axis} has a symbolic extent"))?;
-        if found > extent {
-            x = cx.slice(x, axis, Dim::constant((found - extent) / 2), Dim::constant(extent))?;
-        } else {
-            let begin = (extent - found) / 2;
-            pads[axis] = Dim::constant(begin);
-            pads[rank + axis] = Dim::constant(extent - found - begin);
+    let (zero, two) = (Dim::constant(0), Dim::constant(2));
+    for (&axis, extent) in axes.iter().zip(&target) {
+        let found = cx.shape(x)?[axis].clone();
+        let (cut, added) = (found.clone() - extent.clone(), extent.clone() - found.clone());
+        if !at_most(&cut, &zero) {
+            x = cx.slice(x, axis, not_negative(&cut).floor_div(&two), smaller(extent, &found))?;
         }
+        pads[axis] = not_negative(&added).floor_div(&two);
+        pads[rank + axis] = not_negative(&added).ceil_div(&two);
     }
     Ok(vec![pad_or_crop(cx, x, pads, PadMode::Constant, None)?])
 }

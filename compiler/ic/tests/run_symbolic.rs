@@ -1,0 +1,169 @@
+//! Extents, bounds and axes that only a run knows: artifacts against the evaluator, and hand-checked values.
+#![expect(clippy::unwrap_used, unsafe_code, reason = "a test fails where it stands, and loads what it has written")]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+mod models;
+#[path = "models/run.rs"]
+mod run;
+
+use ic_types::{Element, Tensor};
+use models::*;
+use onnx_protobuf::{ModelProto, NodeProto, ValueInfoProto};
+use run::run_model;
+
+/// A model of nodes whose outputs are called `y`, `z` …; inputs are `NAME:DIMS` for f32, `NAME#DIMS` for i64 and
+/// `NAME?DIMS` for bool.
+fn of(nodes: Vec<NodeProto>, inputs: &[&str], outputs: &str) -> ModelProto {
+    let input = |text: &&str| -> ValueInfoProto {
+        let at = text.find([':', '#', '?']).unwrap();
+        let dims: Vec<&str> = text[at + 1..].split_whitespace().collect();
+        let code = [(':', 1), ('#', 7), ('?', 9)].into_iter().find(|(c, _)| text[at..].starts_with(*c)).unwrap().1;
+        typed(code, value(&text[..at], &dims))
+    };
+    let outputs = outputs.split_whitespace().map(|name| value(name, &[])).collect();
+    let mut built = model(graph(nodes, inputs.iter().map(input).collect(), outputs, vec![]));
+    built.graph.as_mut().unwrap().output.iter_mut().for_each(|output| output.type_.clear());
+    built
+}
+
+fn vector<T: Element>(elements: Vec<T>) -> Tensor {
+    Tensor::from_elements(vec![elements.len()], elements)
+}
+
+fn counting(shape: &[usize]) -> Tensor {
+    let n: usize = shape.iter().product();
+    Tensor::from_elements(shape.to_vec(), (0..n).map(|i| i as f32).collect())
+}
+
+/// The shape and elements of the first output.
+fn first(model: &ModelProto, inputs: &[Tensor]) -> (Vec<usize>, Vec<f32>) {
+    let outputs = run_model(model, inputs).unwrap();
+    (outputs[0].shape().to_vec(), outputs[0].elements::<f32>().unwrap().to_vec())
+}
+
+#[test]
+fn reshape_to_a_shape_of_the_run() {
+    let model = of(vec![node("Reshape", "x s", "y")], &["x:N 6", "s#2"], "y");
+    let shape = |target: [i64; 2]| {
+        run_model(&model, &[counting(&[4, 6]), vector(target.to_vec())]).map(|y| y[0].shape().to_vec())
+    };
+    assert_eq!(shape([3, 8]), Ok(vec![3, 8]));
+    assert_eq!(shape([-1, 2]), Ok(vec![12, 2]));
+    assert_eq!(shape([0, -1]), Ok(vec![4, 6]));
+    assert!(shape([5, 5]).unwrap_err().contains("must equal"));
+    assert!(shape([-1, -1]).is_err() && shape([-2, 12]).is_err() && shape([-1, 0]).is_ok());
+    let kept = of(vec![with(node("Reshape", "x s", "y"), int("allowzero", 1))], &["x:N 6", "s#2"], "y");
+    let empty = run_model(&kept, &[counting(&[0, 6]), vector(vec![0i64, 5])]).unwrap();
+    assert_eq!(empty[0].shape(), [0, 5]);
+}
+
+#[test]
+fn slices_are_clamped_and_count_from_the_end() {
+    let model = of(vec![node("Slice", "x s e", "y")], &["x:N", "s#1", "e#1"], "y");
+    let slice = |s: i64, e: i64| first(&model, &[counting(&[5]), vector(vec![s]), vector(vec![e])]).1;
+    assert_eq!(slice(1, 3), [1.0, 2.0]);
+    assert_eq!(slice(-2, i64::MAX), [3.0, 4.0]);
+    assert_eq!(slice(-100, 2), [0.0, 1.0]);
+    assert!(slice(4, 1).is_empty());
+    assert!(slice(100, 200).is_empty());
+    let model = of(vec![node("Slice", "x s e a t", "y")], &["x:N M", "s#1", "e#1", "a#1", "t#1"], "y");
+    let slice = |list: [i64; 4]| {
+        let bounds = list.into_iter().map(|i| vector(vec![i]));
+        first(&model, &std::iter::once(counting(&[2, 4])).chain(bounds).collect::<Vec<_>>()).1
+    };
+    assert_eq!(slice([3, i64::MIN, 1, -2]), [3.0, 1.0, 7.0, 5.0]);
+    assert_eq!(slice([-1, 5, -2, 1]), [4.0, 5.0, 6.0, 7.0]);
+    assert_eq!(slice([0, 9, 1, i64::MAX]), [0.0, 4.0]);
+}
+
+#[test]
+fn counts_are_extents_of_what_follows() {
+    // The found elements, then those of them above 2, then as many numbers.
+    let compare = vec![
+        node("NonZero", "x", "at"),
+        node("Transpose", "at", "rows"),
+        node("GatherND", "x rows", "found"),
+        node("Greater", "found two", "is_large"),
+        with(node("Compress", "found is_large", "y"), int("axis", 0)),
+        node("Shape", "y", "n"),
+        node("Expand", "two n", "z"),
+    ];
+    let model = of(compare, &["x:N M", "two:1"], "y z");
+    let x = Tensor::from_elements(vec![2, 3], vec![0.0f32, 1.0, 3.0, 0.0, 2.5, -1.0]);
+    let outputs = run_model(&model, &[x, vector(vec![2.0f32])]).unwrap();
+    assert_eq!(outputs, [vector(vec![3.0f32, 2.5]), vector(vec![2.0f32, 2.0])]);
+    let nothing = run_model(&model, &[counting(&[0, 3]), vector(vec![2.0f32])]).unwrap();
+    assert_eq!(nothing[0].shape(), [0]);
+}
+
+#[test]
+fn distinct_slices() {
+    let unique = with(with(node("Unique", "x", "y first which counts"), int("axis", 0)), int("sorted", 0));
+    let model = of(vec![unique], &["x:N 2"], "y first which counts");
+    let x = Tensor::from_elements(vec![4, 2], vec![3.0f32, 1.0, 0.0, 1.0, 3.0, 1.0, 0.0, 0.0]);
+    let outputs = run_model(&model, &[x]).unwrap();
+    assert_eq!(outputs[0], Tensor::from_elements(vec![3, 2], vec![3.0f32, 1.0, 0.0, 1.0, 0.0, 0.0]));
+    assert_eq!(outputs[1..], [vector(vec![0i64, 1, 3]), vector(vec![0i64, 1, 0, 2]), vector(vec![2i64, 1, 1])]);
+}
+
+#[test]
+fn reductions_over_axes_of_the_run() {
+    for (op, keep, axes, expected) in [
+        ("ReduceSum", 1, vec![1i64], vec![3.0f32, 12.0]),
+        ("ReduceSum", 0, vec![-2], vec![3.0, 5.0, 7.0]),
+        ("ReduceMean", 0, vec![-1, 0], vec![2.5]),
+        ("ReduceMax", 1, vec![0], vec![3.0, 4.0, 5.0]),
+        ("ReduceProd", 1, vec![1], vec![0.0, 60.0]),
+        ("ReduceLogSumExp", 0, vec![0], vec![3.0485873, 4.0485873, 5.0485873]),
+    ] {
+        let extent = axes.len().to_string();
+        let model =
+            of(vec![with(node(op, "x a", "y"), int("keepdims", keep))], &["x:N 3", &format!("a#{extent}")], "y");
+        let (shape, found) = first(&model, &[counting(&[2, 3]), vector(axes)]);
+        assert_eq!(shape.len(), if keep == 1 { 2 } else { 2 - extent.parse::<usize>().unwrap() }, "{op}");
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{op}: {found:?}");
+    }
+}
+
+#[test]
+fn axes_of_the_run_put_in_and_taken_out() {
+    let shape = |op: &str, n: &str, x: &[usize], axes: Vec<i64>| {
+        let dims: Vec<String> = (0..x.len()).map(|i| format!("D{i}")).collect();
+        let model = of(vec![node(op, "x a", "y")], &[&format!("x:{}", dims.join(" ")), &format!("a#{n}")], "y");
+        run_model(&model, &[counting(x), vector(axes)]).map(|y| y[0].shape().to_vec())
+    };
+    assert_eq!(shape("Unsqueeze", "2", &[3, 4], vec![-1, 1]), Ok(vec![3, 1, 4, 1]));
+    assert_eq!(shape("Unsqueeze", "1", &[3], vec![0]), Ok(vec![1, 3]));
+    assert_eq!(shape("Squeeze", "2", &[1, 5, 1], vec![0, -1]), Ok(vec![5]));
+    assert!(shape("Squeeze", "1", &[2, 5], vec![0]).is_err());
+}
+
+#[test]
+fn ranges_pads_and_repeats_of_the_run() {
+    let model = of(vec![node("Range", "a b c", "y")], &["a:", "b:", "c:"], "y");
+    let range = |a: f32, b: f32, c: f32| first(&model, &[a, b, c].map(Tensor::scalar)).1;
+    assert_eq!(range(1.0, 5.0, 2.0), [1.0, 3.0]);
+    assert_eq!(range(3.0, 0.5, -1.0), [3.0, 2.0, 1.0]);
+    assert!(range(3.0, 4.0, -1.0).is_empty());
+    let model =
+        of(vec![node("Range", "a b c", "i"), with(node("Cast", "i", "y"), int("to", 1))], &["a#", "b#", "c#"], "y");
+    assert_eq!(first(&model, &[10i64, 3, -3].map(Tensor::scalar)).1, [10.0, 7.0, 4.0]);
+    let model = of(vec![node("Pad", "x p", "y")], &["x:N", "p#2"], "y");
+    let pad = |p: [i64; 2]| first(&model, &[counting(&[3]), vector(p.to_vec())]).1;
+    assert_eq!(pad([1, 2]), [0.0, 0.0, 1.0, 2.0, 0.0, 0.0]);
+    assert_eq!(pad([-1, 1]), [1.0, 2.0, 0.0]);
+    assert_eq!(pad([-4, 1]), [0.0]);
+    let model = of(vec![node("Tile", "x r", "y")], &["x:N", "r#1"], "y");
+    assert_eq!(first(&model, &[counting(&[2]), vector(vec![2i64])]).1, [0.0, 1.0, 0.0, 1.0]);
+    assert!(run_model(&model, &[counting(&[2]), vector(vec![-2i64])]).unwrap_err().contains("-2"));
+}
+
+#[test]
+fn numbers_that_do_not_fit_are_errors() {
+    let model = of(vec![node("Split", "x s", "y z")], &["x:N", "s#2"], "y z");
+    assert!(run_model(&model, &[counting(&[5]), vector(vec![2i64, 3])]).is_ok());
+    assert!(run_model(&model, &[counting(&[5]), vector(vec![2i64, 4])]).is_err());
+    let model = of(vec![node("TopK", "x k", "y z")], &["x:N", "k#1"], "y z");
+    assert_eq!(first(&model, &[counting(&[5]), vector(vec![2i64])]).1, [4.0, 3.0]);
+    assert!(run_model(&model, &[counting(&[5]), vector(vec![6i64])]).is_err());
+}
