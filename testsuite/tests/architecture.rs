@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ic-kernels", &["ic-types"]),
     ("ic-artifact", &["ic-types"]),
     ("ic-runtime", &["ic-types", "ic-kernels", "ic-artifact"]),
+    ("ic-capi", &["ic-types", "ic-runtime"]),
     ("ic-codegen", &["ic-types", "ic-ir", "ic-artifact", "ic-kernels"]),
     ("ic", &["ic-types", "ic-ir", "ic-passes", "ic-kernels", "ic-artifact", "ic-runtime", "ic-codegen"]),
     ("ic-build", &["ic"]),

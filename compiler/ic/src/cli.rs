@@ -1,24 +1,55 @@
-//! The subcommands, one file each.
+//! The command line: parses it, runs a subcommand, and turns the outcome into an exit code. One file per subcommand.
+//!
+//! Exit codes: 0 ok, 1 user error, 2 internal bug, 130 interrupted.
+#![expect(clippy::print_stderr, reason = "the command line reports errors on standard error")]
 
-pub(crate) mod args;
+mod args;
 mod bench;
 mod compile;
 mod feed;
 mod inspect;
-pub(crate) mod interrupt;
+mod interrupt;
 mod open;
 mod opt;
 mod output;
 mod run;
+mod sign;
 mod verify;
 
 use anyhow::Result;
 use args::{Cli, Command};
-use clap::CommandFactory;
+use clap::{CommandFactory, Parser};
 use output::Say;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The `ic` command.
+pub fn main() -> ExitCode {
+    interrupt::install();
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("internal error: {info}\nthis is a bug in ic; please report it with the model and the command line");
+    }));
+    let command = Cli::parse().command;
+    match std::panic::catch_unwind(|| execute(&command)) {
+        Err(_) => ExitCode::from(2),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            report(&error);
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Runs the command line `args` in this process; `args` start with the program's name.
+///
+/// # Errors
+/// If the arguments are not understood, or the command fails.
+pub fn run(args: &[OsString]) -> Result<()> {
+    execute(&Cli::try_parse_from(args)?.command)
+}
 
 /// Runs a subcommand.
-pub(crate) fn execute(command: &Command) -> Result<()> {
+fn execute(command: &Command) -> Result<()> {
     let mut say = Say::new();
     let outcome = match command {
         Command::Compile(args) => compile::compile(args, &mut say),
@@ -26,6 +57,7 @@ pub(crate) fn execute(command: &Command) -> Result<()> {
         Command::Bench(args) => bench::bench(args, &mut say),
         Command::Verify(args) => verify::verify(args, &mut say),
         Command::Inspect(args) => inspect::inspect(args, &mut say),
+        Command::Sign(args) => sign::sign(args, &mut say),
         Command::Opt(args) => opt::opt(args, &mut say),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "ic", &mut std::io::stdout());
@@ -44,7 +76,7 @@ fn diagnostics(list: Vec<ic_ir::Diagnostic>) -> anyhow::Error {
 }
 
 /// Prints an error with its causes.
-pub(crate) fn report(error: &anyhow::Error) {
+fn report(error: &anyhow::Error) {
     let text = format!("{error:#}");
     if text.starts_with("error") { eprintln!("{text}") } else { eprintln!("error: {text}") }
 }

@@ -79,6 +79,8 @@ pub struct Lowered {
     pub entry: String,
     /// The model's file.
     pub file: PathBuf,
+    /// The files that the model consists of, the model itself first.
+    pub files: Vec<PathBuf>,
     /// What is odd about the model.
     pub warnings: Vec<Diagnostic>,
     /// The model's own key-value pairs.
@@ -135,7 +137,7 @@ fn lower_one(
     progress: &mut dyn FnMut(&str),
     after_pass: &mut dyn FnMut(&str, &Graph),
 ) -> Result<Lowered, CompileError> {
-    let Imported { mut graph, warnings, metadata, .. } = model;
+    let Imported { mut graph, warnings, metadata, files, .. } = model;
     after_pass("import", &graph);
     let mut report = Report::default();
     for pass in PASSES.iter().filter(|pass| pass.min_level <= options.passes.opt_level) {
@@ -149,7 +151,7 @@ fn lower_one(
     let fuse = options.passes.opt_level > 0;
     let program = partition(&graph, &PartitionOptions { fuse }).map_err(|list| in_file(&source.file, list))?;
     let Source { entry, file } = source;
-    Ok(Lowered { entry, file, warnings, metadata, graph, report, program })
+    Ok(Lowered { entry, file, files, warnings, metadata, graph, report, program })
 }
 
 /// The diagnostics with the model's path as their file.
@@ -160,12 +162,14 @@ fn in_file(path: &Path, diagnostics: Vec<Diagnostic>) -> CompileError {
 }
 
 /// What was written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Written {
     /// Size of the artifact.
     pub bytes: u64,
     /// Steps of the plans, of the class of targets that has the most.
     pub n_steps: usize,
+    /// The artifact's manifest.
+    pub manifest: Manifest,
 }
 
 /// Generates code for the targets and writes the artifact, one entry per model. The file appears when it is complete.
@@ -195,10 +199,11 @@ pub fn write(
     })?;
     weights.finish().map_err(at)?;
     let targets = write_targets(&mut writer, &compiled, &options.targets).map_err(at)?;
-    writer.manifest(&manifest(models, targets)).map_err(at)?;
+    let manifest = manifest(models, targets);
+    writer.manifest(&manifest).map_err(at)?;
     let bytes = writer.finish().map_err(at)?;
     let n_steps = |class: &Compiled| class.plans.iter().map(|plan| plan.steps.len()).sum();
-    Ok(Written { bytes, n_steps: compiled.iter().map(n_steps).max().unwrap_or(0) })
+    Ok(Written { bytes, n_steps: compiled.iter().map(n_steps).max().unwrap_or(0), manifest })
 }
 
 /// Writes one section of plans per class and one section of code per architecture; the targets, in the order of `order`.

@@ -256,6 +256,11 @@ impl Tensor {
         &self.data
     }
 
+    /// The shape and the elements.
+    pub fn into_parts(self) -> (Vec<usize>, Data) {
+        (self.shape, self.data)
+    }
+
     /// The elements, for writing.
     pub fn data_mut(&mut self) -> &mut Data {
         &mut self.data

@@ -49,6 +49,12 @@ pub enum ArtifactError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The artifact does not have the signature that it should have.
+    #[error("{0}")]
+    Signature(&'static str),
+    /// A key cannot be read.
+    #[error("{0}")]
+    Key(String),
     /// The plan of an entry contradicts itself.
     #[error("plan of entry `{entry}`: {problem}")]
     Plan {

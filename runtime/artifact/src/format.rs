@@ -3,6 +3,7 @@
 //! Invariant: sections appear in the table in the order of their offsets, and do not overlap.
 
 use crate::ArtifactError;
+use std::io;
 
 /// Version of the format that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -32,12 +33,14 @@ pub enum SectionKind {
     Code = 3,
     /// Packed weights of all entries.
     Weights = 4,
+    /// An Ed25519 signature over the header that the artifact has without this section, which is the last.
+    Signature = 5,
 }
 
 impl SectionKind {
     /// Every kind.
     pub const ALL: &[SectionKind] =
-        &[SectionKind::Manifest, SectionKind::Plans, SectionKind::Code, SectionKind::Weights];
+        &[SectionKind::Manifest, SectionKind::Plans, SectionKind::Code, SectionKind::Weights, SectionKind::Signature];
 
     /// The name in messages.
     pub fn name(self) -> &'static str {
@@ -46,13 +49,14 @@ impl SectionKind {
             SectionKind::Plans => "plans",
             SectionKind::Code => "code",
             SectionKind::Weights => "weights",
+            SectionKind::Signature => "signature",
         }
     }
 
     /// Alignment of the section's start in the file, in bytes. Code can be mapped on every page size in use.
     pub fn alignment(self) -> u64 {
         match self {
-            SectionKind::Manifest | SectionKind::Plans => 64,
+            SectionKind::Manifest | SectionKind::Plans | SectionKind::Signature => 64,
             SectionKind::Code => 64 << 10,
             SectionKind::Weights => 4 << 10,
         }
@@ -102,13 +106,28 @@ pub(crate) fn encode_header(sections: &[Section], file_length: u64) -> Box<[u8; 
     page
 }
 
-/// The section table of `file`, with every offset and length inside it.
-pub(crate) fn decode_header(file: &[u8]) -> Result<Vec<Section>, ArtifactError> {
-    if !file.starts_with(&MAGIC) {
+/// The identity of the artifact in `file`: the hash of its header, which covers the hashes of all sections.
+///
+/// # Errors
+/// If it cannot be read, or does not start as an artifact does.
+pub fn read_identity(mut file: impl io::Read) -> Result<[u8; 32], ArtifactError> {
+    let mut start = [0; TABLE_AT];
+    file.read_exact(&mut start).map_err(|_| ArtifactError::Magic)?;
+    identity_of(&start).ok_or(ArtifactError::Magic)
+}
+
+/// The identity of the artifact that starts with `bytes`, which is not checked.
+pub(crate) fn identity_of(bytes: &[u8]) -> Option<[u8; 32]> {
+    bytes.get(HASH_AT..TABLE_AT).filter(|_| bytes.starts_with(&MAGIC))?.try_into().ok()
+}
+
+/// The section table of a file of `file_length` bytes that starts with `start`, with every offset and length inside it.
+pub(crate) fn decode_page(start: &[u8], file_length: u64) -> Result<Vec<Section>, ArtifactError> {
+    if !start.starts_with(&MAGIC) {
         return Err(ArtifactError::Magic);
     }
-    let Some(page) = file.get(..HEADER_BYTES) else {
-        return Err(ArtifactError::damaged("header", format!("the file ends after {} bytes", file.len())));
+    let Some(page) = start.get(..HEADER_BYTES) else {
+        return Err(ArtifactError::damaged("header", format!("the file ends after {} bytes", start.len())));
     };
     // The version comes first: another version may hash differently.
     let version = u32_at(page, 8);
@@ -119,8 +138,8 @@ pub(crate) fn decode_header(file: &[u8]) -> Result<Vec<Section>, ArtifactError> 
         return Err(ArtifactError::damaged("header", "its hash does not match"));
     }
     let stated = u64_at(page, 16);
-    if stated != file.len() as u64 {
-        return Err(ArtifactError::Length { stated, found: file.len() as u64 });
+    if stated != file_length {
+        return Err(ArtifactError::Length { stated, found: file_length });
     }
     let n_sections = u32_at(page, 12) as usize;
     if n_sections > MAX_SECTIONS {

@@ -12,18 +12,22 @@ mod format;
 mod manifest;
 mod plan;
 mod read;
+#[cfg(feature = "signed")]
+mod sign;
 mod temporary;
 mod write;
 
 pub use check::{PlanContext, PlanError};
 pub use code::{CodeSection, CodeView};
 pub use error::ArtifactError;
-pub use format::{FORMAT_VERSION, Section, SectionKind};
+pub use format::{FORMAT_VERSION, Section, SectionKind, read_identity};
 pub use manifest::{Entry, Manifest, Port, State, SymbolRange, Target};
 pub use plan::{
     Buffer, BufferId, Callback, DimCheck, DimOp, DimSlot, Epilogue, KernelRef, Operand, Place, Plan, Segment, Step,
     SymbolSource,
 };
 pub use read::{ArtifactReader, MAX_MANIFEST_BYTES, MAX_PLAN_BYTES};
+#[cfg(feature = "signed")]
+pub use sign::{PublicKey, SecretKey, sign};
 pub use temporary::{TemporaryFile, remove_temporaries};
 pub use write::{ArtifactWriter, WeightsWriter};

@@ -3,7 +3,7 @@
 //! Opening checks the header and the manifest. Plans and code are checked when they are asked for, weights by
 //! [`ArtifactReader::verify_weights`], so that opening does not touch what is not used.
 
-use crate::format::{Section, SectionKind, decode_header};
+use crate::format::{Section, SectionKind, decode_page, identity_of};
 use crate::{ArtifactError, CodeView, Manifest, Plan, PlanContext};
 use ic_types::DType;
 use serde::de::DeserializeOwned;
@@ -30,7 +30,7 @@ impl<'a> ArtifactReader<'a> {
     /// # Errors
     /// If it is not an artifact, of another version, truncated or damaged; names the section.
     pub fn open(bytes: &'a [u8]) -> Result<ArtifactReader<'a>, ArtifactError> {
-        let sections = decode_header(bytes)?;
+        let sections = decode_page(bytes, bytes.len() as u64)?;
         let of_kind = |kind| sections.iter().enumerate().filter(move |(_, s): &(usize, &Section)| s.kind == kind);
         let mut manifests = of_kind(SectionKind::Manifest);
         let (Some((at, _)), None) = (manifests.next(), manifests.next()) else {
@@ -39,10 +39,18 @@ impl<'a> ArtifactReader<'a> {
         if of_kind(SectionKind::Weights).count() > 1 {
             return Err(ArtifactError::damaged("header", "there is more than one weight section"));
         }
+        if of_kind(SectionKind::Signature).any(|(at, _)| at + 1 != sections.len()) {
+            return Err(ArtifactError::damaged("header", "the signature is not the last section"));
+        }
         let mut reader = ArtifactReader { bytes, sections, manifest: Manifest::default() };
         reader.manifest = reader.decode(at as u32, MAX_MANIFEST_BYTES)?;
         reader.check_manifest().map_err(|problem| ArtifactError::damaged("manifest", problem))?;
         Ok(reader)
+    }
+
+    /// The hash of the header, which covers the hashes of all sections: artifacts of one identity are equal.
+    pub fn identity(&self) -> [u8; 32] {
+        identity_of(self.bytes).unwrap_or_default()
     }
 
     /// What the artifact holds.
@@ -128,11 +136,16 @@ impl<'a> ArtifactReader<'a> {
     /// The bytes of a section after its hash was checked.
     fn verified(&self, index: u32) -> Result<&'a [u8], ArtifactError> {
         let section = &self.sections[index as usize];
-        let bytes = &self.bytes[section.offset as usize..section.end() as usize];
+        let bytes = self.section_bytes(section);
         if *blake3::hash(bytes).as_bytes() != section.hash {
             return Err(ArtifactError::damaged(self.name(index), "its hash does not match"));
         }
         Ok(bytes)
+    }
+
+    /// The bytes of a section, whose hash is not checked.
+    pub(crate) fn section_bytes(&self, section: &Section) -> &'a [u8] {
+        &self.bytes[section.offset as usize..section.end() as usize]
     }
 
     fn decode<T: DeserializeOwned>(&self, index: u32, max_bytes: u64) -> Result<T, ArtifactError> {
@@ -157,7 +170,7 @@ impl<'a> ArtifactReader<'a> {
         let users = self.manifest.targets.iter().filter(|t| match kind {
             SectionKind::Plans => t.plan_section == index,
             SectionKind::Code => t.code_section == index,
-            SectionKind::Manifest | SectionKind::Weights => false,
+            SectionKind::Manifest | SectionKind::Weights | SectionKind::Signature => false,
         });
         let users: Vec<&str> = users.map(|t| t.name.as_str()).collect();
         if users.is_empty() { kind.name().into() } else { format!("{} of {}", kind.name(), users.join(", ")) }

@@ -86,6 +86,17 @@ pub enum Error {
         /// Why.
         problem: String,
     },
+    /// A tensor's shape does not fit its elements.
+    #[error("a tensor of shape {shape:?} does not have {found} elements")]
+    Elements {
+        /// The shape.
+        shape: Vec<usize>,
+        /// Number of elements.
+        found: usize,
+    },
+    /// Generated code does not belong to the artifact.
+    #[error("the program and its artifact disagree: {0}")]
+    Typed(String),
     /// A worker thread cannot be started.
     #[error("cannot start a worker thread: {0}")]
     Thread(std::io::Error),

@@ -41,8 +41,11 @@ mod program;
 mod session;
 mod states;
 mod truncation;
+pub mod typed;
 
 pub use error::Error;
+#[cfg(feature = "signed")]
+pub use ic_artifact::PublicKey;
 pub use ic_artifact::{Entry, Manifest, Port, State, SymbolRange};
 pub use ic_types::{DType, Data, DataRef, Element, Tensor, TensorView};
 pub use model::Model;

@@ -56,6 +56,21 @@ impl Memory {
         self.map.as_deref().unwrap_or_default()
     }
 
+    /// Memory with the contents of a file.
+    #[cfg(feature = "signed")]
+    pub(crate) fn copy_of_file(path: &std::path::Path) -> Result<Memory, Error> {
+        use std::io::Read;
+        let failed = |source| Error::Open { path: path.display().to_string(), source };
+        let mut file = std::fs::File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut memory = Memory::default();
+        memory.reserve(usize::try_from(length).unwrap_or(usize::MAX), "the artifact")?;
+        if let Some(map) = &mut memory.map {
+            file.read_exact(map).map_err(failed)?;
+        }
+        Ok(memory)
+    }
+
     /// Memory with a copy of `bytes`.
     pub(crate) fn copy_of(bytes: &[u8], what: &str) -> Result<Memory, Error> {
         let mut memory = Memory::default();

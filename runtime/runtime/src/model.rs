@@ -28,6 +28,7 @@ pub(crate) struct Loaded {
     guard: Option<TruncationGuard>,
     storage: Storage,
     weights: Range<usize>,
+    identity: [u8; 32],
     pub(crate) manifest: Manifest,
     target: usize,
     /// One per entry.
@@ -91,6 +92,38 @@ impl Model {
         Model::from_storage(Storage::Mapped(map), guard, origin, options)
     }
 
+    /// Reads the artifact in the file `path`, and checks that it was signed with the key to which `key` belongs and
+    /// that all of it, weights included, is what was signed.
+    ///
+    /// Safe where [`load`](Self::load) is not: nothing runs that the key's owner has not signed. The file is read into
+    /// memory before it is checked, so that no change of it can come between. That is the price: the whole file is read
+    /// and hashed, and its weights take memory of this process rather than of the page cache.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not signed with that key, is damaged, or does not run on this machine.
+    #[cfg(feature = "signed")]
+    pub fn load_signed(path: impl AsRef<Path>, key: &crate::PublicKey) -> Result<Model, Error> {
+        Model::load_signed_with(path, key, &LoadOptions::new())
+    }
+
+    /// [`load_signed`](Self::load_signed) with options.
+    ///
+    /// # Errors
+    /// As for [`load_signed`](Self::load_signed).
+    #[cfg(feature = "signed")]
+    pub fn load_signed_with(
+        path: impl AsRef<Path>,
+        key: &crate::PublicKey,
+        options: &LoadOptions,
+    ) -> Result<Model, Error> {
+        let origin = path.as_ref().display().to_string();
+        let copy = Memory::copy_of_file(path.as_ref())?;
+        let reader = ArtifactReader::open(copy.as_slice());
+        let checked = reader.and_then(|reader| reader.verify_signature(key).and_then(|()| reader.verify_weights()));
+        checked.map_err(|source| Error::Artifact { origin: origin.clone(), source })?;
+        Model::from_storage(Storage::Copied(copy), None, origin, options)
+    }
+
     /// Copies and checks an artifact in memory.
     ///
     /// # Errors
@@ -136,15 +169,20 @@ impl Model {
             let problem = format!("{} functions, the plans name {n_functions}", code.offsets.len());
             return Err(damaged(ArtifactError::Damaged { section: "code".into(), problem }));
         }
-        let (offsets, weights) = (code.offsets, reader.weight_range());
+        let (offsets, weights, identity) = (code.offsets, reader.weight_range(), reader.identity());
         let code = Code::copy_of(code.code)?;
-        let loaded = Loaded { guard, storage, weights, manifest, target, plans, code, offsets, origin };
+        let loaded = Loaded { guard, storage, weights, identity, manifest, target, plans, code, offsets, origin };
         Ok(Model { loaded: Arc::new(loaded) })
     }
 
     /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.loaded.manifest
+    }
+
+    /// The hash of the header, which covers the hashes of all sections: artifacts of one identity are equal.
+    pub fn identity(&self) -> [u8; 32] {
+        self.loaded.identity
     }
 
     /// The entries: names, inputs and outputs.

@@ -7,6 +7,7 @@ use ic_testsuite::{catalog, fetch, magika};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Tasks around the compiler")]
@@ -19,6 +20,11 @@ struct Cli {
 enum Task {
     /// Compile magika, a trained model, and let it tell what a file is
     Demo {
+        /// Any file
+        file: PathBuf,
+    },
+    /// Build the example application from scratch with an installed `ic`, and let it tell what a file is
+    Example {
         /// Any file
         file: PathBuf,
     },
@@ -39,6 +45,7 @@ enum Task {
 fn main() -> Result<()> {
     match Cli::parse().task {
         Task::Demo { file } => demo(&file),
+        Task::Example { file } => example(&file),
         Task::Models { all } => models(all),
         Task::Conformance { only } => conformance(&only),
     }
@@ -55,6 +62,31 @@ fn demo(file: &Path) -> Result<()> {
     ic(&["compile", &path(&model), "-o", &path(&artifact)])?;
     println!("{}:", file.display());
     ic(&["run", &path(&artifact), "--inputs", &path(&inputs), "--labels", &path(&labels)])
+}
+
+fn example(file: &Path) -> Result<()> {
+    let model = fetch::obtain(catalog::find("magika").context("the catalogue lacks magika")?)?;
+    fs::write(model.with_extension("labels"), magika::labels()?.join("\n"))?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    let folder = root.join("compiler/build/example");
+    let cargo = |folder: &Path, args: &[&str]| -> Result<()> {
+        let mut command = Command::new(env!("CARGO"));
+        // The example has a target folder of its own.
+        command.args(args).current_dir(folder).env("IC", root.join("target/release/ic")).env_remove("CARGO_TARGET_DIR");
+        ensure!(command.status().context("cannot run cargo")?.success(), "cargo {}", args.join(" "));
+        Ok(())
+    };
+    cargo(&root, &["build", "--release", "--quiet", "-p", "ic"])?;
+    cargo(&folder, &["clean", "--quiet"])?;
+    let start = Instant::now();
+    cargo(&folder, &["build", "--release"])?;
+    let release = folder.join("target/release");
+    let size = |name: &str| Ok::<f64, anyhow::Error>(fs::metadata(release.join(name))?.len() as f64 / 1e6);
+    println!("built in {:.1} s", start.elapsed().as_secs_f64());
+    println!("program {:.2} MB, artifact {:.2} MB", size("filetype")?, size("magika.ica")?);
+    let status = Command::new(release.join("filetype")).arg(file).status().context("cannot run the example")?;
+    ensure!(status.success(), "the example ended with {status}");
+    Ok(())
 }
 
 /// Shows and runs an `ic` command.

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Show what is in a model or an artifact
     Inspect(InspectArgs),
+    /// Sign an artifact with an Ed25519 key
+    Sign(SignArgs),
     /// Run passes over a graph in text form and print the result
     Opt(OptArgs),
     /// Print a completion script for a shell
@@ -60,7 +62,8 @@ pub(crate) struct CompileArgs {
     /// Which classes of rewrites may run
     #[arg(long, value_enum, default_value_t = Fp::Default)]
     pub(crate) fp: Fp,
-    /// Print an intermediate form: graph, kernels, asm, dot or report; KIND=PATH writes a file
+    /// Print an intermediate form: graph, kernels, asm, dot, report, deps (the model's files) or rust (the artifact's
+    /// typed interface); KIND=PATH writes a file
     #[arg(long = "emit", value_name = "KIND[=PATH]")]
     pub(crate) emit: Vec<String>,
     /// Print the graph after this pass; repeat for several
@@ -173,6 +176,18 @@ pub(crate) struct InspectArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SignArgs {
+    /// The artifact
+    pub(crate) artifact: PathBuf,
+    /// The private key in PEM, as `openssl genpkey -algorithm ed25519` writes it
+    #[arg(long, value_name = "FILE.pem")]
+    pub(crate) key: PathBuf,
+    /// The signed artifact to write [default: the artifact itself]
+    #[arg(short, long, value_name = "OUT.ica")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

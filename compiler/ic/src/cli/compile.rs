@@ -6,11 +6,14 @@ use super::output::Say;
 use anyhow::{Context, Result, bail, ensure};
 use ic::import::ImportOptions;
 use ic::pipeline::{self, Lowered, Options, Source};
+use ic::{Form, bindings};
+use ic_artifact::Manifest;
 use ic_codegen::{Target, cpu};
 use ic_ir::kernel::Step;
 use ic_ir::{Graph, text};
 use ic_passes::{FpMode, PASSES};
 use serde_json::json;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -35,10 +38,15 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
         say.text(&printed)?;
     }
     lowered.iter().for_each(warn);
-    for emit in &emits {
-        emit.write(&lowered, &options, say)?;
+    for emit in emits.iter().filter(|emit| emit.kind.form().is_none()) {
+        emit.write(&emit.texts(&lowered, &options)?, say)?;
     }
     let written = pipeline::write(&lowered, &output, &options, &mut |what| say.phase(what))?;
+    for emit in &emits {
+        if let Some(beside) = emit.kind.form() {
+            emit.write(&[("model".into(), rust(&written.manifest, &output, beside)?)], say)?;
+        }
+    }
     let seconds = start.elapsed().as_secs_f64();
     if args.json {
         return say.json(&json!({
@@ -145,6 +153,41 @@ enum Kind {
     Asm,
     Dot,
     Report,
+    Deps,
+    Rust,
+    RustBeside,
+}
+
+impl Kind {
+    /// For kinds that describe the written artifact, whether it is to be found beside the program.
+    fn form(self) -> Option<Place> {
+        match self {
+            Kind::Rust => Some(Place::Embedded),
+            Kind::RustBeside => Some(Place::Beside),
+            _ => None,
+        }
+    }
+}
+
+/// Where a program finds its artifact.
+#[derive(Clone, Copy)]
+enum Place {
+    Embedded,
+    Beside,
+}
+
+/// The typed interface of the artifact in the file `output`.
+fn rust(manifest: &Manifest, output: &Path, place: Place) -> Result<String> {
+    let name = output.file_stem().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{}: the name is not Unicode", output.display()))?;
+    let form = match place {
+        Place::Embedded => Form::Embedded,
+        Place::Beside => {
+            let file = File::open(output).with_context(|| format!("cannot open {}", output.display()))?;
+            Form::Beside(ic_artifact::read_identity(file).with_context(|| output.display().to_string())?)
+        }
+    };
+    bindings(manifest, name, &form).map_err(anyhow::Error::msg)
 }
 
 impl Emit {
@@ -156,7 +199,10 @@ impl Emit {
             "asm" => Kind::Asm,
             "dot" => Kind::Dot,
             "report" => Kind::Report,
-            _ => bail!("`--emit {text}`: expected graph, kernels, asm, dot or report"),
+            "deps" => Kind::Deps,
+            "rust" => Kind::Rust,
+            "rust-beside" => Kind::RustBeside,
+            _ => bail!("`--emit {text}`: expected graph, kernels, asm, dot, report, deps, rust or rust-beside"),
         };
         Ok(Emit { kind, path })
     }
@@ -177,7 +223,9 @@ impl Emit {
                 Kind::Graph => one(text::print(&model.graph)),
                 Kind::Dot => one(ic::dot(&model.graph)),
                 Kind::Report => one(report(model)),
-                Kind::Kernels | Kind::Asm => kernel_texts(&model.program.steps),
+                Kind::Deps => one(model.files.iter().map(|file| format!("{}\n", file.display())).collect()),
+                Kind::Kernels => kernel_texts(&model.program.steps),
+                Kind::Asm | Kind::Rust | Kind::RustBeside => Vec::new(),
             };
             let prefix = if models.len() == 1 { String::new() } else { format!("{}.", model.entry) };
             texts.extend(of_model.into_iter().map(|(name, text)| (format!("{prefix}{name}"), text)));
@@ -185,15 +233,14 @@ impl Emit {
         Ok(texts)
     }
 
-    fn write(&self, models: &[Lowered], options: &Options, say: &mut Say) -> Result<()> {
-        let texts = self.texts(models, options)?;
+    fn write(&self, texts: &[(String, String)], say: &mut Say) -> Result<()> {
         let all = || texts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
         let Some(path) = &self.path else { return say.text(&all()) };
         if !path.to_string_lossy().ends_with('/') {
             return std::fs::write(path, all()).with_context(|| format!("cannot write {}", path.display()));
         }
         std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
-        for (name, text) in &texts {
+        for (name, text) in texts {
             let file = path.join(format!("{name}.txt"));
             std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         }

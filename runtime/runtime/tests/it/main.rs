@@ -8,3 +8,4 @@ mod mutations;
 mod run;
 #[cfg(unix)]
 mod truncation;
+mod typed;
