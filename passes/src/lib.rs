@@ -15,10 +15,14 @@ mod rebuild;
 mod rules;
 mod saturate;
 pub mod schedule;
+mod split;
+mod states;
 
 use ic_ir::{Diagnostic, Graph, GraphError};
 pub use options::{FpMode, Options};
-pub use partition::{PartitionOptions, hoist_branch_constants, partition};
+pub use partition::{PartitionOptions, hoist_branch_constants, partition, partition_with_states};
+pub use split::{Split, split_by_input};
+pub use states::{Append, BoundState, StatePort, append_axis, bind_states};
 use std::collections::BTreeMap;
 
 /// A step from graph to graph.

@@ -20,4 +20,4 @@ mod rows;
 mod simplify;
 
 pub use hoist::hoist_branch_constants;
-pub use program::{PartitionOptions, partition};
+pub use program::{PartitionOptions, partition, partition_with_states};

@@ -26,7 +26,7 @@ fn artifact(folder: &Path) -> PathBuf {
     std::fs::write(&model, GRAPH).unwrap();
     let targets =
         CpuTarget::ALL.iter().copied().filter(|&target| target != CpuTarget::X86V4).map(Target::Cpu).collect();
-    let options = Options { import: Default::default(), passes: Default::default(), targets };
+    let options = Options { targets, ..Options::default() };
     let lowered = pipeline::lower(&[Source::main(&model)], &options, &mut |_| {}, &mut |_, _| {}).unwrap();
     pipeline::write(&lowered, &artifact, &options, &mut |_| {}).unwrap();
     artifact

@@ -31,7 +31,7 @@ fn cases(model: &Model) -> Vec<PathBuf> {
 }
 
 fn compile(model: &Path, artifact: &Path, target: Target) {
-    let options = Options { import: Default::default(), passes: Default::default(), targets: vec![target] };
+    let options = Options { targets: vec![target], ..Options::default() };
     let lowered = pipeline::lower(&[Entry::main(model)], &options, &mut |_| {}, &mut |_, _| {}).unwrap();
     pipeline::write(&lowered, artifact, &options, &mut |_| {}).unwrap();
 }

@@ -11,8 +11,8 @@ mod steps;
 use super::dims::DimBuilder;
 use super::weights::Weight;
 use buffers::Buffers;
-use ic_artifact::{BufferId, DimCheck, Plan, SymbolSource};
-use ic_ir::kernel::{BufferKind, Kernel, Program, Step};
+use ic_artifact::{BufferId, DimCheck, Plan, StateUse, SymbolSource};
+use ic_ir::kernel::{self, BufferKind, Kernel, Program, Step};
 use ic_ir::{Constraint, Diagnostic, Graph, Location};
 use ic_types::Dim;
 use std::sync::Arc;
@@ -77,6 +77,7 @@ pub(crate) fn plan(
     }
     let mut slots = |shape: &[Dim]| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect::<Vec<_>>();
     let inputs = ports(program, |kind| matches!(kind, BufferKind::Input(_))).map(&mut slots).collect();
+    let states = program.states.iter().map(|used| state_use(used, &mut dims)).collect();
     let mut segments = segments::Segments::new(program, symbols);
     segments.check_constraints(&mut dims);
     let mut buffers = Buffers::new(program, graph);
@@ -91,7 +92,7 @@ pub(crate) fn plan(
     let outputs = shapes.map(|shape| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect());
     let outputs = outputs.collect();
     let functions = generator.names();
-    let plan = Plan { inputs, outputs, checks, steps, kernels, functions, ..Plan::default() };
+    let plan = Plan { inputs, outputs, checks, steps, kernels, functions, states, ..Plan::default() };
     Ok(segments.finish(plan, buffers, dims))
 }
 
@@ -106,7 +107,14 @@ fn ports(program: &Program, is_port: impl Fn(&BufferKind) -> bool) -> impl Itera
     found.into_iter().map(|buffer| buffer.ty.shape.as_slice())
 }
 
-/// Every symbol gets its value from the first input axis that is just that symbol.
+fn state_use(used: &kernel::StateUse, dims: &mut DimBuilder) -> StateUse {
+    let mut slots =
+        |shape: &Vec<Dim>| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect::<Vec<_>>();
+    let before = used.before.as_ref().map(&mut slots);
+    StateUse { state: used.state, before, after: used.after.as_ref().map(slots) }
+}
+
+/// Every symbol gets its value from the first axis that is just that symbol, of an input or else of a state.
 fn bind_symbols(program: &Program, dims: &mut DimBuilder) -> Vec<SymbolSource> {
     let mut sources = Vec::new();
     for (input, shape) in ports(program, |kind| matches!(kind, BufferKind::Input(_))).enumerate() {
@@ -117,22 +125,34 @@ fn bind_symbols(program: &Program, dims: &mut DimBuilder) -> Vec<SymbolSource> {
             }
         }
     }
+    for used in &program.states {
+        for (axis, dim) in used.before.iter().flatten().enumerate() {
+            if let Some(name) = dim.as_symbol().filter(|name| !dims.is_bound(name)) {
+                dims.bind(name, sources.len() as u32);
+                sources.push(SymbolSource::State { state: used.state, axis: axis as u32 });
+            }
+        }
+    }
     sources
 }
 
-/// Symbols that the program's buffers use and no input or step determines.
+/// Symbols that the program's buffers use and no input or step determines, and those of states that none determines
+/// before the first step.
 fn unbound_symbols(program: &Program, dims: &DimBuilder) -> Vec<Diagnostic> {
-    let used = ic_types::symbols_of(program.buffers.iter().flat_map(|buffer| &buffer.ty.shape));
     let is_read = |name: &Arc<str>| {
         program.steps.iter().any(|step| matches!(step, Step::Read(list) if list.iter().any(|read| read.name == *name)))
     };
-    let unbound = used.iter().filter(|name| !dims.is_bound(name) && !is_read(name));
+    let mut unbound = ic_types::symbols_of(program.buffers.iter().flat_map(|buffer| &buffer.ty.shape));
+    unbound.retain(|name| !is_read(name));
+    let of_states = program.states.iter().flat_map(|used| used.before.iter().chain(&used.after)).flatten();
+    unbound.extend(ic_types::symbols_of(of_states));
+    unbound.retain(|name| !dims.is_bound(name));
     let report = |name: &Arc<str>| {
         let location = Location { file: program.name.as_str().into(), node: "".into() };
         let message = format!("extents that depend on data are not supported: no input has an axis `{name}`");
         Diagnostic::new(location, message).with_help(format!("bind it if it is an input's: `--dim {name}=N`"))
     };
-    unbound.map(report).collect()
+    unbound.iter().map(report).collect()
 }
 
 /// Constraints as checks of the plan. `step` is the step of a branch that must not run where one fails.

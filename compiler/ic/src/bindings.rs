@@ -151,6 +151,7 @@ mod tests {
             ],
             outputs: vec![port("0/`a\nb", DType::F32, &["N", "64"])],
             symbols: Vec::new(),
+            states: vec![],
         };
         let manifest = Manifest { producer: "0".into(), entries: vec![entry], ..Manifest::default() };
         let text = bindings(&manifest, "my-net.v2", &Form::Embedded).unwrap();
@@ -177,7 +178,8 @@ mod tests {
 
     #[test]
     fn each_entry_has_a_method_and_outputs() {
-        let entry = |name: &str| Entry { name: name.into(), inputs: vec![], outputs: vec![], symbols: vec![] };
+        let entry =
+            |name: &str| Entry { name: name.into(), inputs: vec![], outputs: vec![], symbols: vec![], states: vec![] };
         let entries = vec![entry("encoder"), entry("load"), entry("Encoder")];
         let manifest = Manifest { entries, ..Manifest::default() };
         let text = bindings(&manifest, "w", &Form::Beside([0xab; 32])).unwrap();

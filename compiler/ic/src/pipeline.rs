@@ -2,18 +2,23 @@
 //!
 //! A value moves down once. [`lower`] ends with kernels; [`write`] generates code and writes the artifact.
 
+mod states;
+
 use crate::import::{ImportOptions, Imported, import};
-use ic_artifact::{ArtifactError, ArtifactWriter, Entry, Manifest, Port, SymbolRange, Target};
+use ic_artifact::{ArtifactError, ArtifactWriter, Entry, EntryState, Manifest, Port, State, SymbolRange, Target};
 use ic_codegen::{Code, Compiled, WeightPool};
 use ic_ir::kernel::Program;
 use ic_ir::{Diagnostic, Graph, Location, ValueId};
-use ic_passes::{PASSES, PartitionOptions, PassError, Report, hoist_branch_constants, partition};
+use ic_passes::{BoundState, PASSES, PartitionOptions, PassError, Report, StatePort, bind_states};
+use ic_passes::{hoist_branch_constants, partition_with_states};
+use ic_types::Dim;
+pub use states::StatePair;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How a model is compiled.
-#[derive(Clone, Debug)]
+/// How models are compiled.
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// What to import.
     pub import: ImportOptions,
@@ -21,6 +26,10 @@ pub struct Options {
     pub passes: ic_passes::Options,
     /// What to generate code for, in order of preference.
     pub targets: Vec<ic_codegen::Target>,
+    /// Inputs and outputs that are state buffers.
+    pub states: Vec<StatePair>,
+    /// Inputs for which what depends on them alone becomes an entry of its own, by name.
+    pub hoist: Vec<String>,
 }
 
 /// Why a model does not compile.
@@ -91,6 +100,17 @@ pub struct Lowered {
     pub report: Report,
     /// Its kernels.
     pub program: Program,
+    /// Which of the graph's inputs and outputs are states.
+    pub states: Vec<BoundState>,
+}
+
+/// All that becomes one artifact.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// The entries.
+    pub models: Vec<Lowered>,
+    /// The state buffers that they share.
+    pub states: Vec<State>,
 }
 
 /// Imports and optimizes models, one per entry, and divides them into kernels. `progress` is told what is going on, and
@@ -103,10 +123,17 @@ pub fn lower(
     options: &Options,
     progress: &mut dyn FnMut(&str),
     after_pass: &mut dyn FnMut(&str, &Graph),
-) -> Result<Vec<Lowered>, CompileError> {
+) -> Result<Package, CompileError> {
     progress("importing");
-    let models = import_all(sources, &options.import)?;
-    models.into_iter().map(|(source, model)| lower_one(source, model, options, progress, after_pass)).collect()
+    let mut models = import_all(sources, &options.import)?;
+    let mut pairs = states::hoist(&mut models, &options.hoist)?;
+    pairs.extend_from_slice(&options.states);
+    let states = states::resolve(&models, &pairs)?;
+    let lowered = models
+        .into_iter()
+        .zip(&states.ports)
+        .map(|((source, model), ports)| lower_one(source, model, ports, options, progress, after_pass));
+    Ok(Package { models: lowered.collect::<Result<_, _>>()?, states: states.list })
 }
 
 /// Imports every model. A dim that the options name must be one of some model's.
@@ -133,11 +160,13 @@ fn import_all(sources: &[Source], options: &ImportOptions) -> Result<Vec<(Source
 fn lower_one(
     source: Source,
     model: Imported,
+    ports: &[StatePort],
     options: &Options,
     progress: &mut dyn FnMut(&str),
     after_pass: &mut dyn FnMut(&str, &Graph),
 ) -> Result<Lowered, CompileError> {
-    let Imported { mut graph, warnings, metadata, files, .. } = model;
+    let Imported { graph, warnings, metadata, files, .. } = model;
+    let (mut graph, states) = bind_states(&graph, ports).map_err(PassError::Graph)?;
     after_pass("import", &graph);
     let mut report = Report::default();
     for pass in PASSES.iter().filter(|pass| pass.min_level <= options.passes.opt_level) {
@@ -149,9 +178,10 @@ fn lower_one(
     progress("partition");
     let graph = hoist_branch_constants(&graph).map_err(PassError::Graph)?;
     let fuse = options.passes.opt_level > 0;
-    let program = partition(&graph, &PartitionOptions { fuse }).map_err(|list| in_file(&source.file, list))?;
+    let program = partition_with_states(&graph, &PartitionOptions { fuse }, &states);
+    let program = program.map_err(|list| in_file(&source.file, list))?;
     let Source { entry, file } = source;
-    Ok(Lowered { entry, file, files, warnings, metadata, graph, report, program })
+    Ok(Lowered { entry, file, files, warnings, metadata, graph, report, program, states })
 }
 
 /// The diagnostics with the model's path as their file.
@@ -177,12 +207,13 @@ pub struct Written {
 /// # Errors
 /// If something has no kernel, a file of a model cannot be read any more, or the artifact cannot be written.
 pub fn write(
-    models: &[Lowered],
+    package: &Package,
     output: &Path,
     options: &Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Written, CompileError> {
     progress("generating code");
+    let models = &package.models;
     let sources: Vec<_> = models.iter().map(|m| ic_codegen::Source { program: &m.program, graph: &m.graph }).collect();
     let mut compiled = ic_codegen::compile(&sources, &options.targets).map_err(|refused| in_files(models, refused))?;
     let at = |source: ArtifactError| CompileError::Write { path: output.into(), source };
@@ -199,7 +230,7 @@ pub fn write(
     })?;
     weights.finish().map_err(at)?;
     let targets = write_targets(&mut writer, &compiled, &options.targets).map_err(at)?;
-    let manifest = manifest(models, targets);
+    let manifest = manifest(package, targets);
     writer.manifest(&manifest).map_err(at)?;
     let bytes = writer.finish().map_err(at)?;
     let n_steps = |class: &Compiled| class.plans.iter().map(|plan| plan.steps.len()).sum();
@@ -242,7 +273,8 @@ pub fn in_files(models: &[Lowered], refused: ic_codegen::Refused) -> CompileErro
     CompileError::Model(placed)
 }
 
-fn manifest(models: &[Lowered], targets: Vec<Target>) -> Manifest {
+fn manifest(package: &Package, targets: Vec<Target>) -> Manifest {
+    let models = &package.models;
     let mut certificate = BTreeMap::new();
     for (rule, &hits) in models.iter().flat_map(|model| &model.report.rules) {
         *certificate.entry(rule.to_string()).or_default() += hits as u64;
@@ -255,6 +287,7 @@ fn manifest(models: &[Lowered], targets: Vec<Target>) -> Manifest {
     Manifest {
         producer: env!("CARGO_PKG_VERSION").into(),
         entries: models.iter().map(entry).collect(),
+        states: package.states.clone(),
         targets,
         world: 1,
         metadata: metadata.collect(),
@@ -269,13 +302,33 @@ fn entry(model: &Lowered) -> Entry {
         let ty = graph.tensor_ty(value);
         Port { name: name.into(), dtype: ty.dtype as u8, shape: ty.shape.iter().map(ToString::to_string).collect() }
     };
-    let inputs = graph.inputs().iter().map(|&v| port(graph.value(v).name.as_deref().unwrap_or_default(), v));
-    let outputs = graph.outputs().iter().zip(graph.output_names()).map(|(&v, name)| port(name, v));
+    let is_state_input = |i: usize| model.states.iter().any(|state| state.input == Some(i));
+    let is_state_output = |i: usize| model.states.iter().any(|state| state.output == Some(i));
+    let inputs = graph.inputs().iter().enumerate().filter(|(i, _)| !is_state_input(*i));
+    let inputs = inputs.map(|(_, &v)| port(graph.value(v).name.as_deref().unwrap_or_default(), v));
+    let outputs = graph.outputs().iter().zip(graph.output_names()).enumerate();
+    let outputs = outputs.filter(|(i, _)| !is_state_output(*i)).map(|(_, (&v, name))| port(name, v));
+    let state_port = |name: &str, value: ValueId, shape: &[Dim]| Port {
+        name: name.into(),
+        dtype: graph.dtype(value) as u8,
+        shape: shape.iter().map(ToString::to_string).collect(),
+    };
+    let reads = |state: &BoundState| {
+        let value = graph.inputs()[state.input?];
+        Some(state_port(graph.value(value).name.as_deref().unwrap_or_default(), value, state.before.as_ref()?))
+    };
+    let writes = |state: &BoundState| {
+        let i = state.output?;
+        Some(state_port(&graph.output_names()[i], graph.outputs()[i], state.after.as_ref()?))
+    };
+    let states = model.states.iter();
+    let states = states.map(|s| EntryState { state: s.state, reads: reads(s), writes: writes(s) });
     let symbols = graph.symbols.iter();
     Entry {
         name: model.entry.clone(),
         inputs: inputs.collect(),
         outputs: outputs.collect(),
         symbols: symbols.map(|(n, r)| SymbolRange { name: n.to_string(), min: r.min, max: r.max }).collect(),
+        states: states.collect(),
     }
 }

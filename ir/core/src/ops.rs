@@ -60,6 +60,7 @@ mod spatial;
 mod top_k;
 mod transpose;
 mod unique;
+mod update;
 
 pub use crate::scalar::ReduceFn;
 pub use arg_reduce::{ArgFn, ArgReduce};
@@ -110,6 +111,7 @@ pub use support::axis_of;
 pub use top_k::TopK;
 pub use transpose::Transpose;
 pub use unique::Unique;
+pub use update::Update;
 
 use support::{check_axes, check_float, check_indices, check_operand, rearranged_content, region_symbols};
 
@@ -228,6 +230,7 @@ ops! {
     expand => Expand,
     slice => Slice,
     concat => Concat,
+    update => Update,
     pad => Pad,
     gather => Gather,
     gather_elements => GatherElements,

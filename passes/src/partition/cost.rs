@@ -49,7 +49,9 @@ fn cost_of_operand(facts: &Facts, costs: &[Cost], operand: ValueId) -> Cost {
     if super::emit::splat(facts.graph, operand).is_some() {
         return Cost::default();
     }
-    if facts.constant[operand.index()] || matches!(facts.graph.value(operand).def, ValueDef::Input(_)) {
+    let is_input = matches!(facts.graph.value(operand).def, ValueDef::Input(_));
+    // An output is in a buffer whatever becomes of it elsewhere.
+    if facts.constant[operand.index()] || is_input || facts.is_output[operand.index()] {
         return Cost::READ;
     }
     let (cost, shared) = (costs[operand.index()], facts.users[operand.index()].len() > 1);

@@ -5,7 +5,7 @@
 
 use super::access;
 use ic_ir::kernel::{Anchor, Axis, Bound, Expr, ExprId, Index, Load, Stage, Store};
-use ic_ir::ops::{Op, PadMode};
+use ic_ir::ops::{Op, PadMode, Update};
 use ic_ir::scalar::ScalarOp;
 use ic_ir::{Graph, Node, TensorType, ValueId};
 use ic_types::{DType, Data, Dim};
@@ -215,6 +215,7 @@ impl<'a> Emitter<'a> {
                     | Op::Quantize(_)
                     | Op::Dequantize(_)
                     | Op::Concat(_)
+                    | Op::Update(_)
                     | Op::Pad(_)
                     | Op::Gather(_)
             ) || access::moved(self.graph, node, &access::domain(&self.graph.tensor_ty(value).shape), &[]).is_some()
@@ -269,6 +270,7 @@ impl<'a> Emitter<'a> {
             Op::Quantize(op) => self.quantize(node, op, indices, guard),
             Op::Dequantize(op) => self.dequantize(node, op, indices, guard),
             Op::Concat(op) => self.concat(node, op.axis, indices, guard),
+            Op::Update(op) => self.update(node, op, indices, guard),
             Op::Pad(op) => self.pad(node, op.mode, &op.pads, indices, guard),
             Op::Gather(op) => self.gather(node, op.axis, indices, guard),
             _ => Err(Misaligned),
@@ -386,6 +388,19 @@ impl<'a> Emitter<'a> {
             result = self.choose(element, &all, &bounds, result);
         }
         Ok(result)
+    }
+
+    fn update(&mut self, node: &Node, op: &Update, indices: &[Index], guard: &[Bound]) -> Result<ExprId, Misaligned> {
+        let (whole, part) = (operand(node, 0)?, operand(node, 1)?);
+        let mut at = indices.to_vec();
+        at[op.axis] = indices[op.axis].plus(&Index::constant(-op.start.clone()));
+        let shape = &self.graph.tensor_ty(part).shape;
+        let bounds: Vec<Bound> =
+            at.iter().zip(shape).flat_map(|(index, extent)| bounds_within(index, extent, &self.extents)).collect();
+        let old = self.value(whole, indices, guard)?;
+        let all = [guard, &bounds].concat();
+        let new = self.value(part, &at, &all)?;
+        Ok(self.choose(new, &all, &bounds, old))
     }
 
     fn pad(

@@ -5,6 +5,7 @@ use ic_ir::kernel::Index;
 use ic_ir::ops::{Op, PadMode};
 use ic_ir::{Graph, Node, NodeId, ValueDef, ValueId};
 use ic_types::{DType, symbols_of};
+use std::collections::BTreeSet;
 
 /// How a node can become code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +59,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) users: Vec<Vec<NodeId>>,
     /// Whether the value is an output of the graph, or a symbol is one of its elements.
     pub(crate) is_output: Vec<bool>,
+    /// Updates of a state buffer in its own memory.
+    pub(crate) in_place: BTreeSet<ValueId>,
 }
 
 impl<'a> Facts<'a> {
@@ -70,6 +73,7 @@ impl<'a> Facts<'a> {
             live: vec![false; graph.nodes().len()],
             users: vec![Vec::new(); n_values],
             is_output: vec![false; n_values],
+            in_place: BTreeSet::new(),
         };
         for (_, node) in graph.nodes() {
             let constant = nesting == Nesting::Outermost && is_constant(graph, node, &facts.constant);
@@ -157,7 +161,7 @@ fn kind_of(graph: &Graph, node: &Node) -> Kind {
         // Wider integers are not exact in f32.
         Op::Quantize(op) if numbers() && op.to.is_int() && op.to.bits() <= 16 => Kind::Pointwise,
         Op::Dequantize(op) if numbers() && op.to != DType::F64 => Kind::Pointwise,
-        Op::Concat(_) => Kind::Piecewise,
+        Op::Concat(_) | Op::Update(_) => Kind::Piecewise,
         Op::Pad(op) if op.mode == PadMode::Constant => Kind::Piecewise,
         Op::Pad(_) | Op::Gather(_) => Kind::Gather,
         Op::Reduce(_) if numbers() => Kind::Rows,

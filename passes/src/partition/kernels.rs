@@ -73,9 +73,13 @@ pub(crate) fn drafts(
     }
 }
 
-/// The pieces of a concatenation that are not empty, each with its part of the target.
+/// The pieces of a concatenation that are not empty, each with its part of the target; of an update in place, what
+/// replaces a part.
 pub(crate) fn pieces(facts: &Facts, root: ValueId, target: &Target) -> Vec<(ValueId, Target)> {
     let Some((_, node, _)) = facts.def(root) else { return Vec::new() };
+    if let (Op::Update(update), Some(part)) = (&node.op, node.operands.get(1).copied().flatten()) {
+        return vec![(part, Target { place: target.place, part: Some((update.axis, update.start.clone())) })];
+    }
     let Op::Concat(concat) = &node.op else { return Vec::new() };
     let mut first = Dim::constant(0);
     let pieces = node.operands.iter().flatten().filter_map(|&piece| {

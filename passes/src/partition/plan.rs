@@ -27,7 +27,7 @@ const SMALL_CONCAT: i64 = 2048;
 pub(crate) enum GroupKind {
     /// One scalar expression per element of the root.
     Pointwise,
-    /// A concatenation: one kernel per piece.
+    /// A concatenation or an update in place: one kernel per piece.
     Pieces,
     /// Reductions over the same rows, with what surrounds them.
     Rows(RowSpace),
@@ -158,7 +158,8 @@ impl Decisions<'_> {
         }
         let elements = self.facts.graph.tensor_ty(value).elements().as_const();
         let is_concat = matches!(self.facts.graph.node(id).op, Op::Concat(_));
-        let kind = if is_concat && elements.is_none_or(|n| n > SMALL_CONCAT) {
+        let is_in_place = self.facts.in_place.contains(&value);
+        let kind = if is_in_place || is_concat && elements.is_none_or(|n| n > SMALL_CONCAT) {
             GroupKind::Pieces
         } else {
             GroupKind::Pointwise

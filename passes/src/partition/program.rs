@@ -10,7 +10,8 @@ use super::kernels::{self, Draft, Work};
 use super::order::{Item, order};
 use super::plan::{self, Fusion, GroupKind, Plan};
 use crate::schedule::share_buffers;
-use ic_ir::kernel::{Buffer, BufferId, BufferKind, Program, ReadSymbol, Step};
+use crate::states::BoundState;
+use ic_ir::kernel::{Buffer, BufferId, BufferKind, Program, ReadSymbol, StateUse, Step};
 use ic_ir::ops::Op;
 use ic_ir::{Binding, Constraint, Diagnostic, Graph, Location, Node, NodeId, TensorType, Type, ValueDef, ValueId};
 use ic_types::{Dim, symbols_of};
@@ -36,30 +37,46 @@ impl Default for PartitionOptions {
 /// # Errors
 /// With every node that cannot become a kernel.
 pub fn partition(graph: &Graph, options: &PartitionOptions) -> Result<Program, Vec<Diagnostic>> {
-    let problems = unsupported(graph, graph, &known_symbols(graph));
+    partition_with_states(graph, options, &[])
+}
+
+/// [`partition`], with inputs and outputs that are state buffers.
+///
+/// # Errors
+/// As for [`partition`].
+pub fn partition_with_states(
+    graph: &Graph,
+    options: &PartitionOptions,
+    states: &[BoundState],
+) -> Result<Program, Vec<Diagnostic>> {
+    let problems = unsupported(graph, graph, &known_symbols(graph, states));
     if !problems.is_empty() {
         return Err(problems);
     }
-    let tensor = |&v: &ValueId| graph.tensor_ty(v).clone();
-    let kinds = [BufferKind::Input as fn(u32) -> BufferKind, BufferKind::Output];
-    let of = |values: &[ValueId], kind: fn(u32) -> BufferKind| -> Vec<Buffer> {
-        values.iter().enumerate().map(|(i, v)| Buffer { ty: tensor(v), kind: kind(i as u32) }).collect()
-    };
-    let name = |v: &ValueId| graph.value(*v).name.clone().unwrap_or_default();
-    let mut program = Program {
-        name: graph.name.clone(),
-        symbols: graph.symbols.clone(),
-        inputs: graph.inputs().iter().map(name).collect(),
-        outputs: graph.output_names().to_vec(),
-        buffers: [of(graph.inputs(), kinds[0]), of(graph.outputs(), kinds[1])].concat(),
-        ..Program::default()
-    };
-    let n_inputs = graph.inputs().len() as u32;
-    let inputs: Vec<BufferId> = (0..n_inputs).collect();
-    let outputs: Vec<BufferId> = (n_inputs..program.buffers.len() as u32).collect();
+    let lost = states
+        .iter()
+        .filter(|s| s.in_place)
+        .filter_map(|s| graph.outputs().get(s.output?))
+        .find(|&&output| graph.def(output).is_none_or(|node| !matches!(node.op, Op::Update(_))));
+    if let Some(&output) = lost {
+        let location = Location { file: graph.name.as_str().into(), node: "".into() };
+        let name = graph.value(output).name.clone().unwrap_or_default();
+        return Err(vec![Diagnostic::new(
+            location,
+            format!("internal error: state `{name}` is no longer appended to"),
+        )]);
+    }
+    let mut program = Program { name: graph.name.clone(), symbols: graph.symbols.clone(), ..Program::default() };
+    let (inputs, outputs) = ports(graph, states, &mut program);
     let fusion = if options.fuse { Fusion::On } else { Fusion::Off };
-    let (constraints, problems) = (Vec::new(), Vec::new());
-    let mut lowering = Lowering { program: &mut program, fusion, nesting: Nesting::Outermost, constraints, problems };
+    let mut lowering = Lowering {
+        program: &mut program,
+        fusion,
+        nesting: Nesting::Outermost,
+        in_place: states.iter().filter(|s| s.in_place).filter_map(|s| Some(graph.outputs()[s.output?])).collect(),
+        constraints: Vec::new(),
+        problems: Vec::new(),
+    };
     let steps = lowering.lower(graph, &inputs, &outputs);
     let Lowering { constraints, problems, .. } = lowering;
     if !problems.is_empty() {
@@ -73,15 +90,50 @@ pub fn partition(graph: &Graph, options: &PartitionOptions) -> Result<Program, V
     Ok(program)
 }
 
+/// Adds the buffers of inputs, outputs and states, and returns those of the graph's inputs and of its outputs.
+fn ports(graph: &Graph, states: &[BoundState], program: &mut Program) -> (Vec<BufferId>, Vec<BufferId>) {
+    let mut buffers = Vec::new();
+    let mut add = |value: ValueId, kind: BufferKind| {
+        buffers.push(Buffer { ty: graph.tensor_ty(value).clone(), kind });
+        buffers.len() as BufferId - 1
+    };
+    let mut inputs: Vec<BufferId> = Vec::new();
+    for (i, &value) in graph.inputs().iter().enumerate() {
+        let kind = match states.iter().find(|state| state.input == Some(i)) {
+            Some(state) => BufferKind::State(state.state),
+            None => {
+                program.inputs.push(graph.value(value).name.clone().unwrap_or_default());
+                BufferKind::Input(program.inputs.len() as u32 - 1)
+            }
+        };
+        inputs.push(add(value, kind));
+    }
+    let mut outputs = Vec::new();
+    for (i, (&value, name)) in graph.outputs().iter().zip(graph.output_names()).enumerate() {
+        outputs.push(match states.iter().find(|state| state.output == Some(i)) {
+            Some(BoundState { in_place: true, input: Some(input), .. }) => inputs[*input],
+            Some(state) => add(value, BufferKind::NextState(state.state)),
+            None => {
+                program.outputs.push(name.clone());
+                add(value, BufferKind::Output(program.outputs.len() as u32 - 1))
+            }
+        });
+    }
+    program.buffers = buffers;
+    let used = |s: &BoundState| StateUse { state: s.state, before: s.before.clone(), after: s.after.clone() };
+    program.states = states.iter().map(used).collect();
+    (inputs, outputs)
+}
+
 fn report(graph: &Graph, node: &Node, message: impl Into<String>) -> Diagnostic {
     let location = Location { file: graph.name.as_str().into(), node: node.location.clone() };
     Diagnostic::new(location, message)
 }
 
-/// The symbols that inputs or elements of tensors determine.
-fn known_symbols(graph: &Graph) -> BTreeSet<Arc<str>> {
-    let inputs = graph.inputs().iter().filter_map(|&v| graph.ty(v).as_tensor());
-    let mut names = symbols_of(inputs.flat_map(|ty| &ty.shape));
+/// The symbols that inputs, states or elements of tensors determine.
+fn known_symbols(graph: &Graph, states: &[BoundState]) -> BTreeSet<Arc<str>> {
+    let inputs = graph.inputs().iter().filter_map(|&v| graph.ty(v).as_tensor()).flat_map(|ty| &ty.shape);
+    let mut names = symbols_of(inputs.chain(states.iter().flat_map(|state| &state.before).flatten()));
     names.extend(graph.bindings().iter().map(|binding| binding.symbol.clone()));
     names
 }
@@ -128,6 +180,8 @@ struct Lowering<'p> {
     program: &'p mut Program,
     fusion: Fusion,
     nesting: Nesting,
+    /// Updates of a state buffer in its own memory.
+    in_place: BTreeSet<ValueId>,
     /// Conditions that the steps rely on.
     constraints: Vec<(Constraint, Arc<str>)>,
     problems: Vec<Diagnostic>,
@@ -156,7 +210,7 @@ impl Lowering<'_> {
                 }
             }
         }
-        let facts = Facts::new(graph, self.nesting);
+        let facts = Facts { in_place: std::mem::take(&mut self.in_place), ..Facts::new(graph, self.nesting) };
         let plan = plan::plan(&facts, self.fusion);
         let places = places(&facts, &plan);
         let mut drafts = Vec::new();
@@ -210,6 +264,7 @@ impl Lowering<'_> {
                         program: &mut *self.program,
                         fusion: self.fusion,
                         nesting: Nesting::Region,
+                        in_place: BTreeSet::new(),
                         constraints: Vec::new(),
                         problems: Vec::new(),
                     };
@@ -328,7 +383,8 @@ fn place_pieces(facts: &Facts, plan: &Plan, root: ValueId, places: &mut Places) 
         let (true, Some((axis, first))) = (is_free, &part.part) else { continue };
         let group = facts.def(*piece).and_then(|(id, ..)| plan.group_of[id.index()]);
         let is_rows = group.is_some_and(|g| matches!(plan.groups[g as usize].kind, GroupKind::Rows(_)));
-        if shape[..*axis].iter().all(|extent| extent.is(1)) {
+        let is_run = graph.tensor_ty(*piece).shape[*axis + 1..] == shape[*axis + 1..];
+        if is_run && shape[..*axis].iter().all(|extent| extent.is(1)) {
             let first = first.clone() * access::strides(shape)[*axis].clone();
             places.inside.insert(*piece, (root, first));
         } else if is_rows && facts.users[piece.index()].len() == 1 {

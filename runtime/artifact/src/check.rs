@@ -44,6 +44,7 @@ impl Plan {
         self.check_symbols(context).map_err(at("symbols".into()))?;
         self.check_signature(context).map_err(at("signature".into()))?;
         self.check_conditions().map_err(at("checks".into()))?;
+        self.check_states(context).map_err(at("states".into()))?;
         let constants = self.constants();
         let mut begin = Segment { dims_end: 0, buffers_end: 0, steps_end: 0 };
         for segment in &self.segments {
@@ -107,6 +108,12 @@ impl Plan {
                         return Err(format!("symbol {index} is element {element} of a buffer"));
                     }
                 }
+                SymbolSource::State { state, axis } => {
+                    let found = context.states.get(state as usize);
+                    if found.is_none_or(|state| axis as usize >= state.capacity.len()) {
+                        return Err(format!("symbol {index} is axis {axis} of state {state}, which does not exist"));
+                    }
+                }
             }
         }
         Ok(())
@@ -129,6 +136,22 @@ impl Plan {
                     return Err(format!("{side} `{name}` has rank {rank}, its plan {found}"));
                 }
                 shape.iter().try_for_each(|&slot| inside("dim slot", slot, n_dims))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What states hold before and after a run is known before it, and has their rank.
+    fn check_states(&self, context: &PlanContext) -> Check {
+        let known_at_start = self.segments.first().map_or(0, |s| s.dims_end) as usize;
+        for used in &self.states {
+            inside("state", used.state, context.states.len())?;
+            let rank = context.states[used.state as usize].capacity.len();
+            for shape in used.before.iter().chain(&used.after) {
+                if shape.len() != rank {
+                    return Err(format!("state {} of rank {rank} is used with rank {}", used.state, shape.len()));
+                }
+                shape.iter().try_for_each(|&slot| inside("dim slot", slot, known_at_start))?;
             }
         }
         Ok(())
@@ -201,7 +224,7 @@ impl Plan {
                 Ok(())
             }
             Place::Input(input) => inside("input", input, self.inputs.len()),
-            Place::State(state) => inside("state", state, context.states.len()),
+            Place::State(state) | Place::NextState(state) => inside("state", state, context.states.len()),
             Place::Output(output) => {
                 inside("output", output, self.outputs.len())?;
                 let shape = &self.outputs[output as usize];

@@ -36,6 +36,19 @@ pub struct Entry {
     pub outputs: Vec<Port>,
     /// Known ranges of its symbolic dims.
     pub symbols: Vec<SymbolRange>,
+    /// The state buffers that it reads or writes.
+    pub states: Vec<EntryState>,
+}
+
+/// A state buffer as an entry sees it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct EntryState {
+    /// Index into [`Manifest::states`].
+    pub state: u32,
+    /// The model's input that it is; `None` if the entry does not read it.
+    pub reads: Option<Port>,
+    /// The model's output that it holds then; `None` if the entry does not write it.
+    pub writes: Option<Port>,
 }
 
 /// An input or output.
@@ -69,6 +82,9 @@ pub struct State {
     pub dtype: u8,
     /// Capacity on each axis.
     pub capacity: Vec<i64>,
+    /// The axis along which runs append; elements then have the strides of the capacity. Without one, runs replace what
+    /// the state holds, and elements are dense.
+    pub append_axis: Option<u32>,
 }
 
 /// A target that the artifact has code for.

@@ -34,6 +34,19 @@ pub struct Plan {
     pub kernels: Vec<KernelRef>,
     /// Names of generated functions; the code section maps each index to an offset.
     pub functions: Vec<String>,
+    /// What the plan does with state buffers.
+    pub states: Vec<StateUse>,
+}
+
+/// What a plan does with a state buffer. Extents are known before anything runs.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct StateUse {
+    /// Index into the manifest's list.
+    pub state: u32,
+    /// The extents of what the state must hold when a run begins, if the plan reads it.
+    pub before: Option<Vec<DimSlot>>,
+    /// The extents of what it holds when a run has ended, if the plan writes it.
+    pub after: Option<Vec<DimSlot>>,
 }
 
 /// Where a symbol's value comes from.
@@ -52,6 +65,13 @@ pub enum SymbolSource {
         buffer: BufferId,
         /// Index of the element.
         element: u32,
+    },
+    /// The extent of what a state holds when the run begins.
+    State {
+        /// Index into the manifest's list.
+        state: u32,
+        /// Which axis.
+        axis: u32,
     },
 }
 
@@ -128,6 +148,8 @@ pub enum Place {
         /// Offset in bytes.
         offset: DimSlot,
     },
+    /// What takes the place of a state buffer when the run has ended, by index into the manifest's list.
+    NextState(u32),
 }
 
 /// A part of the plan between two readings of data-dependent symbols.

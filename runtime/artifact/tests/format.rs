@@ -60,6 +60,7 @@ fn plan() -> Plan {
         ],
         kernels: vec![KernelRef { name: "f32_matmul".into(), layout: 1, revision: 2 }],
         functions: vec!["callback_0".into(), "relu_1".into()],
+        states: vec![StateUse { state: 0, before: Some(vec![0]), after: None }],
     }
 }
 
@@ -72,8 +73,9 @@ fn manifest(plan_section: u32, code_section: u32) -> Manifest {
             inputs: vec![port("x", "N")],
             outputs: vec![port("y", "M")],
             symbols: vec![SymbolRange { name: "N".into(), min: 1, max: 8 }],
+            states: vec![],
         }],
-        states: vec![State { name: "cache".into(), dtype: 1, capacity: vec![16] }],
+        states: vec![State { name: "cache".into(), dtype: 1, capacity: vec![16], append_axis: None }],
         targets: vec![Target {
             name: "x86-64-v3".into(),
             code_section,

@@ -4,7 +4,7 @@ use ic_artifact::*;
 
 fn entry() -> Entry {
     let port = |name: &str| Port { name: name.into(), dtype: 1, shape: vec!["N".into()] };
-    Entry { name: "main".into(), inputs: vec![port("x")], outputs: vec![port("y")], symbols: vec![] }
+    Entry { name: "main".into(), inputs: vec![port("x")], outputs: vec![port("y")], symbols: vec![], states: vec![] }
 }
 
 /// `y = code(x)` through an arena buffer, in one segment.
@@ -34,6 +34,7 @@ fn plan() -> Plan {
         segments: vec![Segment { dims_end: 5, buffers_end: 5, steps_end: 2 }],
         kernels: vec![],
         functions: vec!["relu".into()],
+        states: vec![],
     }
 }
 
@@ -53,6 +54,14 @@ fn plans_are_checked() {
     check(|p| p.dims[3] = DimOp::Mul(0, 3), "dim slot 3: dim slot 3 is not among the 3 defined there");
     check(|p| p.inputs[0].push(0), "signature: input `x` has rank 1, its plan 2");
     check(|p| p.inputs[0][0] = 9, "signature: dim slot 9 is not among the 5 defined there");
+    check(
+        |p| p.states = vec![StateUse { state: 0, before: None, after: None }],
+        "states: state 0 is not among the 0 defined there",
+    );
+    check(
+        |p| p.symbols[0] = SymbolSource::State { state: 0, axis: 0 },
+        "symbols: symbol 0 is axis 0 of state 0, which does not exist",
+    );
     check(
         |p| p.symbols[0] = SymbolSource::Input { input: 0, axis: 1 },
         "symbols: symbol 0 is axis 1 of input 0, which does not exist",

@@ -1,7 +1,7 @@
 //! Binds a segment of a plan to extents: evaluates the dim program, lays out the arena and checks every size, so that
 //! a run only fills in addresses.
 
-use crate::layout::{Interval, lay_out};
+use crate::layout::{Interval, Layout};
 use crate::operands::BoundOperand;
 use crate::program::Program;
 use crate::{Error, inputs};
@@ -18,8 +18,8 @@ const PARALLEL_FROM_NS: i64 = 20_000;
 pub(crate) struct Binding {
     /// Values of all dim slots up to the segment's end.
     pub(crate) slots: Vec<i64>,
-    /// Size of the segment's part of the arena.
-    pub(crate) arena_bytes: usize,
+    /// The segment's part of the arena.
+    pub(crate) layout: Layout,
     /// The most scratch that a step needs.
     pub(crate) scratch_bytes: usize,
     /// Where the segment's buffers are.
@@ -44,6 +44,7 @@ pub(crate) enum Address {
     Input(u32),
     Output(u32),
     State(u32),
+    NextState(u32),
     View { of: u32, offset: usize },
 }
 
@@ -71,17 +72,25 @@ pub(crate) struct BoundCode {
 }
 
 /// Binds segment `index`. `slots` are those of the segments before, `key` the extents of all inputs, `symbols` the
-/// values of the symbols known by now.
+/// values of the symbols known by now. `latest` is a binding of the segment to other extents.
 ///
 /// # Errors
-/// If inputs do not fit, a size overflows, or something reaches outside of its memory.
-pub(crate) fn bind(to: &Program, index: usize, slots: &[i64], key: &[i64], symbols: &[i64]) -> Result<Binding, Error> {
+/// If inputs do not fit, a state is full, a size overflows, or something reaches outside of its memory.
+pub(crate) fn bind(
+    to: &Program,
+    index: usize,
+    slots: &[i64],
+    key: &[i64],
+    symbols: &[i64],
+    latest: Option<&Binding>,
+) -> Result<Binding, Error> {
     let begin = begin_of(to.plan(), index);
     let end = to.plan().segments[index];
     let mut slots = slots.to_vec();
     let evaluated = evaluate(to.plan(), end, symbols, &mut slots);
     if index == 0 {
         inputs::check_extents(to.entry(), to.plan(), key, &slots)?;
+        check_capacity(to, &slots)?;
     }
     let refuse = |problem| Error::Shapes { entry: to.entry().name.clone(), problem };
     evaluated.map_err(refuse)?;
@@ -89,10 +98,9 @@ pub(crate) fn bind(to: &Program, index: usize, slots: &[i64], key: &[i64], symbo
     if let Some((_, problem)) = broken.iter().find(|(step, _)| step.is_none()) {
         return Err(refuse(problem.clone()));
     }
-    let guarded = guarded_steps(to.plan());
     let mut binding = Binding {
         slots,
-        arena_bytes: 0,
+        layout: Layout::default(),
         scratch_bytes: 0,
         addresses: Vec::new(),
         outputs: Vec::new(),
@@ -101,7 +109,7 @@ pub(crate) fn bind(to: &Program, index: usize, slots: &[i64], key: &[i64], symbo
         extents: Vec::new(),
         attrs: Vec::new(),
     };
-    bind_buffers(to, begin, end, key, &mut binding).map_err(refuse)?;
+    bind_buffers(to, begin, end, key, &mut binding, latest).map_err(refuse)?;
     for (index, step) in to.plan().steps.iter().enumerate().take(end.steps_end as usize).skip(begin.steps_end as usize)
     {
         let condition = broken.iter().find(|(step, _)| *step == Some(index as u32));
@@ -112,7 +120,7 @@ pub(crate) fn bind(to: &Program, index: usize, slots: &[i64], key: &[i64], symbo
         match bound {
             Ok(()) => {}
             // Whether the branch runs is known only then.
-            Err(problem) if guarded[index] => binding.steps.push(BoundStep::Refused(problem)),
+            Err(problem) if to.guarded[index] => binding.steps.push(BoundStep::Refused(problem)),
             Err(problem) => return Err(refuse(problem)),
         }
     }
@@ -163,7 +171,7 @@ fn broken_conditions(plan: &Plan, begin: Segment, end: Segment, slots: &[i64]) -
 }
 
 /// Which steps a branch can pass over.
-fn guarded_steps(plan: &Plan) -> Vec<bool> {
+pub(crate) fn guarded_steps(plan: &Plan) -> Vec<bool> {
     let mut guarded = vec![false; plan.steps.len()];
     for (index, step) in plan.steps.iter().enumerate() {
         let (Step::Branch { otherwise: to, .. } | Step::Jump { to }) = step else { continue };
@@ -172,8 +180,24 @@ fn guarded_steps(plan: &Plan) -> Vec<bool> {
     guarded
 }
 
+/// Whether states can hold what a run would leave in them.
+fn check_capacity(to: &Program, slots: &[i64]) -> Result<(), Error> {
+    for used in &to.plan().states {
+        let state = to.states.description(used.state);
+        for shape in used.before.iter().chain(&used.after) {
+            for (axis, (&slot, &capacity)) in shape.iter().zip(&state.capacity).enumerate() {
+                let needed = slots.get(slot as usize).copied().unwrap_or(0);
+                if needed > capacity {
+                    return Err(Error::Capacity { state: state.name.clone(), axis, capacity, needed });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The value of `slot` as a size.
-fn size(slots: &[i64], slot: DimSlot, what: &str) -> Result<usize, String> {
+fn size(slots: &[i64], slot: DimSlot, what: impl std::fmt::Display) -> Result<usize, String> {
     let value = slots[slot as usize];
     usize::try_from(value).map_err(|_| format!("{what} is {value}"))
 }
@@ -184,12 +208,19 @@ fn tensor_bytes(dtype: u8, mut shape: impl Iterator<Item = i64>) -> Option<usize
     shape.try_fold(element, |bytes, extent| bytes.checked_mul(usize::try_from(extent).ok()?))
 }
 
-fn bind_buffers(to: &Program, begin: Segment, end: Segment, key: &[i64], binding: &mut Binding) -> Result<(), String> {
+fn bind_buffers(
+    to: &Program,
+    begin: Segment,
+    end: Segment,
+    key: &[i64],
+    binding: &mut Binding,
+    latest: Option<&Binding>,
+) -> Result<(), String> {
     let range = begin.buffers_end as usize..end.buffers_end as usize;
     let mut intervals = Vec::new();
     for (index, buffer) in to.plan().buffers[range.clone()].iter().enumerate() {
         let id = range.start + index;
-        let bytes = size(&binding.slots, buffer.bytes, &format!("size of buffer {id}"))?;
+        let bytes = size(&binding.slots, buffer.bytes, format_args!("size of buffer {id}"))?;
         let address = match buffer.place {
             Place::Arena { first, last } => {
                 let last = last.max(to.kept_until[id]);
@@ -205,11 +236,17 @@ fn bind_buffers(to: &Program, begin: Segment, end: Segment, key: &[i64], binding
             binding.outputs.push((output as usize, output_shape(to, output as usize, &binding.slots)?));
         }
     }
-    let (offsets, total) = lay_out(&intervals).ok_or("the arena does not fit in memory")?;
-    binding.arena_bytes = total;
+    // A state that grows changes sizes with every run: they get room to grow.
+    let latest = latest.map(|latest| &latest.layout).filter(|_| to.uses_states);
+    let layout = match latest {
+        Some(latest) if latest.fits(&intervals) => Some(latest.clone()),
+        Some(_) => Layout::with_room(&intervals),
+        None => Layout::new(&intervals),
+    };
+    binding.layout = layout.ok_or("the arena does not fit in memory")?;
     for address in &mut binding.addresses {
         if let Address::Arena(at) = address {
-            *at = offsets[*at];
+            *at = binding.layout.offsets[*at];
         }
     }
     Ok(())
@@ -237,6 +274,7 @@ fn fixed_address(
             (Address::Output(output), 0, tensor_bytes(to.entry().outputs[output as usize].dtype, shape))
         }
         Place::State(state) => (Address::State(state), 0, Some(to.states.bytes(state))),
+        Place::NextState(state) => (Address::NextState(state), 0, Some(to.states.bytes(state))),
         Place::View { of, offset } => {
             let offset = size(slots, offset, "offset of a view")?;
             let whole = size(slots, to.plan().buffers[of as usize].bytes, "size of a buffer")?;
@@ -255,7 +293,7 @@ fn fixed_address(
 fn output_shape(to: &Program, output: usize, slots: &[i64]) -> Result<Vec<usize>, String> {
     let name = &to.entry().outputs[output].name;
     let axes = to.plan().outputs[output].iter().enumerate();
-    axes.map(|(axis, &slot)| size(slots, slot, &format!("axis {axis} of output `{name}`"))).collect()
+    axes.map(|(axis, &slot)| size(slots, slot, format_args!("axis {axis} of output `{name}`"))).collect()
 }
 
 fn bind_step(to: &Program, step: &Step, binding: &mut Binding) -> Result<(), String> {

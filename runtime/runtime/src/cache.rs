@@ -22,6 +22,11 @@ impl BindingCache {
         Some(self.entries[0].2.clone())
     }
 
+    /// The binding of `segment` that was used last.
+    pub(crate) fn latest(&self, segment: u32) -> Option<Arc<Binding>> {
+        self.entries.iter().find(|(s, ..)| *s == segment).map(|(.., binding)| binding.clone())
+    }
+
     /// Adds a binding; the one that was not used for longest goes.
     pub(crate) fn insert(&mut self, segment: u32, key: &[i64], binding: Arc<Binding>) {
         self.entries.truncate(self.capacity.saturating_sub(1));

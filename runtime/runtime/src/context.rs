@@ -7,7 +7,8 @@ use ic_kernels::abi;
 /// nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
-    /// Extents of all inputs, then values of data-dependent symbols in the order in which they are read.
+    /// Extents of all inputs, then of states that symbols are taken from, then values of data-dependent symbols in the
+    /// order in which they are read.
     pub(crate) key: Vec<i64>,
     /// Values of the plan's symbols; 0 until known.
     pub(crate) symbols: Vec<i64>,
@@ -17,6 +18,8 @@ pub(crate) struct Context {
     pub(crate) outputs: Vec<*mut u8>,
     /// The states' memory.
     pub(crate) states: Vec<*mut u8>,
+    /// The memory of what replaces states.
+    pub(crate) next_states: Vec<*mut u8>,
     /// The addresses of buffers, as far as they are bound.
     pub(crate) buffers: Vec<*mut u8>,
     /// One arena per segment.

@@ -68,6 +68,26 @@ pub enum Error {
         /// What goes wrong.
         problem: String,
     },
+    /// A state does not hold what a run takes.
+    #[error("state `{state}`: {problem}")]
+    State {
+        /// The state.
+        state: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A state cannot hold what a run would leave in it.
+    #[error("state `{state}` is full: it holds up to {capacity} on axis {axis}, this run would leave {needed}")]
+    Capacity {
+        /// The state.
+        state: String,
+        /// The axis.
+        axis: usize,
+        /// The most that it holds.
+        capacity: i64,
+        /// What the run would leave in it.
+        needed: i64,
+    },
     /// There is not enough memory.
     #[error("not enough memory for {bytes} bytes of {what}")]
     Memory {

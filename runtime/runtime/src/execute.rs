@@ -20,7 +20,7 @@ pub(crate) fn place(
     context: &mut Context,
     outputs: &mut Outputs,
 ) -> Result<(), Error> {
-    context.arenas[index].reserve(binding.arena_bytes, "arena")?;
+    context.arenas[index].reserve(binding.layout.bytes, "arena")?;
     context.scratch.reserve(binding.scratch_bytes, "scratch")?;
     for (output, shape) in &binding.outputs {
         context.outputs[*output] = outputs.shape(*output, shape)?;
@@ -34,6 +34,7 @@ pub(crate) fn place(
             Address::Input(input) => context.inputs[input as usize].cast_mut(),
             Address::Output(output) => context.outputs[output as usize],
             Address::State(state) => context.states[state as usize],
+            Address::NextState(state) => context.next_states[state as usize],
             Address::View { of, offset } => context.buffers[of as usize].wrapping_add(offset),
         };
         context.buffers.push(address);

@@ -14,8 +14,45 @@ pub(crate) struct Interval {
     pub(crate) last: u32,
 }
 
+/// Where each interval is.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Layout {
+    /// The offset of each interval.
+    pub(crate) offsets: Vec<usize>,
+    /// Bytes from there on that each may use.
+    room: Vec<usize>,
+    /// The size of the arena.
+    pub(crate) bytes: usize,
+}
+
+impl Layout {
+    /// Lays out intervals; `None` if they do not fit in memory.
+    pub(crate) fn new(intervals: &[Interval]) -> Option<Layout> {
+        let (offsets, bytes) = lay_out(intervals)?;
+        Some(Layout { offsets, room: intervals.iter().map(|interval| interval.bytes).collect(), bytes })
+    }
+
+    /// Lays out intervals so that each can grow by a quarter.
+    pub(crate) fn with_room(intervals: &[Interval]) -> Option<Layout> {
+        let grown = |interval: &Interval| {
+            let bytes = interval.bytes.checked_add(interval.bytes / 4)?.checked_next_multiple_of(ALIGNMENT)?;
+            Some(Interval { bytes, ..*interval })
+        };
+        Layout::new(&intervals.iter().map(grown).collect::<Option<Vec<_>>>()?)
+    }
+
+    /// Whether intervals of the same lives fit without much waste.
+    pub(crate) fn fits(&self, intervals: &[Interval]) -> bool {
+        let needed = intervals.iter().fold(0usize, |sum, interval| sum.saturating_add(interval.bytes));
+        let room = self.room.iter().fold(0usize, |sum, &bytes| sum.saturating_add(bytes));
+        intervals.len() == self.room.len()
+            && intervals.iter().zip(&self.room).all(|(interval, &room)| interval.bytes <= room)
+            && room / 2 <= needed.saturating_add(64 * ALIGNMENT * intervals.len())
+    }
+}
+
 /// The offset of each interval and the size of the arena; `None` if that does not fit in memory.
-pub(crate) fn lay_out(intervals: &[Interval]) -> Option<(Vec<usize>, usize)> {
+fn lay_out(intervals: &[Interval]) -> Option<(Vec<usize>, usize)> {
     let mut order: Vec<usize> = (0..intervals.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(intervals[i].bytes), intervals[i].first, i));
     let mut offsets = vec![0; intervals.len()];
@@ -84,6 +121,17 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_layout_with_room_serves_what_grows() {
+        let intervals = |bytes: usize| -> Vec<Interval> {
+            (0..3).map(|i| Interval { bytes: bytes << (2 * i), first: i, last: i + 1 }).collect()
+        };
+        assert!(!Layout::new(&intervals(64 << 10)).unwrap().fits(&intervals(65 << 10)));
+        let layout = Layout::with_room(&intervals(64 << 10)).unwrap();
+        assert!(layout.fits(&intervals(80 << 10)));
+        assert!(!layout.fits(&intervals(81 << 10)) && !layout.fits(&intervals(16 << 10)));
     }
 
     #[test]

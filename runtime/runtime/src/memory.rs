@@ -71,6 +71,11 @@ impl Memory {
         Ok(memory)
     }
 
+    /// The bytes, for writing.
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [u8] {
+        self.map.as_deref_mut().unwrap_or_default()
+    }
+
     /// Memory with a copy of `bytes`.
     pub(crate) fn copy_of(bytes: &[u8], what: &str) -> Result<Memory, Error> {
         let mut memory = Memory::default();

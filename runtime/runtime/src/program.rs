@@ -1,10 +1,10 @@
 //! An entry's plan with its kernels and functions found: what all runs of a session share.
 
-use crate::bind::{kept_until, values_read};
+use crate::bind::{guarded_steps, kept_until, values_read};
 use crate::model::Loaded;
 use crate::states::States;
 use crate::{Error, Options};
-use ic_artifact::{Entry, Epilogue, KernelRef, Place, Plan, Step};
+use ic_artifact::{Entry, Epilogue, KernelRef, Place, Plan, Step, SymbolSource};
 use ic_kernels::abi::{GeneratedFn, Kernel, Strip, Table};
 use ic_kernels::isa::Isa;
 use ic_kernels::table;
@@ -29,6 +29,8 @@ pub(crate) struct Program {
     /// The first buffer in each output.
     pub(crate) first_buffers: Vec<usize>,
     pub(crate) uses_states: bool,
+    /// Whether a branch can pass over each step.
+    pub(crate) guarded: Vec<bool>,
 }
 
 impl Program {
@@ -64,7 +66,11 @@ impl Program {
                 first_buffers[output as usize] = index;
             }
         }
-        let uses_states = plan.buffers.iter().any(|b| matches!(b.place, Place::State(_)));
+        let is_state = |place: &Place| matches!(place, Place::State(_) | Place::NextState(_));
+        let uses_states = !plan.states.is_empty()
+            || plan.buffers.iter().any(|b| is_state(&b.place))
+            || plan.symbols.iter().any(|source| matches!(source, SymbolSource::State { .. }));
+        let guarded = guarded_steps(plan);
         Ok(Program {
             entry,
             isa,
@@ -77,6 +83,7 @@ impl Program {
             kept_until,
             first_buffers,
             uses_states,
+            guarded,
             loaded,
         })
     }

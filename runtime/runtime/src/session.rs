@@ -6,11 +6,11 @@ use crate::context::Context;
 use crate::memory::Memory;
 use crate::model::Loaded;
 use crate::program::{Program, choose_isa};
-use crate::states::States;
+use crate::states::{StateBuffer, States};
 use crate::{Entry, Error, Options, Outputs, Profile, ThreadPool, execute, inputs};
 use ic_artifact::SymbolSource;
 use ic_kernels::abi::Parallel;
-use ic_types::TensorView;
+use ic_types::{Tensor, TensorView};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Runs one entry of a model.
@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Session {
     program: Program,
     pool: Arc<ThreadPool>,
-    bindings: Mutex<BindingCache>,
+    /// Forks share them.
+    bindings: Arc<Mutex<BindingCache>>,
     /// Contexts that no run uses.
     contexts: Mutex<Vec<Context>>,
 }
@@ -30,14 +31,15 @@ impl Session {
             Some(pool) => pool.clone(),
             None => Arc::new(ThreadPool::new(options.threads.unwrap_or_else(ThreadPool::default_threads))?),
         };
-        let states = Arc::new(States::new(&loaded.manifest.states)?);
+        let states = Arc::new(States::new(&loaded.manifest.states, &loaded.plans)?);
         let program = Program::new(loaded, entry, isa, pool.threads(), states)?;
         Ok(Session::from_program(program, pool, options.cached_shapes))
     }
 
     fn from_program(program: Program, pool: Arc<ThreadPool>, cached_shapes: usize) -> Session {
         let capacity = cached_shapes.max(1) * program.plan().segments.len();
-        Session { program, pool, bindings: Mutex::new(BindingCache::new(capacity)), contexts: Mutex::new(Vec::new()) }
+        let bindings = Arc::new(Mutex::new(BindingCache::new(capacity)));
+        Session { program, pool, bindings, contexts: Mutex::new(Vec::new()) }
     }
 
     /// A session on another entry of the same model, with the same threads, kernels and states.
@@ -70,9 +72,59 @@ impl Session {
         lock(&self.contexts).iter().map(Context::bytes).sum()
     }
 
-    /// Sets all state buffers to zero.
+    /// A session on the same entry, with the same threads and kernels, whose states hold the same and then go their own
+    /// way. Its siblings share its states.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn fork(&self) -> Result<Session, Error> {
+        let Program { loaded, entry, isa, threads, states, .. } = &self.program;
+        let program = Program::new(loaded.clone(), *entry, *isa, *threads, Arc::new(states.fork()?))?;
+        let (pool, bindings) = (self.pool.clone(), self.bindings.clone());
+        Ok(Session { program, pool, bindings, contexts: Mutex::new(Vec::new()) })
+    }
+
+    /// Makes all states empty: what is appended to has no elements, all else is zero.
     pub fn clear_states(&self) {
         self.program.states.clear();
+    }
+
+    /// The shape of what the state `name` holds; `None` if nothing has been written to it.
+    ///
+    /// # Errors
+    /// If there is no such state.
+    pub fn state_shape(&self, name: &str) -> Result<Option<Vec<usize>>, Error> {
+        let index = self.program.states.index(name)?;
+        let buffers = self.program.states.lock();
+        let buffer = &buffers[index];
+        Ok(buffer.is_written.then(|| buffer.extents.iter().map(|&extent| extent as usize).collect()))
+    }
+
+    /// How far the state `name` has grown along the axis that runs append to.
+    ///
+    /// # Errors
+    /// If there is no such state, or runs do not append to it.
+    pub fn state_length(&self, name: &str) -> Result<usize, Error> {
+        let index = self.program.states.index(name)?;
+        let axis = self.program.states.description(index as u32).append_axis;
+        let problem = || Error::State { state: name.into(), problem: "runs do not append to it".into() };
+        Ok(self.program.states.lock()[index].extents[axis.ok_or_else(problem)? as usize] as usize)
+    }
+
+    /// A copy of what the state `name` holds.
+    ///
+    /// # Errors
+    /// If there is no such state, or not enough memory.
+    pub fn read_state(&self, name: &str) -> Result<Tensor, Error> {
+        self.program.states.read(self.program.states.index(name)?)
+    }
+
+    /// Replaces what the state `name` holds.
+    ///
+    /// # Errors
+    /// If there is no such state, or the value does not fit it.
+    pub fn write_state(&self, name: &str, value: &TensorView) -> Result<(), Error> {
+        self.program.states.write(self.program.states.index(name)?, value)
     }
 
     /// Checks `inputs` and prepares for their shapes without running, so that the first run on them does not have to.
@@ -83,8 +135,9 @@ impl Session {
     pub fn prepare(&self, inputs: &[(&str, TensorView)]) -> Result<usize, Error> {
         let mut context = Context::default();
         inputs::take(self.entry(), inputs, &mut context)?;
-        self.start(&mut context, &mut []);
-        Ok(self.binding(0, None, &context)?.arena_bytes)
+        let mut states = self.program.uses_states.then(|| self.program.states.lock());
+        self.start(&mut context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice))?;
+        Ok(self.binding(0, None, &context)?.layout.bytes)
     }
 
     /// Runs the entry on `inputs`, by name.
@@ -142,37 +195,56 @@ impl Session {
         outputs.prepare(self.entry());
         // Held to the end: runs that use states follow one another.
         let mut states = self.program.uses_states.then(|| self.program.states.lock());
-        self.start(context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice));
+        self.start(context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice))?;
         let pool: &dyn Parallel = &*self.pool;
         let mut previous: Option<Arc<Binding>> = None;
         for segment in 0..self.program.plan().segments.len() {
             self.read_values(segment, previous.as_deref(), context)?;
             let binding = self.binding(segment, previous.as_deref(), context)?;
+            if let (0, Some(states)) = (segment, &states) {
+                self.program.states.check(self.program.plan(), states, &binding.slots)?;
+            }
             execute::place(&self.program, segment, &binding, context, outputs)?;
             execute::run(&self.program, segment, &binding, context, pool, profile.as_deref_mut())?;
             previous = Some(binding);
+        }
+        if let (Some(states), Some(last)) = (&mut states, &previous) {
+            States::finish(self.program.plan(), states, &last.slots);
         }
         Ok(())
     }
 
     /// Makes the lists of `context` ready for a run on the inputs that it has taken.
-    fn start(&self, context: &mut Context, states: &mut [Memory]) {
+    ///
+    /// # Errors
+    /// If an extent is that of a state which holds nothing.
+    fn start(&self, context: &mut Context, states: &mut [StateBuffer]) -> Result<(), Error> {
         let plan = self.program.plan();
         context.buffers.clear();
         context.buffers.reserve(plan.buffers.len());
         context.outputs.clear();
         context.outputs.resize(plan.outputs.len(), std::ptr::null_mut());
         context.states.clear();
-        context.states.extend(states.iter_mut().map(Memory::as_mut_ptr));
+        context.states.extend(states.iter_mut().map(|state| state.memory.as_mut_ptr()));
+        context.next_states.clear();
+        context.next_states.extend(states.iter_mut().map(|state| state.next.as_mut_ptr()));
         context.arenas.resize_with(plan.segments.len(), Memory::default);
         context.symbols.clear();
         context.symbols.resize(plan.symbols.len(), 0);
         for (value, source) in context.symbols.iter_mut().zip(&plan.symbols) {
-            if let SymbolSource::Input { input, axis } = *source {
-                let before: usize = plan.inputs[..input as usize].iter().map(Vec::len).sum();
-                *value = context.key[before + axis as usize];
+            match *source {
+                SymbolSource::Input { input, axis } => {
+                    let before: usize = plan.inputs[..input as usize].iter().map(Vec::len).sum();
+                    *value = context.key[before + axis as usize];
+                }
+                SymbolSource::State { state, axis } => {
+                    *value = self.program.states.extent(states, state, axis)?;
+                    context.key.push(*value);
+                }
+                SymbolSource::Value { .. } => {}
             }
         }
+        Ok(())
     }
 
     /// Reads the symbols that segment `index` takes from memory which the segments before it have written.
@@ -202,7 +274,9 @@ impl Session {
             return Ok(found);
         }
         let slots = previous.map_or(&[][..], |previous| &previous.slots);
-        let binding = Arc::new(bind(&self.program, index, slots, &context.key, &context.symbols)?);
+        let latest = lock(&self.bindings).latest(index as u32);
+        let binding = bind(&self.program, index, slots, &context.key, &context.symbols, latest.as_deref())?;
+        let binding = Arc::new(binding);
         lock(&self.bindings).insert(index as u32, &context.key, binding.clone());
         Ok(binding)
     }

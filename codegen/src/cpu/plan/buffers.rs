@@ -130,6 +130,8 @@ impl<'a> Buffers<'a> {
             let place = match &buffer.kind {
                 BufferKind::Input(i) => Place::Input(*i),
                 BufferKind::Output(i) => Place::Output(*i),
+                BufferKind::State(i) => Place::State(*i),
+                BufferKind::NextState(i) => Place::NextState(*i),
                 BufferKind::Constant(_) => continue,
                 BufferKind::View { of, offset } => {
                     let of = self.places[*of as usize].expect("a view is of memory");

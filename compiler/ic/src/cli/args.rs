@@ -56,6 +56,12 @@ pub(crate) struct CompileArgs {
     /// Compute these values only, by name
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub(crate) outputs: Vec<String>,
+    /// Keep an output for the next run's input in a state buffer, updated in place: IN=OUT, as in past_*=present_*
+    #[arg(long = "state", value_name = "IN=OUT")]
+    pub(crate) states: Vec<String>,
+    /// Compute what depends on this input alone in an entry of its own, ENTRY.INPUT, which runs once
+    #[arg(long, value_name = "INPUT")]
+    pub(crate) hoist: Vec<String>,
     /// 0: no rewrites and no fusion; 3: everything
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=3), value_name = "0..3")]
     pub(crate) opt_level: u8,

@@ -6,7 +6,6 @@ use super::open::{open, session};
 use super::output::Say;
 use anyhow::{Result, ensure};
 use ic_runtime::Outputs;
-use ic_types::TensorView;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -15,10 +14,11 @@ pub(crate) fn bench(args: &BenchArgs, say: &mut Say) -> Result<()> {
     let model = open(&args.session)?;
     let session = session(&model, &args.session)?;
     let load = start.elapsed();
-    let feed = feed(session.entry(), &args.feed)?;
-    let views: Vec<(&str, TensorView)> = feed.iter().map(|(name, tensor)| (name.as_str(), tensor.view())).collect();
+    let feed = feed(&model, session.entry(), &args.feed)?;
+    let views = feed.views();
     let mut outputs = Outputs::new();
     let mut run = || -> Result<Duration> {
+        feed.write_states(&session)?;
         let start = Instant::now();
         session.run_into(&views, &mut outputs)?;
         Ok(start.elapsed())

@@ -5,7 +5,7 @@ use super::feed::parse_dims;
 use super::output::Say;
 use anyhow::{Context, Result, bail, ensure};
 use ic::import::ImportOptions;
-use ic::pipeline::{self, Lowered, Options, Source};
+use ic::pipeline::{self, Lowered, Options, Source, StatePair};
 use ic::{Form, bindings};
 use ic_artifact::Manifest;
 use ic_codegen::{Target, cpu};
@@ -37,9 +37,9 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     if !printed.is_empty() {
         say.text(&printed)?;
     }
-    lowered.iter().for_each(warn);
+    lowered.models.iter().for_each(warn);
     for emit in emits.iter().filter(|emit| emit.kind.form().is_none()) {
-        emit.write(&emit.texts(&lowered, &options)?, say)?;
+        emit.write(&emit.texts(&lowered.models, &options)?, say)?;
     }
     let written = pipeline::write(&lowered, &output, &options, &mut |what| say.phase(what))?;
     for emit in &emits {
@@ -51,7 +51,7 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     if args.json {
         return say.json(&json!({
             "artifact": output.display().to_string(),
-            "entries": lowered.iter().map(|model| &model.entry).collect::<Vec<_>>(),
+            "entries": lowered.models.iter().map(|model| &model.entry).collect::<Vec<_>>(),
             "bytes": written.bytes,
             "steps": written.n_steps,
             "seconds": seconds,
@@ -122,7 +122,17 @@ fn options(args: &CompileArgs) -> Result<Options> {
     let (dims, ranges) = parse_dims(&args.dims)?;
     let import = ImportOptions { dims, ranges, outputs, ..Default::default() };
     let passes = ic_passes::Options { opt_level: args.opt_level, fp, ..Default::default() };
-    Ok(Options { import, passes, targets })
+    let states = args.states.iter().map(|text| state_pair(text)).collect::<Result<_>>()?;
+    Ok(Options { import, passes, targets, states, hoist: args.hoist.clone() })
+}
+
+/// `IN=OUT`, or one name for both.
+fn state_pair(text: &str) -> Result<StatePair> {
+    let (input, output) = text.split_once('=').unwrap_or((text, text));
+    let n_stars = |name: &str| name.matches('*').count();
+    ensure!(!input.is_empty() && !output.is_empty(), "`--state {text}`: expected IN=OUT");
+    ensure!(n_stars(input) == n_stars(output) && n_stars(input) < 2, "`--state {text}`: one `*` on each side, or none");
+    Ok(StatePair { input: input.into(), output: output.into() })
 }
 
 fn check_passes(names: &[String]) -> Result<()> {

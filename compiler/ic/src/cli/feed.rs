@@ -4,21 +4,59 @@ use super::args::FeedArgs;
 use anyhow::{Context, Result, bail, ensure};
 use ic::tensors::{random_tensor, read_npz, read_proto};
 use ic_ir::SymbolRange;
-use ic_runtime::Entry;
-use ic_types::{DType, Dim, Tensor};
+use ic_runtime::{Entry, Model, Port, Session};
+use ic_types::{DType, Dim, Tensor, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Inputs by name, in the entry's order.
-pub(crate) type Feed = Vec<(String, Tensor)>;
+/// What a run gets.
+#[derive(Default)]
+pub(crate) struct Feed {
+    /// Inputs by name, in the entry's order.
+    pub(crate) inputs: Vec<(String, Tensor)>,
+    /// What states hold before, by name.
+    pub(crate) states: Vec<(String, Tensor)>,
+}
 
-/// The inputs that the arguments ask for.
-pub(crate) fn feed(entry: &Entry, args: &FeedArgs) -> Result<Feed> {
-    match &args.inputs {
-        None => random_feed(entry, &parse_bindings(&args.dims)?),
-        Some(path) if path.is_dir() => read_folder(entry, path),
-        Some(path) => read_archive(entry, path),
+impl Feed {
+    /// The inputs as a session takes them.
+    pub(crate) fn views(&self) -> Vec<(&str, TensorView<'_>)> {
+        self.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.view())).collect()
     }
+
+    /// Lets the states of a session hold what they should before a run.
+    pub(crate) fn write_states(&self, session: &Session) -> Result<()> {
+        for (name, tensor) in &self.states {
+            session.write_state(name, &tensor.view())?;
+        }
+        Ok(())
+    }
+}
+
+/// What the arguments ask for. States that a file does not name are empty.
+pub(crate) fn feed(model: &Model, entry: &Entry, args: &FeedArgs) -> Result<Feed> {
+    match &args.inputs {
+        None => random_feed(&read_ports(model, entry), &parse_bindings(&args.dims)?),
+        Some(path) if path.is_dir() => read_folder(entry, path),
+        Some(path) => read_archive(&read_ports(model, entry), path),
+    }
+}
+
+/// Something that an entry reads.
+struct ReadPort<'a> {
+    port: &'a Port,
+    /// Whether it is a state, and then the axis along which runs append to it.
+    state: Option<Option<u32>>,
+}
+
+/// An entry's inputs, then the states that it reads.
+fn read_ports<'a>(model: &'a Model, entry: &'a Entry) -> Vec<ReadPort<'a>> {
+    let inputs = entry.inputs.iter().map(|port| ReadPort { port, state: None });
+    let states = entry.states.iter().filter_map(|used| {
+        let state = model.manifest().states.get(used.state as usize)?;
+        Some(ReadPort { port: used.reads.as_ref()?, state: Some(state.append_axis) })
+    });
+    inputs.chain(states).collect()
 }
 
 /// `NAME=N` bindings.
@@ -47,19 +85,20 @@ pub(crate) fn parse_dims(texts: &[String]) -> Result<(BTreeMap<String, i64>, BTr
 }
 
 fn read_folder(entry: &Entry, folder: &Path) -> Result<Feed> {
-    let read = |(i, port): (usize, &ic_runtime::Port)| {
+    let read = |(i, port): (usize, &Port)| {
         let (_, tensor) = read_proto(&folder.join(format!("input_{i}.pb")))?;
         Ok((port.name.clone(), tensor))
     };
-    entry.inputs.iter().enumerate().map(read).collect()
+    let inputs = entry.inputs.iter().enumerate().map(read).collect::<Result<_>>()?;
+    Ok(Feed { inputs, states: Vec::new() })
 }
 
-fn read_archive(entry: &Entry, path: &Path) -> Result<Feed> {
+fn read_archive(ports: &[ReadPort], path: &Path) -> Result<Feed> {
     let arrays = read_npz(path)?;
-    let known: Vec<&str> = entry.inputs.iter().map(|port| port.name.as_str()).collect();
+    let known: Vec<&str> = ports.iter().map(|p| p.port.name.as_str()).collect();
     let names: Vec<&str> = arrays.iter().map(|(name, _)| name.as_str()).collect();
-    for port in &known {
-        ensure!(names.contains(port), "{}: no array `{port}`; it holds {}", path.display(), names.join(", "));
+    for name in ports.iter().filter(|p| p.state.is_none()).map(|p| p.port.name.as_str()) {
+        ensure!(names.contains(&name), "{}: no array `{name}`; it holds {}", path.display(), names.join(", "));
     }
     for name in &names {
         ensure!(
@@ -69,28 +108,16 @@ fn read_archive(entry: &Entry, path: &Path) -> Result<Feed> {
             known.join(", ")
         );
     }
-    Ok(arrays)
+    let is_state = |name: &str| ports.iter().any(|p| p.port.name == name && p.state.is_some());
+    let (states, inputs) = arrays.into_iter().partition(|(name, _)| is_state(name));
+    Ok(Feed { inputs, states })
 }
 
-fn random_feed(entry: &Entry, bindings: &BTreeMap<String, i64>) -> Result<Feed> {
-    let mut values = bindings.clone();
-    let mut unbound = Vec::new();
-    for port in &entry.inputs {
-        for (axis, text) in port.shape.iter().enumerate() {
-            let dim: Dim = text.parse().with_context(|| format!("input `{}` of the artifact", port.name))?;
-            match dim.as_symbol() {
-                Some(name) if !values.contains_key(&**name) && axis == 0 => {
-                    values.insert(name.to_string(), 1);
-                }
-                Some(name) if !values.contains_key(&**name) => unbound.push(format!("`{name}` of `{}`", port.name)),
-                _ => {}
-            }
-        }
-    }
-    if !unbound.is_empty() {
-        bail!("bind these dims with `--dim NAME=N`, or give `--inputs`: {}", unbound.join(", "));
-    }
-    let tensors = entry.inputs.iter().enumerate().map(|(i, port)| {
+/// Seeded random values. Unbound dims are 1 on the first axis, and 0 where a state grows.
+fn random_feed(ports: &[ReadPort], bindings: &BTreeMap<String, i64>) -> Result<Feed> {
+    let values = bound_dims(ports, bindings)?;
+    let mut feed = Feed::default();
+    for (i, ReadPort { port, state }) in ports.iter().enumerate() {
         let extent = |text: &String| -> Result<usize> {
             let dim: Dim = text.parse()?;
             Ok(usize::try_from(dim.eval(&|name| values.get(name).copied())?)?)
@@ -102,7 +129,31 @@ fn random_feed(entry: &Entry, bindings: &BTreeMap<String, i64>) -> Result<Feed> 
         let dtype = DType::from_code(port.dtype).context("the artifact names an unknown element type")?;
         let tensor = random_tensor(dtype, shape, i as u64 + 1);
         let tensor = tensor.with_context(|| format!("input `{}`: no random {dtype}; give `--inputs`", port.name))?;
-        Ok((port.name.clone(), tensor))
-    });
-    tensors.collect()
+        let list = if state.is_some() { &mut feed.states } else { &mut feed.inputs };
+        list.push((port.name.clone(), tensor));
+    }
+    Ok(feed)
+}
+
+/// The bindings, and what dims are that nobody binds.
+fn bound_dims(ports: &[ReadPort], bindings: &BTreeMap<String, i64>) -> Result<BTreeMap<String, i64>> {
+    let mut values = bindings.clone();
+    let mut unbound = Vec::new();
+    for ReadPort { port, state } in ports {
+        for (axis, text) in port.shape.iter().enumerate() {
+            let dim: Dim = text.parse().with_context(|| format!("input `{}` of the artifact", port.name))?;
+            let Some(name) = dim.as_symbol().filter(|name| !values.contains_key(&***name)) else { continue };
+            if *state == Some(Some(axis as u32)) {
+                values.insert(name.to_string(), 0);
+            } else if axis == 0 {
+                values.insert(name.to_string(), 1);
+            } else {
+                unbound.push(format!("`{name}` of `{}`", port.name));
+            }
+        }
+    }
+    if unbound.is_empty() {
+        return Ok(values);
+    }
+    bail!("bind these dims with `--dim NAME=N`, or give `--inputs`: {}", unbound.join(", "))
 }

@@ -4,7 +4,7 @@ use super::args::InspectArgs;
 use super::output::Say;
 use anyhow::{Context, Result};
 use ic::import::{ImportOptions, import};
-use ic_artifact::{ArtifactReader, Manifest, Plan, Port, Step, Target};
+use ic_artifact::{ArtifactReader, EntryState, Manifest, Plan, Port, State, Step, Target};
 use ic_ir::Graph;
 use ic_types::DType;
 use serde_json::{Value, json};
@@ -76,7 +76,9 @@ fn describe_artifact(path: &Path) -> Result<Value> {
             "name": entry.name,
             "inputs": entry.inputs.iter().map(port).collect::<Vec<_>>(),
             "outputs": entry.outputs.iter().map(port).collect::<Vec<_>>(),
+            "states": entry.states.iter().map(|used| describe_use(manifest, used)).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
+        "states": manifest.states.iter().map(describe_state).collect::<Vec<_>>(),
         "targets": targets.collect::<Result<Vec<_>>>()?,
         "sections": artifact.sections().iter().enumerate().map(|(index, section)| json!({
             "kind": section.kind.name(), "offset": section.offset, "bytes": section.length,
@@ -90,6 +92,21 @@ fn describe_artifact(path: &Path) -> Result<Value> {
 fn users(manifest: &Manifest, section: u32) -> Vec<&str> {
     let reads = |t: &&Target| t.code_section == section || t.plan_section == section;
     manifest.targets.iter().filter(reads).map(|t| t.name.as_str()).collect()
+}
+
+/// A state buffer: its name, type and capacity, and the axis along which it grows.
+fn describe_state(state: &State) -> String {
+    let dtype = DType::from_code(state.dtype).map_or("?", DType::name);
+    let grows = state.append_axis.map_or(String::new(), |axis| format!(", grows along axis {axis}"));
+    format!("{}: {dtype}{:?}{grows}", state.name, state.capacity)
+}
+
+/// What an entry does with a state buffer.
+fn describe_use(manifest: &Manifest, used: &EntryState) -> String {
+    let name = manifest.states.get(used.state as usize).map_or("?", |state| &state.name);
+    let reads = used.reads.as_ref().map(|port| format!(" reads `{}` [{}]", port.name, port.shape.join(", ")));
+    let writes = used.writes.as_ref().map(|port| format!(" writes `{}` [{}]", port.name, port.shape.join(", ")));
+    format!("{name}:{}{}", reads.unwrap_or_default(), writes.unwrap_or_default())
 }
 
 /// Steps by kernel, and sizes.

@@ -1,6 +1,6 @@
 //! `ic verify`: an artifact against the reference evaluation of its unoptimized model.
 
-use super::args::{SessionArgs, VerifyArgs};
+use super::args::{FeedArgs, SessionArgs, VerifyArgs};
 use super::feed::feed;
 use super::open::{open, session};
 use super::output::Say;
@@ -8,7 +8,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use ic::import::{ImportOptions, import};
 use ic_ir::Graph;
 use ic_ir::eval::{Symbols, eval_graph};
-use ic_types::{Data, Tensor, TensorView, bf16_to_f32, f16_to_f32};
+use ic_runtime::{Entry, Model, Session};
+use ic_types::{Data, Tensor, bf16_to_f32, f16_to_f32};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -18,17 +19,15 @@ pub(crate) fn verify(args: &VerifyArgs, say: &mut Say) -> Result<()> {
     model.verify_weights()?;
     let arguments = SessionArgs { entry: args.session.entry.clone().or(entry), ..args.session.clone() };
     let session = session(&model, &arguments)?;
-    let feed = feed(session.entry(), &args.feed)?;
-    let views: Vec<(&str, TensorView)> = feed.iter().map(|(name, tensor)| (name.as_str(), tensor.view())).collect();
     say.phase("running the artifact");
-    let outputs = session.run(&views)?;
+    let run = Run::new(&model, &session, &args.feed)?;
     say.phase("evaluating the model");
-    let wanted: Vec<String> = session.entry().outputs.iter().map(|port| port.name.clone()).collect();
+    let wanted: Vec<String> = run.found.iter().map(|(name, _)| name.clone()).collect();
     let options = ImportOptions { outputs: Some(wanted), ..ImportOptions::default() };
     let imported = import(&file, &options).map_err(super::diagnostics)?;
-    let reference = evaluate(&imported.graph, &feed)?;
+    let reference = evaluate(&imported.graph, &run.fed)?;
     let mut rows = Vec::new();
-    for ((name, found), expected) in outputs.iter().zip(&reference) {
+    for ((name, found), expected) in run.found.iter().zip(&reference) {
         rows.push(compare(name, found, expected)?);
     }
     let worst = rows.iter().map(|row| row.relative).fold(0.0, f64::max);
@@ -45,6 +44,41 @@ pub(crate) fn verify(args: &VerifyArgs, say: &mut Say) -> Result<()> {
     }
     ensure!(agrees, "the artifact differs from its model: {worst:.3e} of an output's scale");
     if args.json { Ok(()) } else { say.line("the artifact agrees with its model") }
+}
+
+/// A run of an entry after those that were hoisted from it.
+struct Run {
+    /// The model's inputs, those that are states included.
+    fed: Vec<(String, Tensor)>,
+    /// The model's outputs, those that are states included.
+    found: Vec<(String, Tensor)>,
+}
+
+impl Run {
+    fn new(model: &Model, session: &Session, args: &FeedArgs) -> Result<Run> {
+        let entry = session.entry();
+        let is_hoisted =
+            |other: &&Entry| other.name.strip_prefix(&entry.name).is_some_and(|rest| rest.starts_with('.'));
+        let (mut fed, mut given) = (Vec::new(), Vec::new());
+        for before in model.entries().iter().filter(is_hoisted) {
+            let feed = feed(model, before, args)?;
+            session.sibling(&before.name)?.run(&feed.views())?;
+            fed.extend(feed.inputs);
+            given.extend(before.states.iter().filter(|used| used.writes.is_some()).map(|used| used.state));
+        }
+        let mut feed = feed(model, entry, args)?;
+        let name = |state: u32| model.manifest().states.get(state as usize).map(|state| state.name.as_str());
+        feed.states.retain(|(state, _)| !given.iter().any(|&index| name(index) == Some(state)));
+        feed.write_states(session)?;
+        let mut found: Vec<(String, Tensor)> = session.run(&feed.views())?.into_iter().collect();
+        for used in &entry.states {
+            if let (Some(port), Some(state)) = (&used.writes, name(used.state)) {
+                found.push((port.name.clone(), session.read_state(state)?));
+            }
+        }
+        fed.extend(feed.inputs.into_iter().chain(feed.states));
+        Ok(Run { fed, found })
+    }
 }
 
 /// The entry and the path of `FILE` or `ENTRY=FILE`.

@@ -24,7 +24,7 @@ pub(crate) fn run_model(model: &ModelProto, inputs: &[Tensor]) -> Result<Vec<Ten
     std::fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
     assert!(import(&path, &ImportOptions::default()).is_ok());
     let targets = vec![Target::Cpu(CpuTarget::host().unwrap())];
-    let options = Options { import: ImportOptions::default(), passes: ic_passes::Options::default(), targets };
+    let options = Options { targets, ..Options::default() };
     let lowered = lower(&[Source::main(&path)], &options, &mut |_| {}, &mut |pass, graph| {
         assert_eq!(ic_ir::verify(graph), [], "after {pass}");
     });

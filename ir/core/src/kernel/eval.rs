@@ -29,6 +29,9 @@ pub fn eval_program(
                 Some(input.data().clone())
             }
             BufferKind::Constant(value) => Some(constants(*value)?.data().clone()),
+            BufferKind::State(_) | BufferKind::NextState(_) => {
+                return Err(OpError::new("a program with states is not evaluated"));
+            }
             BufferKind::Output(_) | BufferKind::Temporary | BufferKind::View { .. } => None,
         };
     }

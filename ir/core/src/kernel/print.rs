@@ -50,6 +50,8 @@ impl fmt::Display for Buffer {
             BufferKind::Input(i) => write!(f, "{} input {i}", self.ty),
             BufferKind::Output(i) => write!(f, "{} output {i}", self.ty),
             BufferKind::Constant(_) => write!(f, "{} constant", self.ty),
+            BufferKind::State(i) => write!(f, "{} state {i}", self.ty),
+            BufferKind::NextState(i) => write!(f, "{} next state {i}", self.ty),
             BufferKind::Temporary => write!(f, "{} temporary", self.ty),
             BufferKind::View { of, offset } => write!(f, "{} view b{of} + {offset}", self.ty),
         }

@@ -25,6 +25,19 @@ pub struct Program {
     pub steps: Vec<Step>,
     /// Conditions on symbols that the run checks, with the model node that needs each.
     pub constraints: Vec<(Constraint, Arc<str>)>,
+    /// State buffers that it reads or writes.
+    pub states: Vec<StateUse>,
+}
+
+/// What a program does with a state buffer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StateUse {
+    /// Index into the artifact's list of states.
+    pub state: u32,
+    /// The extents of what the state holds when a run begins, if the program reads it.
+    pub before: Option<Vec<Dim>>,
+    /// The extents of what it holds when the run has ended, if the program writes it.
+    pub after: Option<Vec<Dim>>,
 }
 
 /// Index into [`Program::buffers`].
@@ -48,6 +61,10 @@ pub enum BufferKind {
     Output(u32),
     /// A value of the graph that depends on constants alone; the compiler evaluates and packs it.
     Constant(ValueId),
+    /// A state buffer, by its index in the artifact's list. What is appended to it is written in place.
+    State(u32),
+    /// What takes the place of a state buffer's contents when the run has ended.
+    NextState(u32),
     /// Memory that lives between its first and last use.
     Temporary,
     /// The memory of another buffer that is not itself a view, from `offset` elements on. In-place results and pieces

@@ -26,6 +26,7 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("expand", expand),
     ("slice", slice),
     ("concat", concat),
+    ("update", update),
     ("pad", pad),
     ("gather", gather),
     ("gather_elements", gather_elements),
@@ -156,6 +157,14 @@ fn concat(r: &mut Random) -> Sample {
         r.tensor(dtype, &shape)
     });
     Sample::new(Concat { axis }, parts.collect())
+}
+
+fn update(r: &mut Random) -> Sample {
+    let (dtype, (shape, axis)) = (r.pick(ANY), r.shape_and_axis());
+    let part: Vec<usize> = shape.iter().map(|&extent| r.between(0, extent)).collect();
+    let start = r.between(0, shape[axis] - part[axis]);
+    let operands = vec![r.tensor(dtype, &shape), r.tensor(dtype, &part)];
+    Sample::new(Update { axis, start: Dim::constant(start as i64) }, operands)
 }
 
 fn pad(r: &mut Random) -> Sample {

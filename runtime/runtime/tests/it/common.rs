@@ -113,6 +113,7 @@ pub(crate) fn sum() -> (Entry, Plan) {
         inputs: vec![port("a", F32, &["N"]), port("b", F32, &["N"])],
         outputs: vec![port("y", F32, &["N"])],
         symbols: vec![SymbolRange { name: "N".into(), min: 0, max: 1_000_000 }],
+        states: vec![],
     };
     let plan = Plan {
         symbols: vec![SymbolSource::Input { input: 0, axis: 0 }],
@@ -138,6 +139,7 @@ pub(crate) fn dense() -> (Entry, Plan) {
         inputs: vec![port("x", F32, &["M", "3"])],
         outputs: vec![port("y", F32, &["M", "2"])],
         symbols: vec![],
+        states: vec![],
     };
     let plan = Plan {
         symbols: vec![SymbolSource::Input { input: 0, axis: 0 }],
@@ -188,6 +190,7 @@ pub(crate) fn prefix() -> (Entry, Plan) {
         inputs: vec![port("x", F32, &["N"]), port("n", I64, &[])],
         outputs: vec![port("y", F32, &["n"])],
         symbols: vec![],
+        states: vec![],
     };
     let plan = Plan {
         symbols: vec![SymbolSource::Input { input: 0, axis: 0 }, SymbolSource::Value { buffer: 1, element: 0 }],
@@ -228,6 +231,7 @@ pub(crate) fn choice() -> (Entry, Plan) {
         inputs: vec![port("choose", BOOL, &[]), port("x", F32, &["1"])],
         outputs: vec![port("y", F32, &["1"])],
         symbols: vec![],
+        states: vec![],
     };
     let plan = Plan {
         dims: vec![DimOp::Const(1), DimOp::Const(4)],
@@ -257,6 +261,7 @@ pub(crate) fn running_total() -> (Entry, Plan) {
         inputs: vec![port("x", F32, &["2"])],
         outputs: vec![port("y", F32, &["2"])],
         symbols: vec![],
+        states: vec![],
     };
     let plan = Plan {
         dims: vec![DimOp::Const(2), DimOp::Const(8), DimOp::Const(1)],
@@ -275,5 +280,5 @@ pub(crate) fn running_total() -> (Entry, Plan) {
 }
 
 pub(crate) fn total_state() -> State {
-    State { name: "total".into(), dtype: F32, capacity: vec![2] }
+    State { name: "total".into(), dtype: F32, capacity: vec![2], append_axis: None }
 }

@@ -201,6 +201,7 @@ fn a_kernel_that_refuses_its_data_is_named() {
         inputs: vec![port("x", F32, &["3"]), port("i", I64, &["1"])],
         outputs: vec![port("y", F32, &["1"])],
         symbols: vec![],
+        states: vec![],
     };
     let plan = Plan {
         dims: vec![
