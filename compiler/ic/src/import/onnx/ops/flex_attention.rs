@@ -7,8 +7,10 @@ use crate::import::onnx::context::Binding;
 use crate::import::onnx::walk::inline;
 use ic_ir::ops::Softmax;
 
+pub(super) const OPS: &[super::Row] = &[("ai.onnx.preview", "FlexAttention", flex_attention)];
+
 /// `FlexAttention`.
-pub(super) fn flex_attention(cx: &mut Context, node: &NodeView) -> Results {
+fn flex_attention(cx: &mut Context, node: &NodeView) -> Results {
     let (q, k, v) = (node.input(0)?, node.input(1)?, node.input(2)?);
     if [q, k, v].into_iter().any(|x| cx.rank(x) != Ok(4)) {
         return Err(invalid!("`Q`, `K` and `V` must have rank 4"));

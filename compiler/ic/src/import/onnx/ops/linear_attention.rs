@@ -4,6 +4,8 @@
 
 use super::prelude::*;
 
+pub(super) const OPS: &[super::Row] = &[("", "LinearAttention", linear_attention)];
+
 /// Tokens beyond which the recurrence is refused.
 const MAX_TOKENS: i64 = 256;
 
@@ -22,7 +24,7 @@ struct Tokens {
 }
 
 /// `LinearAttention`.
-pub(super) fn linear_attention(cx: &mut Context, node: &NodeView) -> Results {
+fn linear_attention(cx: &mut Context, node: &NodeView) -> Results {
     let heads = |name: &str| node.int(name).filter(|h| *h > 0).ok_or_else(|| invalid!("`{name}` must be positive"));
     let (q_heads, kv_heads) = (heads("q_num_heads")?, heads("kv_num_heads")?);
     if q_heads % kv_heads != 0 {

@@ -3,13 +3,18 @@
 use super::prelude::*;
 use ic_ir::ops::{GatherElements, Reduce, ReduceFn};
 
+pub(super) const OPS: &[super::Row] = &[
+    ("", "NegativeLogLikelihoodLoss", negative_log_likelihood),
+    ("", "SoftmaxCrossEntropyLoss", softmax_cross_entropy),
+];
+
 /// `NegativeLogLikelihoodLoss`.
-pub(super) fn negative_log_likelihood(cx: &mut Context, node: &NodeView) -> Results {
+fn negative_log_likelihood(cx: &mut Context, node: &NodeView) -> Results {
     Ok(vec![loss(cx, node, node.input(0)?)?])
 }
 
 /// `SoftmaxCrossEntropyLoss`: the loss, and the log probabilities.
-pub(super) fn softmax_cross_entropy(cx: &mut Context, node: &NodeView) -> Results {
+fn softmax_cross_entropy(cx: &mut Context, node: &NodeView) -> Results {
     let scores = node.input(0)?;
     if cx.rank(scores)? < 2 {
         return Err(invalid!("`scores` must have rank 2 or more"));

@@ -1,5 +1,7 @@
 //! The ONNX ops: a table of which function imports which op.
 //!
+//! A new op is a file with its rows in `OPS`, and a line in `files!`.
+//!
 //! An op's function looks at the opset version of its node where versions differ.
 
 mod activation;
@@ -13,16 +15,12 @@ mod cumulative;
 mod deform_conv;
 mod dropout;
 mod einsum;
-mod flex_attention;
 mod fourier;
 mod gather;
 mod grid;
-mod linear_attention;
-mod loss;
 mod matmul;
 mod matrix;
 mod norm;
-mod optimizer;
 mod pointwise;
 mod pool;
 mod quantize;
@@ -72,7 +70,26 @@ const MICROSOFT: &str = "com.microsoft";
 const TRAINING: &str = "ai.onnx.preview.training";
 
 /// Domain, op, importer.
-const TABLE: &[(&str, &str, Handler)] = &[
+type Row = (&'static str, &'static str, Handler);
+
+macro_rules! files {
+    ($($file:ident;)*) => {
+        $(mod $file;)*
+
+        /// The rows of the files that list their ops themselves.
+        const FILES: &[&[Row]] = &[$($file::OPS),*];
+    };
+}
+
+files! {
+    flex_attention;
+    linear_attention;
+    loss;
+    optimizer;
+}
+
+/// The rows of the other files.
+const TABLE: &[Row] = &[
     ("", "Abs", |cx, n| pointwise::unary(cx, n, ScalarOp::Abs)),
     ("", "Acos", |cx, n| pointwise::unary(cx, n, ScalarOp::Acos)),
     ("", "Acosh", |cx, n| pointwise::unary(cx, n, ScalarOp::Acosh)),
@@ -160,7 +177,6 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "LeakyRelu", activation::leaky_relu),
     ("", "Less", |cx, n| pointwise::binary(cx, n, ScalarOp::Lt)),
     ("", "LessOrEqual", |cx, n| pointwise::binary(cx, n, ScalarOp::Le)),
-    ("", "LinearAttention", linear_attention::linear_attention),
     ("", "Log", |cx, n| pointwise::unary(cx, n, ScalarOp::Log)),
     ("", "LogSoftmax", softmax::log_softmax),
     ("", "LpNormalization", norm::lp),
@@ -178,7 +194,6 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Mod", pointwise::modulo),
     ("", "Mul", |cx, n| pointwise::binary(cx, n, ScalarOp::Mul)),
     ("", "Neg", |cx, n| pointwise::unary(cx, n, ScalarOp::Neg)),
-    ("", "NegativeLogLikelihoodLoss", loss::negative_log_likelihood),
     ("", "NonMaxSuppression", select::non_max_suppression),
     ("", "NonZero", select::non_zero),
     ("", "Not", |cx, n| pointwise::unary(cx, n, ScalarOp::Not)),
@@ -226,7 +241,6 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Size", shape::size),
     ("", "Slice", slice::slice),
     ("", "Softmax", softmax::softmax),
-    ("", "SoftmaxCrossEntropyLoss", loss::softmax_cross_entropy),
     ("", "Softplus", |cx, n| pointwise::unary(cx, n, ScalarOp::Softplus)),
     ("", "Softsign", activation::softsign),
     ("", "SpaceToDepth", space::space_to_depth),
@@ -252,10 +266,6 @@ const TABLE: &[(&str, &str, Handler)] = &[
     ("", "Xor", |cx, n| pointwise::binary(cx, n, ScalarOp::Xor)),
     ("ai.onnx.ml", "ArrayFeatureExtractor", gather::array_feature_extractor),
     ("ai.onnx.ml", "Binarizer", pointwise::binarizer),
-    ("ai.onnx.preview", "FlexAttention", flex_attention::flex_attention),
-    (TRAINING, "Adagrad", optimizer::adagrad),
-    (TRAINING, "Adam", optimizer::adam),
-    (TRAINING, "Momentum", optimizer::momentum),
     (MICROSOFT, "BiasGelu", activation::bias_gelu),
     (MICROSOFT, "DynamicQuantizeLSTM", recurrent::dynamic_quantize_lstm),
     (MICROSOFT, "FastGelu", activation::fast_gelu),
@@ -269,8 +279,10 @@ const TABLE: &[(&str, &str, Handler)] = &[
 
 /// The importer of an op, if there is one.
 pub(crate) fn handler(domain: &str, op: &str) -> Option<Handler> {
-    static MAP: LazyLock<HashMap<(&str, &str), Handler>> =
-        LazyLock::new(|| TABLE.iter().map(|&(domain, op, handler)| ((domain, op), handler)).collect());
+    static MAP: LazyLock<HashMap<(&str, &str), Handler>> = LazyLock::new(|| {
+        let rows = TABLE.iter().chain(FILES.iter().copied().flatten());
+        rows.map(|&(domain, op, handler)| ((domain, op), handler)).collect()
+    });
     MAP.get(&(domain, op)).copied()
 }
 

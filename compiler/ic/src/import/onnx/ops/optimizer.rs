@@ -5,6 +5,9 @@
 
 use super::prelude::*;
 
+pub(super) const OPS: &[super::Row] =
+    &[(super::TRAINING, "Adagrad", adagrad), (super::TRAINING, "Adam", adam), (super::TRAINING, "Momentum", momentum)];
+
 /// Learning rate and step, as scalars of the type of the tensors.
 struct Schedule {
     rate: ValueId,
@@ -56,7 +59,7 @@ fn deviation(cx: &mut Context, squares: ValueId, epsilon: f64) -> Result<ValueId
 }
 
 /// `Adagrad`: steps scaled by the root of all squares so far.
-pub(super) fn adagrad(cx: &mut Context, node: &NodeView) -> Results {
+fn adagrad(cx: &mut Context, node: &NodeView) -> Results {
     each(cx, node, 1, |cx, node, schedule, x, gradient, states| {
         let decayed = cx.with_scalar(ScalarOp::Mul, schedule.step, attr(node, "decay_factor", 0.0))?;
         let divisor = cx.with_scalar(ScalarOp::Add, decayed, 1.0)?;
@@ -71,7 +74,7 @@ pub(super) fn adagrad(cx: &mut Context, node: &NodeView) -> Results {
 }
 
 /// `Momentum`, standard or after Nesterov.
-pub(super) fn momentum(cx: &mut Context, node: &NodeView) -> Results {
+fn momentum(cx: &mut Context, node: &NodeView) -> Results {
     each(cx, node, 1, |cx, node, schedule, x, gradient, states| {
         let alpha = attr(node, "alpha", 0.0);
         let (beta, one) = (cx.scalar_like(x, attr(node, "beta", 0.0))?, cx.scalar_like(x, 1.0)?);
@@ -91,7 +94,7 @@ pub(super) fn momentum(cx: &mut Context, node: &NodeView) -> Results {
 }
 
 /// `Adam`.
-pub(super) fn adam(cx: &mut Context, node: &NodeView) -> Results {
+fn adam(cx: &mut Context, node: &NodeView) -> Results {
     each(cx, node, 2, |cx, node, schedule, x, gradient, states| {
         let (alpha, beta) = (attr(node, "alpha", 0.9), attr(node, "beta", 0.999));
         let mean = blend(cx, alpha, states[0], 1.0 - alpha, gradient)?;
