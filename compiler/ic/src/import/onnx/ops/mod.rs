@@ -86,6 +86,7 @@ files! {
     linear_attention;
     loss;
     optimizer;
+    scaler;
 }
 
 /// The rows of the other files.
