@@ -19,6 +19,7 @@
 #![warn(missing_docs)]
 
 mod error;
+mod folders;
 mod installed;
 mod options;
 mod run;

@@ -1,7 +1,7 @@
 //! Runs the compiler and tells Cargo what the result depends on.
 
 use crate::installed::{self, Installed};
-use crate::{Error, Model, target};
+use crate::{Error, Model, folders, target};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -112,16 +112,14 @@ fn in_process(_: &[OsString], problem: String) -> Result<(), Error> {
     Err(Error::NoCompiler { problem })
 }
 
-/// Copies the artifact to the folder in which Cargo leaves programs: the parent of the `build` folder that holds
-/// `out`, a package's `OUT_DIR`.
+/// Copies the artifact to the folder in which Cargo leaves programs.
 fn copy_beside(artifact: &Path, out: &Path) -> Result<(), Error> {
-    let build = out.ancestors().find(|folder| folder.file_name().is_some_and(|name| name == "build"));
-    let profile = build.and_then(Path::parent);
     let refuse = || Error::Path { path: out.into(), problem: "OUT_DIR is not in a profile's folder `build`" };
-    let to = profile.ok_or_else(refuse)?.join(artifact.file_name().unwrap_or_default());
+    let to = folders::of_programs(out).ok_or_else(refuse)?.join(artifact.file_name().unwrap_or_default());
     // A program that runs keeps the file that it has mapped.
     let partial = to.with_extension("ica.partial");
     let failed = |source| Error::File { action: "write", path: to.clone(), source };
+    to.parent().map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
     fs::copy(artifact, &partial).map_err(failed)?;
     fs::rename(&partial, &to).map_err(failed)
 }
