@@ -68,6 +68,34 @@ pub enum EpilogueOp {
     Clamp(f32, f32),
     /// `strip(c)`.
     Strip(Strip),
+    /// `c * v[0]`.
+    MulScalar(*const f32),
+    /// `c * factor`.
+    Scale(f32),
+    /// `c + term`.
+    Offset(f32),
+    /// `c + (t[row, column] - zero) * scale`, where `t` holds 8-bit integers and is laid out as the result is.
+    AddQuantized {
+        /// The tensor.
+        tensor: *const u8,
+        /// Whether its bytes are signed.
+        signed: bool,
+        /// What an integer step is worth.
+        scale: f32,
+        /// The integer that stands for 0.
+        zero: f32,
+    },
+    /// `round(c / scale) + zero`, rounded half to even and limited to `low..=high`. Integers as f32; NaN gives `low`.
+    Quantize {
+        /// What an integer step is worth: positive.
+        scale: f32,
+        /// The integer that stands for 0.
+        zero: f32,
+        /// The least integer.
+        low: f32,
+        /// The greatest integer.
+        high: f32,
+    },
 }
 
 /// Generated code that finishes a contraction's result, one tile at a time. The tile's axes are (row, column) of the

@@ -47,6 +47,37 @@ impl Columns {
         }
     }
 
+    /// Bytes `at..at + n` of `from` as integers, then zeros.
+    ///
+    /// # Safety
+    /// They are readable.
+    #[inline(always)]
+    pub(crate) unsafe fn load_bytes<V: Vector>(self, from: *const u8, at: isize, signed: bool) -> V {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe {
+            let from = from.offset(at);
+            match (self.n == LANES, signed) {
+                (true, false) => V::load_bytes::<false>(from),
+                (true, true) => V::load_bytes::<true>(from),
+                (false, false) => V::load_bytes_partial::<false>(from, self.n),
+                (false, true) => V::load_bytes_partial::<true>(from, self.n),
+            }
+        }
+    }
+
+    /// Stores the low bytes of the first `n` integers at `to + at`.
+    ///
+    /// # Safety
+    /// They are writable.
+    #[inline(always)]
+    pub(crate) unsafe fn store_bytes<V: Vector>(self, value: V, to: *mut u8, at: isize) {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe {
+            let to = to.offset(at);
+            if self.n == LANES { value.store_bytes(to) } else { value.store_bytes_partial(to, self.n) }
+        }
+    }
+
     /// Stores the first `n` lanes at `to + at`.
     ///
     /// # Safety
@@ -58,6 +89,36 @@ impl Columns {
             let to = to.offset(at);
             if self.n == LANES { value.store(to) } else { value.store_partial(to, self.n) }
         }
+    }
+}
+
+/// See [`EpilogueOp::Quantize`].
+#[derive(Clone, Copy)]
+pub(crate) struct Quantizer {
+    pub(crate) scale: f32,
+    pub(crate) zero: f32,
+    pub(crate) low: f32,
+    pub(crate) high: f32,
+}
+
+impl Quantizer {
+    /// The integer for `x`, as a float.
+    ///
+    /// The quotient is that of a division, to the bit, without one: a product with the reciprocal, corrected by its
+    /// remainder. The operand is limited first, so that nothing overflows.
+    #[inline(always)]
+    pub(crate) fn quantize<V: Vector>(self, x: V) -> V {
+        let Quantizer { scale, zero, low, high } = self;
+        let x = x.max(V::splat((low - zero) * scale)).min(V::splat((high - zero) * scale));
+        let reciprocal = 1.0 / scale;
+        let quotient = if reciprocal.is_normal() && scale.is_normal() {
+            let (divisor, reciprocal) = (V::splat(-scale), V::splat(reciprocal));
+            let quotient = x.mul(reciprocal);
+            quotient.mul_add(divisor, x).mul_add(reciprocal, quotient)
+        } else {
+            x.div(V::splat(scale))
+        };
+        quotient.round().add(V::splat(zero))
     }
 }
 
@@ -104,6 +165,31 @@ pub(crate) unsafe fn in_registers<V: Vector, const ROWS: usize, const PANELS: us
             }
             EpilogueOp::Strip(_) => {
                 (0..ROWS).for_each(|row| values[row][panel] = functions::relu(values[row][panel]));
+            }
+            EpilogueOp::MulScalar(v) => {
+                // SAFETY: the caller covers the element.
+                let v = V::splat(unsafe { *v });
+                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].mul(v));
+            }
+            EpilogueOp::Scale(factor) => {
+                let factor = V::splat(factor);
+                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].mul(factor));
+            }
+            EpilogueOp::Offset(term) => {
+                let term = V::splat(term);
+                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].add(term));
+            }
+            EpilogueOp::AddQuantized { tensor, signed, scale, zero } => {
+                for row in 0..ROWS {
+                    // SAFETY: the caller covers the rows.
+                    let t: V = unsafe { columns.load_bytes(tensor, *offsets.add(row) + column, signed) };
+                    let t = t.int_to_float().sub(V::splat(zero)).mul(V::splat(scale));
+                    values[row][panel] = values[row][panel].add(t);
+                }
+            }
+            EpilogueOp::Quantize { scale, zero, low, high } => {
+                let quantizer = Quantizer { scale, zero, low, high };
+                (0..ROWS).for_each(|row| values[row][panel] = quantizer.quantize(values[row][panel]));
             }
         }
     }

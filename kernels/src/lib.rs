@@ -15,6 +15,7 @@ mod cache;
 mod conv;
 mod epilogue;
 mod gemm;
+mod int8;
 mod norms;
 mod strips;
 mod vector;

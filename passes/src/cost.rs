@@ -16,9 +16,14 @@ const LAUNCH: u64 = 16 << 10;
 /// Multiply-adds per byte moved.
 const FLOPS: u64 = 16;
 
-/// The value of a dim where every symbol has the assumed extent.
+/// 8-bit multiply-adds per byte moved. Their sums mostly leave the registers as bytes.
+const INTEGER_FLOPS: u64 = 64;
+
+/// The value of a dim where every symbol has the assumed extent. What is not constant is at least 1, as nothing is
+/// free at every size.
 pub(crate) fn assumed(dim: &Dim) -> u64 {
-    u64::try_from(dim.eval(&|_| Some(ASSUMED_EXTENT)).unwrap_or(1)).unwrap_or(0)
+    let least = u64::from(dim.as_const().is_none());
+    u64::try_from(dim.eval(&|_| Some(ASSUMED_EXTENT)).unwrap_or(1)).unwrap_or(0).max(least)
 }
 
 /// Number of elements, symbols assumed.
@@ -55,6 +60,14 @@ pub(crate) fn node_cost(op: &Op, operands: &[Option<&Type>], results: &[Type]) -
         Op::Matmul(_) => {
             let contracted = operand(0).and_then(|ty| ty.shape.last()).map_or(1, assumed);
             LAUNCH + read + written + elements.saturating_mul(contracted) / FLOPS
+        }
+        Op::IntegerMatmul(_) => {
+            let contracted = operand(0).and_then(|ty| ty.shape.last()).map_or(1, assumed);
+            LAUNCH + read + written / 4 + elements.saturating_mul(contracted) / INTEGER_FLOPS
+        }
+        Op::IntegerConvolution(_) => {
+            let window = operand(1).map_or(1, |w| w.shape[1..].iter().map(assumed).fold(1, u64::saturating_mul));
+            LAUNCH + read + written / 4 + elements.saturating_mul(window) / INTEGER_FLOPS
         }
         Op::Convolution(_) | Op::ConvTranspose(_) => {
             let window = operand(1).map_or(1, |w| w.shape[1..].iter().map(assumed).fold(1, u64::saturating_mul));

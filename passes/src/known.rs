@@ -27,6 +27,7 @@ pub(crate) fn is_fixed<'a>(op: &Op, types: impl IntoIterator<Item = &'a Type>) -
         Op::Slice(op) => fixed(&op.starts),
         Op::Pad(op) => fixed(&op.pads),
         Op::Convolution(op) => fixed(&op.pads),
+        Op::IntegerConvolution(op) => fixed(&op.pads),
         Op::ConvTranspose(op) => fixed(&op.pads),
         Op::Pool(op) => fixed(&op.pads),
         _ => true,

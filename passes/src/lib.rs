@@ -15,6 +15,7 @@ mod rebuild;
 mod rules;
 mod saturate;
 pub mod schedule;
+mod sink_dequantize;
 mod split;
 mod states;
 
@@ -54,6 +55,7 @@ macro_rules! passes {
 
 passes! {
     canonicalize, 0, "one spelling for what does nothing, dead and repeated nodes dropped";
+    sink_dequantize, 0, "quantized contractions and what moves their operands on integers";
     fold_constants, 0, "small constants and shape arithmetic evaluated";
     saturate, 1, "equality saturation: algebra, recovery of compound ops, folding into weights";
     assign_layout, 0, "convolutions and their surroundings to channels last";
@@ -91,6 +93,8 @@ pub struct Report {
     pub passes: Vec<(&'static str, usize)>,
     /// How often each rewrite rule matched.
     pub rules: BTreeMap<&'static str, usize>,
+    /// Contractions with a quantized factor that run on floats all the same: their nodes, and why.
+    pub float_contractions: Vec<(String, String)>,
 }
 
 /// Runs every pass of the level, in order.

@@ -11,6 +11,7 @@ mod cost;
 mod emit;
 mod facts;
 mod hoist;
+mod integer;
 mod kernels;
 mod order;
 mod plan;

@@ -5,6 +5,7 @@
 
 mod buffers;
 mod epilogue;
+mod integer_epilogue;
 mod segments;
 mod steps;
 

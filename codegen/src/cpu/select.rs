@@ -10,7 +10,7 @@ mod recurrent;
 mod search;
 
 use ic_ir::Op;
-use ic_kernels::pack::{ConvTransposeShape, ConvWeightShape};
+use ic_kernels::pack::{ConvTransposeShape, ConvWeightShape, Int8ConvShape};
 use ic_types::{DType, Dim};
 
 /// An operand or result of an op.
@@ -96,6 +96,22 @@ pub(crate) enum Packing {
     },
     /// Transposed convolution weights.
     ConvTranspose(ConvTransposeShape),
+    /// The right operand of an integer matrix product, `[K, N]` row-major.
+    Int8Matmul {
+        /// Rows.
+        k: usize,
+        /// Columns.
+        n: usize,
+    },
+    /// Weights of an integer convolution.
+    Int8Conv(Int8ConvShape),
+    /// Weights of an integer depthwise convolution.
+    Int8Depthwise {
+        /// Channels.
+        channels: usize,
+        /// Elements of a filter.
+        taps: usize,
+    },
 }
 
 /// An attribute of a library call.
@@ -152,6 +168,16 @@ impl Site<'_> {
         Some(CallOperand::Input { index, shape: view.shape.clone(), strides: view.strides.clone() })
     }
 
+    /// Operand `index` as it is, if it is present; it must not be strided.
+    fn dense(&self, index: usize) -> Result<Option<CallOperand>, String> {
+        match self.pass(index) {
+            Some(CallOperand::Input { strides: Some(_), .. }) => {
+                Err(format!("a strided operand {index} has no kernel"))
+            }
+            operand => Ok(operand),
+        }
+    }
+
     /// Result `index` as it is, if something uses it.
     fn give(&self, index: usize) -> Option<CallOperand> {
         let view = self.results.get(index)?.as_ref()?;
@@ -177,6 +203,8 @@ pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
     match op {
         Op::Matmul(_) => contraction::matmul(site),
         Op::Convolution(op) => image::convolution(op, site),
+        Op::IntegerMatmul(_) => contraction::integer_matmul(site),
+        Op::IntegerConvolution(op) => image::integer_convolution(op, site),
         Op::ConvTranspose(op) => image::conv_transpose(op, site),
         Op::Pool(op) => image::pool(op, site),
         Op::MaxPoolIndices(op) => image::max_pool_indices(op, site),

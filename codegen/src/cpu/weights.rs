@@ -6,7 +6,7 @@ use super::select::Packing;
 use crate::Block;
 use ic_ir::ops::Op;
 use ic_ir::{Graph, Literal, LiteralData, ScalarOp, Tensors, ValueId};
-use ic_kernels::pack;
+use ic_kernels::pack::{self, Bytes, Segments};
 use ic_types::{Data, Tensor};
 use std::io::{self, Write};
 
@@ -26,7 +26,7 @@ impl Weight {
         let elements: usize = ty.constant_shape().map_or(0, |shape| shape.iter().product());
         match &self.packing {
             None => elements as u64 * ty.dtype.size().unwrap_or(0) as u64,
-            Some(packing) => packing.len() as u64 * 4,
+            Some(packing) => packing.bytes() as u64,
         }
     }
 
@@ -38,14 +38,7 @@ impl Weight {
         match (&self.packing, graph.constant(self.value)) {
             (None, Some(literal)) => Ok(Contents::Literal(literal)),
             (None, None) => Ok(Contents::Tensor(evaluate(graph, self.value)?)),
-            (Some(packing), _) => {
-                let tensor = evaluate(graph, self.value)?;
-                let elements =
-                    tensor.elements::<f32>().ok_or_else(|| io::Error::other("packed weights must be f32"))?;
-                let mut packed = vec![0.0; packing.len()];
-                packing.pack(elements, &mut packed);
-                Ok(Contents::Tensor(Tensor::from_elements(vec![packed.len()], packed)))
-            }
+            (Some(packing), _) => Ok(Contents::Tensor(packing.packed(&evaluate(graph, self.value)?)?)),
         }
     }
 }
@@ -75,18 +68,38 @@ impl Block for Contents<'_> {
 }
 
 impl Packing {
-    /// Number of f32 elements after packing.
-    fn len(&self) -> usize {
-        match self {
+    /// Bytes after packing.
+    fn bytes(&self) -> usize {
+        let floats = match self {
             Packing::MatmulB { k, n } => pack::matmul_b_len(*k, *n),
             Packing::Conv(shape) => pack::conv_weights_len(*shape),
             Packing::Depthwise { channels, kernel: [h, w] } => pack::depthwise_weights_len(*channels, *h, *w),
             Packing::ConvTranspose(shape) => pack::conv_transpose_weights_len(*shape),
-        }
+            Packing::Int8Matmul { k, n } => return Segments { count: 1, len: *k }.packed_bytes(*n),
+            Packing::Int8Conv(shape) => return shape.packed_bytes(),
+            Packing::Int8Depthwise { channels, taps } => {
+                return Segments { count: 1, len: *taps }.packed_bytes(*channels);
+            }
+        };
+        floats * size_of::<f32>()
     }
 
-    /// Packs row-major `elements` into `packed`, of [`Packing::len`] elements.
-    fn pack(&self, elements: &[f32], packed: &mut [f32]) {
+    /// Packs a row-major tensor.
+    fn packed(&self, tensor: &Tensor) -> io::Result<Tensor> {
+        if let Some((elements, bytes)) = bytes_of(tensor) {
+            let mut packed = vec![0; self.bytes()];
+            self.pack_bytes(&elements, bytes, &mut packed)?;
+            return Ok(Tensor::new(vec![packed.len()], Data::U8(packed)));
+        }
+        let elements =
+            tensor.elements::<f32>().ok_or_else(|| io::Error::other("packed weights must be f32 or 8-bit"))?;
+        let mut packed = vec![0.0; self.bytes() / size_of::<f32>()];
+        self.pack(elements, &mut packed)?;
+        Ok(Tensor::from_elements(vec![packed.len()], packed))
+    }
+
+    /// Packs row-major floats.
+    fn pack(&self, elements: &[f32], packed: &mut [f32]) -> io::Result<()> {
         let filter =
             |i: usize, buffer: &mut [f32]| buffer.copy_from_slice(&elements[i * buffer.len()..][..buffer.len()]);
         match self {
@@ -96,7 +109,35 @@ impl Packing {
                 pack::pack_depthwise_weights(*channels, *h, *w, filter, packed);
             }
             Packing::ConvTranspose(shape) => pack::pack_conv_transpose_weights(*shape, filter, packed),
+            Packing::Int8Matmul { .. } | Packing::Int8Conv(_) | Packing::Int8Depthwise { .. } => {
+                return Err(io::Error::other("weights of integer contractions must be 8-bit"));
+            }
         }
+        Ok(())
+    }
+
+    /// Packs row-major bytes.
+    fn pack_bytes(&self, elements: &[u8], bytes: Bytes, packed: &mut [u8]) -> io::Result<()> {
+        match self {
+            Packing::Int8Matmul { k, n } => pack::pack_int8_matmul(*k, *n, bytes, elements, packed),
+            Packing::Int8Conv(shape) => pack::pack_int8_conv(*shape, bytes, elements, packed),
+            Packing::Int8Depthwise { channels, taps } => {
+                pack::pack_int8_depthwise(*channels, *taps, bytes, elements, packed);
+            }
+            Packing::MatmulB { .. } | Packing::Conv(_) | Packing::Depthwise { .. } | Packing::ConvTranspose(_) => {
+                return Err(io::Error::other("weights of f32 contractions must be f32"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The elements of a tensor of 8-bit integers, and how they are meant.
+fn bytes_of(tensor: &Tensor) -> Option<(Vec<u8>, Bytes)> {
+    match tensor.data() {
+        Data::U8(_) => Some((tensor.data().to_le_bytes().to_vec(), Bytes::Unsigned)),
+        Data::I8(_) => Some((tensor.data().to_le_bytes().to_vec(), Bytes::Signed)),
+        _ => None,
     }
 }
 
@@ -160,7 +201,13 @@ fn evaluate_fast(op: &Op, operands: &[Option<Tensor>]) -> Option<Tensor> {
             let shape: Vec<usize> = op.perm.iter().map(|&axis| x.shape()[axis]).collect();
             let source = row_major(x.shape());
             let strides: Vec<usize> = op.perm.iter().map(|&axis| source[axis]).collect();
-            Some(Tensor::from_elements(shape.clone(), strided(x.elements::<f32>()?, &shape, &strides)))
+            let data = match x.data() {
+                Data::F32(elements) => Data::F32(strided(elements, &shape, &strides)),
+                Data::U8(elements) => Data::U8(strided(elements, &shape, &strides)),
+                Data::I8(elements) => Data::I8(strided(elements, &shape, &strides)),
+                _ => return None,
+            };
+            Some(Tensor::new(shape, data))
         }
         (Op::Pointwise(op), [Some(a), Some(b)]) => {
             let function: fn(f32, f32) -> f32 = match op.function {
@@ -200,7 +247,7 @@ fn broadcast_strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The elements at `strides`, in row-major order of `shape`.
-fn strided(elements: &[f32], shape: &[usize], strides: &[usize]) -> Vec<f32> {
+fn strided<T: Copy>(elements: &[T], shape: &[usize], strides: &[usize]) -> Vec<T> {
     let len = shape.iter().product();
     let mut out = Vec::with_capacity(len);
     let (inner_extent, inner_stride) = (shape.last().copied().unwrap_or(1), strides.last().copied().unwrap_or(1));

@@ -292,6 +292,7 @@ fn manifest(package: &Package, targets: Vec<Target>) -> Manifest {
         world: 1,
         metadata: metadata.collect(),
         certificate: certificate.into_iter().collect(),
+        float_contractions: models.iter().flat_map(|model| model.report.float_contractions.clone()).collect(),
         ..Manifest::default()
     }
 }

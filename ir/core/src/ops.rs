@@ -32,6 +32,8 @@ mod gather_nd;
 mod grid_sample;
 mod gru;
 mod if_;
+mod integer_convolution;
+mod integer_matmul;
 mod iota;
 mod layer_normalization;
 mod lstm;
@@ -82,6 +84,8 @@ pub use gather_nd::GatherNd;
 pub use grid_sample::{GridPadding, GridSample};
 pub use gru::Gru;
 pub use if_::If;
+pub use integer_convolution::IntegerConvolution;
+pub use integer_matmul::IntegerMatmul;
 pub use iota::Iota;
 pub use layer_normalization::LayerNormalization;
 pub use lstm::Lstm;
@@ -243,6 +247,8 @@ ops! {
     top_k => TopK,
     matmul => Matmul,
     convolution => Convolution,
+    integer_matmul => IntegerMatmul,
+    integer_convolution => IntegerConvolution,
     conv_transpose => ConvTranspose,
     pool => Pool,
     max_pool_indices => MaxPoolIndices,

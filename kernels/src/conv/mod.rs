@@ -21,11 +21,13 @@ mod rows;
 mod shape;
 mod transpose;
 
+pub(crate) use rows::{PixelRows, Taps};
+pub(crate) use shape::{ATTRS, Attrs, Image, check};
+
 use crate::abi::Kernel;
 use crate::gemm::Tiles;
 use crate::isa::Isa;
 use crate::vector::for_isa;
-use shape::ATTRS;
 
 /// The kernels of this module for `isa`.
 pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {

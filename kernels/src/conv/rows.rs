@@ -13,24 +13,24 @@ pub(crate) struct Taps {
 }
 
 /// Rows are the pixels of `y`, in order; segments are the taps.
-pub(crate) struct PixelRows {
+pub(crate) struct PixelRows<T = f32> {
     /// The input, from the first channel of the group on.
-    pub(crate) x: Image,
+    pub(crate) x: Image<T>,
     /// Taps on height and width.
     pub(crate) taps: [Taps; 2],
     /// Zeros in place of a pixel outside of the input.
-    pub(crate) zeros: *const f32,
+    pub(crate) zeros: *const T,
     /// The pixels of the result that the rows are.
-    pub(crate) y: Image,
+    pub(crate) y: Image<T>,
     /// Offset of its first pixel from the start of the result.
     pub(crate) y_offset: isize,
 }
 
 // SAFETY: the input is only read.
-unsafe impl Sync for PixelRows {}
+unsafe impl<T> Sync for PixelRows<T> {}
 
-impl Rows for PixelRows {
-    unsafe fn locate(&self, first: usize, pointers: *mut *const f32, offsets: &mut [isize], _copies: *mut f32) {
+impl<T> Rows<T> for PixelRows<T> {
+    unsafe fn locate(&self, first: usize, pointers: *mut *const T, offsets: &mut [isize], _copies: *mut T) {
         let [height, width] = self.y.extent;
         let (mut n, mut i, mut j) = (first / width / height, first / width % height, first % width);
         let mut row = 0;
@@ -61,9 +61,9 @@ struct Line {
     len: usize,
 }
 
-impl PixelRows {
+impl<T> PixelRows<T> {
     /// Writes the pointers under each tap of a line's pixels; those of one tap are `n_rows` from those of the next.
-    unsafe fn locate_line(&self, line: Line, pointers: *mut *const f32, n_rows: usize) {
+    unsafe fn locate_line(&self, line: Line, pointers: *mut *const T, n_rows: usize) {
         let [taps_h, taps_w] = self.taps;
         let [extent_h, extent_w] = self.x.extent;
         let image = self.x.data.cast_const().wrapping_offset(line.n * self.x.n_stride);

@@ -48,8 +48,8 @@ impl Attrs {
 
 /// A tensor `[N, H, W, C]` whose channels are contiguous.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Image {
-    pub(crate) data: *mut f32,
+pub(crate) struct Image<T = f32> {
+    pub(crate) data: *mut T,
     pub(crate) n: usize,
     /// Height and width.
     pub(crate) extent: [usize; 2],
@@ -59,8 +59,8 @@ pub(crate) struct Image {
     pub(crate) stride: [isize; 2],
 }
 
-impl Image {
-    pub(crate) fn of(operand: &Operand) -> Result<Image, KernelError> {
+impl<T> Image<T> {
+    pub(crate) fn of(operand: &Operand) -> Result<Image<T>, KernelError> {
         let (&[n, h, w, c], &[n_stride, h_stride, w_stride, c_stride]) = (operand.shape, operand.strides) else {
             return Err(KernelError(format!("convolution: expected [N, H, W, C], found {:?}", operand.shape)));
         };
@@ -92,7 +92,7 @@ pub(crate) fn operands<'a>(call: &'a Call) -> Result<(Image, &'a Operand<'a>, Im
 }
 
 /// Checks that channels divide into groups and that the batches agree.
-pub(crate) fn check(x: &Image, y: &Image, groups: usize) -> Result<(), KernelError> {
+pub(crate) fn check<T, U>(x: &Image<T>, y: &Image<U>, groups: usize) -> Result<(), KernelError> {
     let divides = |channels: usize| channels.is_multiple_of(groups);
     if divides(x.channels) && divides(y.channels) && (x.n == y.n) {
         return Ok(());

@@ -12,13 +12,13 @@ use crate::pack::PANEL;
 use std::ops::Range;
 
 /// Where the rows of A and of the result lie.
-pub(crate) trait Rows: Sync {
+pub(crate) trait Rows<T = f32>: Sync {
     /// Writes pointers to A of rows `first..first + offsets.len()`, `[segment][row]`, and the rows' offsets in the
     /// result. `copies` has room for [`Contraction::copy_len`] elements, for rows that must be gathered first.
     ///
     /// # Safety
     /// The rows exist; `pointers` has room for all segments of these rows.
-    unsafe fn locate(&self, first: usize, pointers: *mut *const f32, offsets: &mut [isize], copies: *mut f32);
+    unsafe fn locate(&self, first: usize, pointers: *mut *const T, offsets: &mut [isize], copies: *mut T);
 }
 
 /// Panels of B.
@@ -80,7 +80,7 @@ pub(crate) fn scratch_bytes(segments: usize, copy_len: usize, threads: usize) ->
 
 /// How many ways to split (rows, columns) so that `threads` threads have equal work: the least work of the busiest
 /// thread, in tiles, then the least memory to read.
-fn grid(threads: usize, row_tiles: usize, groups: usize) -> (usize, usize) {
+pub(crate) fn grid(threads: usize, row_tiles: usize, groups: usize) -> (usize, usize) {
     let cost = |rows: usize| {
         let columns = threads / rows;
         let (tall, wide) = (row_tiles.div_ceil(rows), groups.div_ceil(columns));
@@ -96,7 +96,7 @@ pub(crate) fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
 }
 
 /// Multiply-adds below which one thread is faster than several.
-const SERIAL: usize = 1 << 15;
+pub(crate) const SERIAL: usize = 1 << 15;
 
 impl<R: Rows> Contraction<'_, R> {
     /// Runs on the threads of the call.

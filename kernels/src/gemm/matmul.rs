@@ -22,10 +22,10 @@ struct StridedRows<'a> {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Axis {
-    extent: usize,
-    a_stride: isize,
-    y_stride: isize,
+pub(crate) struct Axis {
+    pub(crate) extent: usize,
+    pub(crate) a_stride: isize,
+    pub(crate) y_stride: isize,
 }
 
 // SAFETY: rows are only read.
@@ -75,16 +75,21 @@ impl StridedRows<'_> {
 }
 
 /// Most leading axes of a matrix product.
-const MAX_AXES: usize = 12;
+pub(crate) const MAX_AXES: usize = 12;
 
 /// Stride of `operand` on axis `axis` of a result of rank `rank` (right-aligned); 0 where it is broadcast.
-fn stride(operand: &Operand, axis: usize, rank: usize) -> isize {
+pub(crate) fn stride(operand: &Operand, axis: usize, rank: usize) -> isize {
     let skip = rank - operand.shape.len();
     if axis < skip || operand.shape[axis - skip] == 1 { 0 } else { operand.strides[axis - skip] as isize }
 }
 
 /// Row axes of `y` with the strides of `a`, neighbours merged where both are contiguous.
-fn row_axes<'s>(a: &Operand, y: &Operand, axes: Range<usize>, storage: &'s mut [Axis; MAX_AXES]) -> &'s [Axis] {
+pub(crate) fn row_axes<'s>(
+    a: &Operand,
+    y: &Operand,
+    axes: Range<usize>,
+    storage: &'s mut [Axis; MAX_AXES],
+) -> &'s [Axis] {
     let rank = y.shape.len();
     let mut n = 0;
     for axis in axes.filter(|&axis| y.shape[axis] != 1) {
@@ -108,7 +113,7 @@ fn row_axes<'s>(a: &Operand, y: &Operand, axes: Range<usize>, storage: &'s mut [
 }
 
 /// Length of K, and A's stride on it.
-fn k_axis(a: &Operand) -> (usize, isize) {
+pub(crate) fn k_axis(a: &Operand) -> (usize, isize) {
     match (a.shape, a.strides) {
         ([.., k], [.., stride]) => (*k as usize, if *k > 1 { *stride as isize } else { 1 }),
         _ => (1, 1),
@@ -194,7 +199,7 @@ struct Dynamic<'a> {
 unsafe impl Sync for Dynamic<'_> {}
 
 /// How many leading axes of `y` select B: up to the last on which B has a stride.
-fn batch_axes(b: &Operand, y: &Operand) -> usize {
+pub(crate) fn batch_axes(b: &Operand, y: &Operand) -> usize {
     let rank = y.shape.len();
     (0..rank - 2).rev().find(|&axis| y.shape[axis] != 1 && stride(b, axis, rank) != 0).map_or(0, |axis| axis + 1)
 }

@@ -68,6 +68,7 @@ pub(crate) const KERNELS: &[Kernel] = &[
     pad::PAD_DYNAMIC,
     reverse_sequence::REVERSE_SEQUENCE,
     pool_nhwc::F32_MAX_POOL_NHWC,
+    pool_nhwc::INT8_MAX_POOL_NHWC,
     pool_nhwc::F32_AVERAGE_POOL_NHWC,
     pool::MAX_POOL,
     pool::AVERAGE_POOL,

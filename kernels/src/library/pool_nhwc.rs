@@ -1,10 +1,13 @@
-//! `f32_max_pool_nhwc` and `f32_average_pool_nhwc`: pooling with channels last, vectors along the channels.
+//! `f32_max_pool_nhwc`, `int8_max_pool_nhwc` and `f32_average_pool_nhwc`: pooling with channels last, vectors along the
+//! channels.
 //!
 //! A window's taps are taken row by row, as the channels-first kernels do: results have the same bits.
 
 use super::args::{Args, error, kernels};
+use super::element::Element;
 use super::split::{rows, vectorized};
 use crate::abi::KernelError;
+use ic_types::DType;
 use std::ops::Range;
 
 kernels! {
@@ -12,6 +15,10 @@ kernels! {
     F32_MAX_POOL_NHWC = "f32_max_pool_nhwc" ["x"] -> ["y"] {
         "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left"
     }, max_pool;
+    /// ONNX `MaxPool` of `x[N, H, W, C]` of u8 or i8.
+    INT8_MAX_POOL_NHWC = "int8_max_pool_nhwc" ["x"] -> ["y"] {
+        "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w", "pad_top", "pad_left"
+    }, max_pool_of_bytes;
     /// ONNX `AveragePool` of `x[N, H, W, C]`; all four pads, because `count_include_pad` needs them.
     F32_AVERAGE_POOL_NHWC = "f32_average_pool_nhwc" ["x"] -> ["y"] {
         "kernel_h", "kernel_w", "stride_h", "stride_w", "dilation_h", "dilation_w",
@@ -78,10 +85,10 @@ fn geometry(args: &Args) -> Result<Geometry, KernelError> {
     Ok(Geometry { axes: [axis(h, 0)?, axis(w, 1)?], out: [out_h, out_w], channels: c })
 }
 
-/// Calls `body(output pixel, the input image, taps)` for each output pixel, `C` floats long.
-fn each_pixel(args: &mut Args, body: impl Fn(&mut [f32], &[f32], &Window) + Sync) -> Result<(), KernelError> {
+/// Calls `body(output pixel, the input image, taps)` for each output pixel, `C` elements long.
+fn each_pixel<T: Element>(args: &mut Args, body: impl Fn(&mut [T], &[T], &Window) + Sync) -> Result<(), KernelError> {
     let g = geometry(args)?;
-    let (x, y) = (args.input::<f32>(0)?, args.output::<f32>()?);
+    let (x, y) = (args.input::<T>(0)?, args.output::<T>()?);
     let [h, w] = g.axes.map(|axis| axis.extent);
     let image = h * w * g.channels;
     let work = g.channels * g.axes[0].kernel * g.axes[1].kernel;
@@ -122,6 +129,14 @@ fn max_pool(args: &mut Args) -> Result<(), KernelError> {
     each_pixel(args, |pixel, image, window| {
         reduce_max(pixel, image, window);
     })
+}
+
+fn max_pool_of_bytes(args: &mut Args) -> Result<(), KernelError> {
+    match args.dtype(0)? {
+        DType::U8 => each_pixel::<u8>(args, |pixel, image, window| reduce_max_u8(pixel, image, window)),
+        DType::I8 => each_pixel::<i8>(args, |pixel, image, window| reduce_max_i8(pixel, image, window)),
+        dtype => Err(error(format!("expected 8-bit integers, found {dtype}"))),
+    }
 }
 
 fn average_pool(args: &mut Args) -> Result<(), KernelError> {
@@ -186,6 +201,18 @@ vectorized! {
 }
 
 vectorized! {
+    fn reduce_max_u8(pixel: &mut [u8], image: &[u8], window: &Window) {
+        fold_taps!(pixel, image, window, u8::MIN, Ord::max, std::convert::identity);
+    }
+}
+
+vectorized! {
+    fn reduce_max_i8(pixel: &mut [i8], image: &[i8], window: &Window) {
+        fold_taps!(pixel, image, window, i8::MIN, Ord::max, std::convert::identity);
+    }
+}
+
+vectorized! {
     fn reduce_mean(pixel: &mut [f32], image: &[f32], window: &Window, count: f32) {
         fold_taps!(pixel, image, window, 0.0f32, |acc: f32, v: f32| acc + v, |acc: f32| acc / count);
     }
@@ -194,7 +221,7 @@ vectorized! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::library::testing::{Buffer, Random, assert_close, run_f32};
+    use crate::library::testing::{Buffer, Random, assert_close, run, run_f32};
 
     /// Shape of x, kernel, strides, dilations, pads (top, left, bottom, right), shape of y.
     type Case = ([usize; 4], [i64; 2], [i64; 2], [i64; 2], [i64; 4], [usize; 2]);
@@ -260,6 +287,17 @@ mod tests {
     fn average_pool_divides_by_the_taps_that_count() {
         check(&F32_AVERAGE_POOL_NHWC, &[0], |taps, _| taps.iter().sum::<f32>() / taps.len() as f32);
         check(&F32_AVERAGE_POOL_NHWC, &[1], |taps, padded| taps.iter().sum::<f32>() / padded as f32);
+    }
+
+    #[test]
+    fn max_pool_of_bytes_takes_the_largest_tap() {
+        let x: Vec<u8> = vec![1, 200, 100, 2, 7, 128];
+        for (dtype, expected) in [(DType::U8, [100u8, 200]), (DType::I8, [100, 2])] {
+            let operand = Buffer::new(dtype, &[1, 3, 1, 2], &x);
+            let output = Buffer::out::<u8>(dtype, &[1, 1, 1, 2]);
+            let found = run(&INT8_MAX_POOL_NHWC, &[operand], &[3, 1, 1, 1, 1, 1, 0, 0], vec![output]);
+            assert_eq!(found.expect("the kernel runs")[0].values::<u8>(), expected);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! mapped file.
 
 mod conv;
+mod int8;
 mod matrix;
 mod recurrent;
 
@@ -13,6 +14,7 @@ pub use conv::{
     ConvTransposeShape, ConvWeightShape, conv_transpose_weights_len, conv_weights_len, depthwise_weights_len,
     pack_conv_transpose_weights, pack_conv_weights, pack_depthwise_weights,
 };
+pub use int8::{Bytes, Int8ConvShape, Segments, pack_int8_conv, pack_int8_depthwise, pack_int8_matmul};
 pub use matrix::{matmul_b_len, pack_matmul_b, pack_matmul_b_transposed};
 pub use recurrent::{pack_recurrent_weights, recurrent_weights_len, recurrent_weights_shape};
 

@@ -30,6 +30,17 @@ pub(crate) unsafe fn eval(epilogue: &[EpilogueOp], value: f32, column: usize, of
                     if value > high { high } else { value }
                 }
                 EpilogueOp::Strip(name) => strip(name, value),
+                EpilogueOp::MulScalar(v) => value * *v,
+                EpilogueOp::Scale(factor) => value * factor,
+                EpilogueOp::Offset(term) => value + term,
+                EpilogueOp::AddQuantized { tensor, signed, scale, zero } => {
+                    let byte = *tensor.add(offset);
+                    let number = if signed { f32::from(byte as i8) } else { f32::from(byte) };
+                    value + (number - zero) * scale
+                }
+                EpilogueOp::Quantize { scale, zero, low, high } => {
+                    ((value / scale).round_ties_even() + zero).max(low).min(high)
+                }
             }
         }
     })

@@ -4,6 +4,7 @@ mod conv;
 mod conv_oracle;
 mod epilogue_oracle;
 mod harness;
+mod int8;
 mod matmul;
 mod matmul_oracle;
 mod norms;

@@ -4,7 +4,7 @@ use super::{LANES, Task, Vector};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(__m256, __m256);
+pub(crate) struct Avx2(pub(super) __m256, pub(super) __m256);
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -82,6 +82,42 @@ impl Vector for Avx2 {
         unsafe {
             _mm256_maskstore_ps(to, low, self.0);
             _mm256_maskstore_ps(to.wrapping_add(8), high, self.1);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes<const SIGNED: bool>(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes.
+        let (low, high) = unsafe { (_mm_loadl_epi64(from.cast()), _mm_loadl_epi64(from.add(8).cast())) };
+        // SAFETY: as in `int`.
+        unsafe {
+            if SIGNED {
+                Avx2(float(_mm256_cvtepi8_epi32(low)), float(_mm256_cvtepi8_epi32(high)))
+            } else {
+                Avx2(float(_mm256_cvtepu8_epi32(low)), float(_mm256_cvtepu8_epi32(high)))
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        // SAFETY: as in `int`; the caller vouches for 16 bytes.
+        unsafe {
+            let byte = _mm256_set1_epi32(0xff);
+            let (low, high) = (_mm256_and_si256(int(self.0), byte), _mm256_and_si256(int(self.1), byte));
+            // Packing works within halves: columns 0-3 and 8-11, then 4-7 and 12-15.
+            let words = _mm256_permute4x64_epi64::<0xd8>(_mm256_packus_epi32(low, high));
+            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(to.cast(), bytes);
+        }
+    }
+
+    #[inline(always)]
+    fn mul_int(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        unsafe {
+            let low = _mm256_mullo_epi32(int(self.0), int(other.0));
+            Avx2(float(low), float(_mm256_mullo_epi32(int(self.1), int(other.1))))
         }
     }
 

@@ -4,7 +4,7 @@ use super::{LANES, Task, Vector};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(__m512);
+pub(crate) struct Avx512(pub(super) __m512);
 
 #[inline(always)]
 fn int(x: Avx512) -> __m512i {
@@ -61,6 +61,42 @@ impl Vector for Avx512 {
     unsafe fn store_partial(self, to: *mut f32, n: usize) {
         // SAFETY: the caller vouches for `n` elements; masked lanes are not written.
         unsafe { _mm512_mask_storeu_ps(to, first(n), self.0) };
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes<const SIGNED: bool>(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe {
+            let bytes = _mm_loadu_si128(from.cast());
+            float(if SIGNED { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes_partial<const SIGNED: bool>(from: *const u8, n: usize) -> Self {
+        // SAFETY: the caller vouches for `n` bytes; masked ones are not read.
+        unsafe {
+            let bytes = _mm_maskz_loadu_epi8(first(n), from.cast());
+            float(if SIGNED { _mm512_cvtepi8_epi32(bytes) } else { _mm512_cvtepu8_epi32(bytes) })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(int(self))) };
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes_partial(self, to: *mut u8, n: usize) {
+        // SAFETY: the caller vouches for `n` bytes; masked ones are not written.
+        unsafe { _mm512_mask_cvtepi32_storeu_epi8(to.cast(), first(n), int(self)) };
+    }
+
+    #[inline(always)]
+    fn mul_int(self, other: Self) -> Self {
+        // SAFETY: as in `int`.
+        float(unsafe { _mm512_mullo_epi32(int(self), int(other)) })
     }
 
     #[inline(always)]

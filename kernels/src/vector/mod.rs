@@ -10,6 +10,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod dot;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -18,6 +19,7 @@ mod portable;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+pub(crate) use dot::{Dot, DotTask, dots};
 #[cfg(target_arch = "aarch64")]
 pub(crate) use neon::Neon;
 pub(crate) use portable::Portable;
@@ -74,6 +76,57 @@ pub(crate) trait Vector: Copy + 'static {
     /// `n` elements are writable at `to`.
     unsafe fn store_partial(self, to: *mut f32, n: usize);
 
+    /// Sixteen bytes as integers: signed bytes if `SIGNED`.
+    ///
+    /// # Safety
+    /// 16 bytes are readable at `from`.
+    #[inline(always)]
+    unsafe fn load_bytes<const SIGNED: bool>(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes.
+        let bytes = unsafe { from.cast::<[u8; LANES]>().read_unaligned() };
+        let extend = |byte: u8| if SIGNED { i32::from(byte as i8) as u32 } else { u32::from(byte) };
+        Self::from_array(bytes.map(|byte| f32::from_bits(extend(byte))))
+    }
+
+    /// The first `n <= 16` bytes as integers, then zeros.
+    ///
+    /// # Safety
+    /// `n` bytes are readable at `from`.
+    #[inline(always)]
+    unsafe fn load_bytes_partial<const SIGNED: bool>(from: *const u8, n: usize) -> Self {
+        let mut bytes = [0; LANES];
+        // SAFETY: the caller vouches for `n` bytes, at most as many as the array has; then for the array.
+        unsafe {
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), n);
+            Self::load_bytes::<SIGNED>(bytes.as_ptr())
+        }
+    }
+
+    /// Stores the low byte of each integer.
+    ///
+    /// # Safety
+    /// 16 bytes are writable at `to`.
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        let bytes = self.to_array().map(|lane| lane.to_bits() as u8);
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { to.cast::<[u8; LANES]>().write_unaligned(bytes) };
+    }
+
+    /// Stores the low byte of each of the first `n <= 16` integers.
+    ///
+    /// # Safety
+    /// `n` bytes are writable at `to`.
+    #[inline(always)]
+    unsafe fn store_bytes_partial(self, to: *mut u8, n: usize) {
+        let mut bytes = [0u8; LANES];
+        // SAFETY: the array has 16 bytes; the caller vouches for `n`.
+        unsafe {
+            self.store_bytes(bytes.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, n);
+        }
+    }
+
     /// `self + other`.
     fn add(self, other: Self) -> Self;
     /// `self - other`.
@@ -117,6 +170,12 @@ pub(crate) trait Vector: Copy + 'static {
     fn shift_left<const N: i32>(self) -> Self;
     /// Arithmetic integer shift right.
     fn shift_right<const N: i32>(self) -> Self;
+    /// Integer product, wrapping.
+    #[inline(always)]
+    fn mul_int(self, other: Self) -> Self {
+        let (a, b) = (self.to_array(), other.to_array());
+        Self::from_array(std::array::from_fn(|i| f32::from_bits(a[i].to_bits().wrapping_mul(b[i].to_bits()))))
+    }
     /// The integer that an integral float below 2^31 in magnitude is; anything for other values.
     fn to_int(self) -> Self;
     /// The float nearest to an integer.

@@ -4,7 +4,7 @@ use super::{LANES, Task, Vector};
 use std::arch::aarch64::*;
 
 #[derive(Clone, Copy)]
-pub(crate) struct Neon([float32x4_t; 4]);
+pub(crate) struct Neon(pub(super) [float32x4_t; 4]);
 
 impl Neon {
     #[inline(always)]

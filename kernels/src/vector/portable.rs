@@ -35,7 +35,7 @@ impl Vector for Portable {
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller vouches for 16 elements.
-        Portable(from_fn(|i| unsafe { *from.add(i) }))
+        Portable(unsafe { from.cast::<[f32; LANES]>().read_unaligned() })
     }
 
     #[inline(always)]

@@ -40,6 +40,7 @@ pub(super) fn role(graph: &Graph, node: &Node) -> Role {
     let image = |layout: Layout| layout == Layout::ChannelsFirst && matches!(ty.rank(), 3 | 4);
     match &node.op {
         Op::Convolution(op) if image(op.layout) => Role::ChannelsLast,
+        Op::IntegerConvolution(op) if image(op.layout) => Role::ChannelsLast,
         Op::ConvTranspose(op) if image(op.layout) => Role::ChannelsLast,
         Op::Pool(op) if image(op.layout) => Role::ChannelsLast,
         Op::Resize(_) if ty.rank() == 4 && scales_image(ty, first) => Role::ChannelsLast,
@@ -98,6 +99,7 @@ pub(super) fn to_channels_last(op: &Op, ty: &TensorType, x: &TensorType) -> Opti
     Some(match op {
         Op::Pointwise(_) | Op::Cast(_) | Op::BitCast(_) => op.clone(),
         Op::Convolution(op) => ops::Convolution { layout: Layout::ChannelsLast, ..op.clone() }.into(),
+        Op::IntegerConvolution(op) => ops::IntegerConvolution { layout: Layout::ChannelsLast, ..op.clone() }.into(),
         Op::ConvTranspose(op) => ops::ConvTranspose { layout: Layout::ChannelsLast, ..op.clone() }.into(),
         Op::Pool(op) => ops::Pool { layout: Layout::ChannelsLast, ..op.clone() }.into(),
         Op::Resize(op) => resize(op, rank).into(),
@@ -111,9 +113,16 @@ pub(super) fn to_channels_last(op: &Op, ty: &TensorType, x: &TensorType) -> Opti
         Op::Softmax(op) => ops::Softmax { axis: at(axis_of(op.axis, rank).ok()?) as i64 }.into(),
         Op::ArgReduce(op) => ops::ArgReduce { axis: at(op.axis), ..op.clone() }.into(),
         Op::TopK(op) => ops::TopK { axis: at(op.axis), ..op.clone() }.into(),
+        Op::Cumulative(op) => ops::Cumulative { axis: at(op.axis), ..op.clone() }.into(),
         Op::Gather(op) if rank == x.rank() => ops::Gather { axis: at(op.axis) }.into(),
         Op::Reduce(op) => reduce(op, x.rank())?.into(),
         Op::Reshape(_) if keeps_channels(ty, x) => ops::Reshape { shape: permuted(&ty.shape) }.into(),
+        Op::Quantize(op) if op.block_size == 0 => {
+            ops::Quantize { axis: at(axis_of(op.axis, rank).ok()?) as i64, ..op.clone() }.into()
+        }
+        Op::Dequantize(op) if op.block_size == 0 => {
+            ops::Dequantize { axis: at(axis_of(op.axis, rank).ok()?) as i64, ..op.clone() }.into()
+        }
         _ => return None,
     })
 }

@@ -161,7 +161,9 @@ fn small_value(op: &Op, data: &[&Facts], types: &[Type]) -> Option<Arc<Tensor>> 
         return constant.value.tensor().ok().map(Arc::new);
     }
     // Only what costs about as much as reading its operands: larger products are evaluated when weights are packed.
-    if matches!(op, Op::Matmul(_) | Op::Convolution(_) | Op::ConvTranspose(_)) {
+    if matches!(op, Op::Matmul(_) | Op::Convolution(_) | Op::ConvTranspose(_))
+        || matches!(op, Op::IntegerMatmul(_) | Op::IntegerConvolution(_))
+    {
         return None;
     }
     let is_absent = |facts: &Facts| facts.types.is_empty();

@@ -20,11 +20,17 @@ pub(crate) struct StridedView {
 /// that is stored; `None` if it is none or the op wants dense operands.
 pub(crate) fn strided_view(
     facts: &Facts,
-    op: &Op,
+    node: &Node,
     operand: ValueId,
     is_stored: &dyn Fn(ValueId) -> bool,
 ) -> Option<StridedView> {
-    if !matches!(op, Op::Matmul(_)) || is_own_matrix(facts, operand) {
+    // Of the operands of an integer contraction, the kernels want zero points and bias dense.
+    let factors = match &node.op {
+        Op::Matmul(_) => &node.operands[..],
+        Op::IntegerMatmul(_) => &node.operands[..2],
+        _ => return None,
+    };
+    if !factors.contains(&Some(operand)) || is_own_matrix(facts, operand) {
         return None;
     }
     let graph = facts.graph;
@@ -113,7 +119,7 @@ fn operands(
     let graph = facts.graph;
     let view = |emitter: &mut Emitter, value: ValueId| {
         let shape = graph.tensor_ty(value).shape.clone();
-        let strided = strided_view(facts, &node.op, value, is_stored);
+        let strided = strided_view(facts, node, value, is_stored);
         let (base, strides, offset) = match strided {
             Some(StridedView { base, strides, offset }) => (base, strides, offset),
             None => (value, access::strides(&shape), Dim::constant(0)),

@@ -6,6 +6,7 @@
 use super::access;
 use super::anchor;
 use super::facts::{Facts, Kind};
+use super::integer;
 use super::plan::{Fusion, GroupKind, Plan};
 use super::rows::{self, RowSpace};
 use ic_ir::ops::{Layout, Op, axis_of};
@@ -32,7 +33,10 @@ pub(crate) fn claim_ops(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
             };
             let Some((step, next)) = grow(facts, root, &accept) else { break };
             let grown = [nodes.as_slice(), &step].concat();
-            if anchor::epilogue(facts, &grown, next).is_err() {
+            // What is finished in place keeps its type; integer contractions store what they requantize.
+            let [from, to] = [node.results[0], next].map(|v| facts.graph.dtype(v));
+            let fits = from == to || integer::stores(&node.op, to);
+            if !fits || anchor::epilogue(facts, &grown, next).is_err() {
                 break;
             }
             (nodes, root) = (grown, next);
@@ -44,7 +48,8 @@ pub(crate) fn claim_ops(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
 
 fn takes_epilogue(op: &Op) -> bool {
     match op {
-        Op::Matmul(_) => true,
+        Op::Matmul(_) | Op::IntegerMatmul(_) => true,
+        Op::IntegerConvolution(op) => op.layout == Layout::ChannelsLast,
         Op::Convolution(op) => op.layout == Layout::ChannelsLast,
         Op::ConvTranspose(op) => op.layout == Layout::ChannelsLast,
         _ => false,
@@ -57,6 +62,9 @@ fn fits_op(facts: &Facts, anchor: NodeId, user: NodeId, members: &BTreeSet<Value
     let graph = facts.graph;
     let (node, whole) = (graph.node(user), graph.tensor_ty(graph.node(anchor).results[0]));
     let result = graph.tensor_ty(node.results[0]);
+    if integer::is_contraction(&graph.node(anchor).op) && !integer::computes(facts, user, members) {
+        return false;
+    }
     if result.elements() != whole.elements() || result.shape.last() != whole.shape.last() {
         return false;
     }

@@ -7,6 +7,7 @@ use super::access;
 use super::claim::{claim_ops, claim_rows};
 use super::cost::{Cost, costs};
 use super::facts::{Facts, Kind};
+use super::integer;
 use super::rows::RowSpace;
 use ic_ir::ops::Op;
 use ic_ir::{NodeId, ValueId};
@@ -216,7 +217,9 @@ impl Decisions<'_> {
                 // Operands of the op itself are views; those of its epilogue must be cheap to read.
                 GroupKind::Op if kind == Kind::Op => return Some(Vec::new()),
                 GroupKind::Op => {
-                    return self.fits_epilogue(value).then(|| uses.map(|_| None).collect());
+                    let anchor = self.plan.groups[number as usize].nodes[0];
+                    let fits = self.fits_epilogue(value) || integer::reads(self.facts, anchor, value);
+                    return fits.then(|| uses.map(|_| None).collect());
                 }
                 GroupKind::Branch => return Some(Vec::new()),
                 GroupKind::Pieces => {
@@ -288,7 +291,7 @@ impl Decisions<'_> {
         let node = self.facts.graph.node(id);
         for &operand in node.operands.iter().flatten() {
             let is_stored = |v| self.plan.stored.contains(&v);
-            match super::anchor::strided_view(self.facts, &node.op, operand, &is_stored) {
+            match super::anchor::strided_view(self.facts, node, operand, &is_stored) {
                 Some(view) => self.need_store(view.base),
                 None => self.need_buffer(operand),
             }

@@ -113,3 +113,43 @@ fn quantized_values_are_pointwise() {
     );
     assert!(n_kernels(&program) <= 3, "{program}");
 }
+
+#[test]
+fn integer_convolutions_requantize_and_add_residuals() {
+    let program = check(
+        "graph @g(%x: u8[N, 5, 5, 3], %w: i8[4, 3, 3, 3], %z: u8[], %s: f32[4], %b: f32[4], %r: i8[N, 5, 5, 4]) {
+           %q = constant() {value = f32[] [0.25]}
+           %o = constant() {value = u8[] [3]}
+           %t = constant() {value = f32[] [0.5]}
+           %p = constant() {value = i8[] [-2]}
+           %c = integer_convolution(%x, %w, %z) {strides = [1, 1], pads = [1, 1, 1, 1], dilations = [1, 1], layout = channels_last}
+           %f = cast(%c) {to = f32}
+           %m = mul(%f, %s)
+           %a = add(%m, %b)
+           %i = quantize(%a, %q, %o) {axis = 0, to = u8}
+           %d = dequantize(%i, %q, %o) {axis = 0}
+           %e = dequantize(%r, %t, %p) {axis = 0}
+           %u = add(%d, %e)
+           %v = relu(%u)
+           %y = quantize(%v, %t, %p) {axis = 0, to = i8}
+           return \"y\" = %y
+         }",
+        &[1, 2],
+    );
+    assert_eq!(n_kernels(&program), 1, "{program}");
+}
+
+#[test]
+fn integer_matmuls_leave_other_functions_to_the_next_kernel() {
+    let program = check(
+        "graph @g(%x: u8[N, 3], %w: i8[3, 4], %s: f32[]) {
+           %c = integer_matmul(%x, %w)
+           %f = cast(%c) {to = f32}
+           %m = mul(%f, %s)
+           %y = gelu(%m)
+           return \"y\" = %y
+         }",
+        SIZES,
+    );
+    assert_eq!(n_kernels(&program), 2, "{program}");
+}

@@ -262,7 +262,7 @@ impl Plan {
                     self.check_operand(operand, segment).and_then(|()| alive(operand.buffer))?;
                 }
                 attrs.iter().try_for_each(|&slot| known(slot))?;
-                epilogue.iter().filter_map(epilogue_buffer).try_for_each(alive)?;
+                epilogue.iter().filter_map(Epilogue::buffer).try_for_each(alive)?;
                 match callback {
                     Some(Callback { function, buffers, scratch_bytes }) => {
                         inside("function", *function, self.functions.len())?;
@@ -349,16 +349,6 @@ fn floor_mod(a: i64, b: i64) -> Option<i64> {
 
 fn inside(what: &str, index: u32, len: usize) -> Check {
     if (index as usize) < len { Ok(()) } else { Err(format!("{what} {index} is not among the {len} defined there")) }
-}
-
-fn epilogue_buffer(op: &Epilogue) -> Option<BufferId> {
-    match *op {
-        Epilogue::AddColumn(buffer)
-        | Epilogue::MulColumn(buffer)
-        | Epilogue::AddTensor(buffer)
-        | Epilogue::MulTensor(buffer) => Some(buffer),
-        Epilogue::Clamp(..) | Epilogue::Strip(_) => None,
-    }
 }
 
 /// The step's graph node for messages.

@@ -23,6 +23,8 @@ pub struct Manifest {
     pub metadata: Vec<(String, String)>,
     /// Rules applied with their counts, and the errors measured for them.
     pub certificate: Vec<(String, u64)>,
+    /// Contractions that the model quantizes and that run on floats all the same: their nodes, and why.
+    pub float_contractions: Vec<(String, String)>,
 }
 
 /// One callable entry.

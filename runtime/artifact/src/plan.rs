@@ -251,6 +251,58 @@ pub enum Epilogue {
     Clamp(f32, f32),
     /// Apply a strip, by index.
     Strip(u32),
+    /// Multiply by the one element of a buffer.
+    MulScalar(BufferId),
+    /// Multiply by a number.
+    Scale(f32),
+    /// Add a number.
+    Offset(f32),
+    /// Add `(t - zero) * scale` for a tensor of 8-bit integers of the result's layout.
+    AddQuantized {
+        /// The tensor.
+        tensor: BufferId,
+        /// Whether its bytes are signed.
+        signed: bool,
+        /// What an integer step is worth.
+        scale: f32,
+        /// The integer that stands for 0.
+        zero: f32,
+    },
+    /// Divide by the scale, round half to even, add the zero point, limit.
+    Quantize {
+        /// What an integer step is worth.
+        scale: f32,
+        /// The integer that stands for 0.
+        zero: f32,
+        /// The least integer.
+        low: f32,
+        /// The greatest integer.
+        high: f32,
+    },
+}
+
+impl Epilogue {
+    /// The buffer that it reads, if it reads one.
+    pub fn buffer(&self) -> Option<BufferId> {
+        self.clone().buffer_mut().copied()
+    }
+
+    /// The buffer that it reads, if it reads one.
+    pub fn buffer_mut(&mut self) -> Option<&mut BufferId> {
+        match self {
+            Epilogue::AddColumn(buffer)
+            | Epilogue::MulColumn(buffer)
+            | Epilogue::AddTensor(buffer)
+            | Epilogue::MulTensor(buffer)
+            | Epilogue::MulScalar(buffer)
+            | Epilogue::AddQuantized { tensor: buffer, .. } => Some(buffer),
+            Epilogue::Clamp(..)
+            | Epilogue::Strip(_)
+            | Epilogue::Scale(_)
+            | Epilogue::Offset(_)
+            | Epilogue::Quantize { .. } => None,
+        }
+    }
 }
 
 /// Generated code that finishes a contraction's result.

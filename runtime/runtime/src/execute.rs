@@ -144,6 +144,13 @@ fn bind_epilogue(op: &Epilogue, buffers: &[*mut u8]) -> EpilogueOp {
         Epilogue::AddTensor(buffer) => EpilogueOp::AddTensor(address(buffer)),
         Epilogue::MulTensor(buffer) => EpilogueOp::MulTensor(address(buffer)),
         Epilogue::Clamp(low, high) => EpilogueOp::Clamp(low, high),
+        Epilogue::MulScalar(buffer) => EpilogueOp::MulScalar(address(buffer)),
+        Epilogue::Scale(factor) => EpilogueOp::Scale(factor),
+        Epilogue::Offset(term) => EpilogueOp::Offset(term),
+        Epilogue::AddQuantized { tensor, signed, scale, zero } => {
+            EpilogueOp::AddQuantized { tensor: address(tensor).cast(), signed, scale, zero }
+        }
+        Epilogue::Quantize { scale, zero, low, high } => EpilogueOp::Quantize { scale, zero, low, high },
         // The program has checked the index.
         Epilogue::Strip(strip) => EpilogueOp::Strip(Strip::ALL[strip as usize]),
     }

@@ -16,7 +16,8 @@ pub(super) struct Buffers<'a> {
     graph: &'a Graph,
     /// The plan's buffer of each program buffer that is not a constant.
     places: Vec<Option<BufferId>>,
-    n_program: u32,
+    /// Intermediate results of steps: bytes and buffer.
+    temporaries: Vec<(Dim, BufferId)>,
     /// Blocks of the weight section.
     weights: Vec<(BufferId, Weight)>,
     /// Number of buffers.
@@ -50,7 +51,8 @@ impl<'a> Buffers<'a> {
         }
         views.iter().for_each(|&i| places[i] = Some(next()));
         let (weights, by_weight) = (Vec::new(), HashMap::new());
-        let mut buffers = Buffers { program, graph, places, n_program: n_buffers, weights, n_buffers, by_weight };
+        let temporaries = Vec::new();
+        let mut buffers = Buffers { program, graph, places, temporaries, weights, n_buffers, by_weight };
         for (base, id) in bases {
             let BufferKind::Constant(value) = program.buffers[base].kind else { continue };
             buffers.add_weight(Weight { value, packing: None }, id);
@@ -66,10 +68,20 @@ impl<'a> Buffers<'a> {
 
     /// The plan's buffer for the program buffer `id`; a constant becomes a row-major weight.
     pub(super) fn place(&mut self, id: kernel::BufferId) -> BufferId {
+        if let Some(index) = (id as usize).checked_sub(self.program.buffers.len()) {
+            return self.temporaries[index].1;
+        }
         match self.program_buffer(id).kind {
             BufferKind::Constant(_) => self.packed(id, None),
             _ => self.places[id as usize].expect("every buffer that is not a constant has a place"),
         }
+    }
+
+    /// A buffer of so many bytes for a step's intermediate result, numbered after those of the program.
+    pub(super) fn temporary(&mut self, bytes: Dim) -> kernel::BufferId {
+        self.temporaries.push((bytes, self.n_buffers));
+        self.n_buffers += 1;
+        (self.program.buffers.len() + self.temporaries.len() - 1) as kernel::BufferId
     }
 
     /// The plan's buffer for the constant `id` in the given packing.
@@ -144,6 +156,11 @@ impl<'a> Buffers<'a> {
             };
             list[id as usize] = Some(Buffer { bytes: size, place });
         }
+        for (bytes, id) in &self.temporaries {
+            let bytes = dims.slot(bytes).expect("symbols are bound");
+            let (first, last) = live[*id as usize].unwrap_or((0, 0));
+            list[*id as usize] = Some(Buffer { bytes, place: Place::Arena { first, last } });
+        }
         for (id, weight) in &self.weights {
             let bytes = dims.constant(weight.bytes(self.graph) as i64);
             list[*id as usize] = Some(Buffer { bytes, place: Place::Weight { offset: 0 } });
@@ -152,17 +169,17 @@ impl<'a> Buffers<'a> {
         (buffers.collect(), self.weights)
     }
 
-    /// First and last step that touches each program buffer, directly or through a view.
+    /// First and last step that touches each buffer, directly or through a view.
     fn live_ranges(&self, steps: &[Step]) -> Vec<Option<(u32, u32)>> {
-        let mut live: Vec<Option<(u32, u32)>> = vec![None; self.n_program as usize];
-        let mut whole: Vec<u32> = (0..self.n_program).collect();
+        let mut live: Vec<Option<(u32, u32)>> = vec![None; self.n_buffers as usize];
+        let mut whole: Vec<u32> = (0..self.n_buffers).collect();
         for (buffer, place) in self.program.buffers.iter().zip(&self.places) {
             if let (BufferKind::View { of, .. }, Some(id)) = (&buffer.kind, place) {
                 whole[*id as usize] = self.places[*of as usize].expect("a view is of memory");
             }
         }
         for (index, step) in steps.iter().enumerate() {
-            for buffer in step_buffers(step).into_iter().filter(|&b| b < self.n_program) {
+            for buffer in step_buffers(step) {
                 let range = &mut live[whole[buffer as usize] as usize];
                 let first = range.map_or(index as u32, |(first, _)| first);
                 *range = Some((first, index as u32));
@@ -187,12 +204,7 @@ pub(super) fn step_buffers(step: &Step) -> Vec<BufferId> {
     use ic_artifact::Epilogue;
     match step {
         Step::Library { operands, epilogue, callback, .. } => {
-            let epilogue = epilogue.iter().filter_map(|op| match op {
-                Epilogue::AddColumn(b) | Epilogue::MulColumn(b) | Epilogue::AddTensor(b) | Epilogue::MulTensor(b) => {
-                    Some(*b)
-                }
-                Epilogue::Clamp(..) | Epilogue::Strip(_) => None,
-            });
+            let epilogue = epilogue.iter().filter_map(Epilogue::buffer);
             let callback = callback.iter().flat_map(|callback| callback.buffers.iter().copied());
             operands.iter().flatten().map(|operand| operand.buffer).chain(epilogue).chain(callback).collect()
         }

@@ -26,6 +26,30 @@ pub(super) enum MenuOp {
     Clamp(f32, f32),
     /// Apply a strip.
     Strip(Strip),
+    /// Multiply by the one element of a parameter.
+    MulScalar(u32),
+    /// Multiply by a number.
+    Scale(f32),
+    /// Add a number.
+    Offset(f32),
+    /// Add a tensor of 8-bit integers, dequantized.
+    AddQuantized {
+        /// The parameter.
+        param: u32,
+        /// What an integer step is worth.
+        scale: f32,
+        /// The integer that stands for 0.
+        zero: f32,
+    },
+    /// Quantize.
+    Quantize {
+        /// What an integer step is worth.
+        scale: f32,
+        /// The integer that stands for 0.
+        zero: f32,
+        /// The integers' type.
+        to: DType,
+    },
 }
 
 /// The menu ops that compute the root of `stage` from the result of stage 0; `None` if it is no chain of them.
@@ -51,7 +75,7 @@ pub(super) fn match_menu(kernel: &Kernel, stage: &Stage) -> Option<Vec<MenuOp>> 
     }
 }
 
-fn strip(function: ScalarOp) -> Option<Strip> {
+pub(super) fn strip(function: ScalarOp) -> Option<Strip> {
     match function {
         ScalarOp::Relu => Some(Strip::Relu),
         ScalarOp::HardSwish => Some(Strip::HardSwish),
@@ -60,7 +84,7 @@ fn strip(function: ScalarOp) -> Option<Strip> {
     }
 }
 
-fn leads_to_result(stage: &Stage, at: ExprId) -> bool {
+pub(super) fn leads_to_result(stage: &Stage, at: ExprId) -> bool {
     match &stage.body[at as usize] {
         Expr::Stage(0) => true,
         Expr::Apply(_, args) => args.iter().any(|&arg| leads_to_result(stage, arg)),
@@ -70,6 +94,11 @@ fn leads_to_result(stage: &Stage, at: ExprId) -> bool {
 }
 
 fn binary(kernel: &Kernel, stage: &Stage, function: ScalarOp, other: ExprId) -> Option<MenuOp> {
+    if let Expr::Load(load) = &stage.body[other as usize]
+        && kernel.params[load.param as usize].dtype != DType::F32
+    {
+        return None;
+    }
     match (function, &stage.body[other as usize]) {
         (ScalarOp::Add, Expr::Load(load)) if is_column(kernel, load) => Some(MenuOp::AddColumn(load.param)),
         (ScalarOp::Mul, Expr::Load(load)) if is_column(kernel, load) => Some(MenuOp::MulColumn(load.param)),
@@ -85,24 +114,24 @@ fn binary(kernel: &Kernel, stage: &Stage, function: ScalarOp, other: ExprId) -> 
     }
 }
 
-fn is_plain(kernel: &Kernel, load: &Load) -> bool {
-    load.bounds.is_empty() && load.gathered.is_empty() && kernel.params[load.param as usize].dtype == DType::F32
+fn is_plain(load: &Load) -> bool {
+    load.bounds.is_empty() && load.gathered.is_empty()
 }
 
 /// Whether the load reads element `column` of a dense vector.
-fn is_column(kernel: &Kernel, load: &Load) -> bool {
+pub(super) fn is_column(kernel: &Kernel, load: &Load) -> bool {
     let Some(column) = kernel.outer.len().checked_sub(1) else { return false };
     let elements: Dim = kernel.params[load.param as usize].shape.iter().cloned().product();
-    is_plain(kernel, load)
+    is_plain(load)
         && address(kernel, load.param, &load.indices) == Index::axis(column)
         && elements == kernel.outer[column].extent
 }
 
 /// Whether the load reads a tensor that is laid out as the stored result is, from its own start.
-fn is_whole(kernel: &Kernel, stage: &Stage, load: &Load) -> bool {
+pub(super) fn is_whole(kernel: &Kernel, stage: &Stage, load: &Load) -> bool {
     let at = address(kernel, load.param, &load.indices);
     let stored = stage.stores.last().map(|store| address(kernel, store.param, &store.indices));
-    is_plain(kernel, load) && at.constant.is(0) && stored.is_some_and(|stored| stored.terms == at.terms)
+    is_plain(load) && at.constant.is(0) && stored.is_some_and(|stored| stored.terms == at.terms)
 }
 
 /// The linear index of an element of a parameter.

@@ -130,17 +130,7 @@ fn for_each_buffer(step: &mut Step, f: &dyn Fn(&mut BufferId)) {
     match step {
         Step::Library { operands, epilogue, callback, .. } => {
             operands.iter_mut().flatten().for_each(|operand| f(&mut operand.buffer));
-            for op in epilogue {
-                match op {
-                    Epilogue::AddColumn(b)
-                    | Epilogue::MulColumn(b)
-                    | Epilogue::AddTensor(b)
-                    | Epilogue::MulTensor(b) => {
-                        f(b);
-                    }
-                    Epilogue::Clamp(..) | Epilogue::Strip(_) => {}
-                }
-            }
+            epilogue.iter_mut().filter_map(Epilogue::buffer_mut).for_each(f);
             callback.iter_mut().flat_map(|callback| &mut callback.buffers).for_each(f);
         }
         Step::Code { buffers, .. } => buffers.iter_mut().for_each(f),

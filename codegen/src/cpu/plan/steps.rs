@@ -2,6 +2,7 @@
 
 use super::buffers::Buffers;
 use super::epilogue::{MenuOp, address, is_identity, match_menu};
+use super::integer_epilogue::match_integer_menu;
 use super::segments::Segments;
 use super::{Generator, Tiling, dim_checks};
 use crate::cpu::dims::DimBuilder;
@@ -150,6 +151,14 @@ impl<'a, 'b> Builder<'a, 'b> {
     fn op(&mut self, k: &OpKernel) -> Result<(), String> {
         let operands: Vec<Option<View>> = k.operands.iter().map(|operand| self.operand_view(k, operand)).collect();
         let target = epilogue_target(k.kernel);
+        let is_integer = matches!(k.op, Op::IntegerMatmul(_) | Op::IntegerConvolution(_));
+        let integer_menu = match &k.kernel.stages[1..] {
+            [stage] if is_integer && target.is_some() => match_integer_menu(k.kernel, stage),
+            _ => None,
+        };
+        if is_integer && k.results.first().is_some_and(Option::is_none) && integer_menu.is_none() {
+            return self.op_on_sums(k);
+        }
         let mut results: Vec<Option<u32>> = k.results.to_vec();
         let mut result_views: Vec<Option<View>> = results.iter().map(|p| p.map(|p| result_view(k.kernel, p))).collect();
         let in_place = results.first().is_some_and(Option::is_none);
@@ -169,6 +178,9 @@ impl<'a, 'b> Builder<'a, 'b> {
         let mut after = None;
         match rest {
             [] => {}
+            [_] if integer_menu.is_some() => {
+                epilogue.extend(integer_menu.into_iter().flatten().map(|op| self.menu_op(k, op)));
+            }
             [stage] if call.takes_epilogue && in_place && target.is_some() => match match_menu(k.kernel, stage) {
                 Some(menu) => epilogue.extend(menu.into_iter().map(|op| self.menu_op(k, op))),
                 None => callback = Some(self.callback(k, results[0].ok_or("an epilogue without a result")?)?),
@@ -183,6 +195,17 @@ impl<'a, 'b> Builder<'a, 'b> {
         let (kernel, params) = used_params(kernel);
         let args: Vec<kernel::BufferId> = params.iter().map(|&param| k.args[param]).collect();
         self.code(&kernel, &args, k.location)
+    }
+
+    /// An integer contraction whose sums are stored, then generated code for what follows.
+    fn op_on_sums(&mut self, k: &OpKernel) -> Result<(), String> {
+        let shape: Vec<Dim> = k.kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
+        let sums = self.buffers.temporary(shape.iter().cloned().product::<Dim>() * Dim::constant(4));
+        let mut kernel = k.kernel.clone();
+        let param = kernel.params.len() as u32;
+        kernel.params.push(Param { dtype: DType::I32, shape, is_output: true });
+        let args: Vec<kernel::BufferId> = k.args.iter().copied().chain([sums]).collect();
+        self.op(&OpKernel { results: &[Some(param)], kernel: &kernel, args: &args, ..*k })
     }
 
     fn operand_view(&self, k: &OpKernel, operand: &Option<kernel::Operand>) -> Option<View> {
@@ -232,7 +255,7 @@ impl<'a, 'b> Builder<'a, 'b> {
             CallOperand::Packed { index, shape, packing } => {
                 let source = k.operands[*index].as_ref().ok_or("an absent operand")?;
                 let buffer = self.buffers.packed(k.args[source.param as usize], Some(packing.clone()));
-                (buffer, None, DType::F32, shape, None)
+                (buffer, None, k.kernel.params[source.param as usize].dtype, shape, None)
             }
             CallOperand::Result { index, shape, strides } => {
                 let param = results.params[*index].ok_or("an absent result")?;
@@ -292,6 +315,17 @@ impl<'a, 'b> Builder<'a, 'b> {
             MenuOp::MulTensor(param) => Epilogue::MulTensor(place(param)),
             MenuOp::Clamp(low, high) => Epilogue::Clamp(low, high),
             MenuOp::Strip(strip) => Epilogue::Strip(strip as u32),
+            MenuOp::MulScalar(param) => Epilogue::MulScalar(place(param)),
+            MenuOp::Scale(factor) => Epilogue::Scale(factor),
+            MenuOp::Offset(term) => Epilogue::Offset(term),
+            MenuOp::AddQuantized { param, scale, zero } => {
+                let signed = k.kernel.params[param as usize].dtype == DType::I8;
+                Epilogue::AddQuantized { tensor: place(param), signed, scale, zero }
+            }
+            MenuOp::Quantize { scale, zero, to } => {
+                let (low, high) = if to == DType::I8 { (-128.0, 127.0) } else { (0.0, 255.0) };
+                Epilogue::Quantize { scale, zero, low, high }
+            }
         }
     }
 

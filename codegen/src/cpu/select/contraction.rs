@@ -19,3 +19,21 @@ pub(super) fn matmul(site: &Site) -> Result<LibraryCall, String> {
     let operands = vec![site.pass(0), site.pass(1), site.give(0)];
     Ok(LibraryCall { takes_epilogue: true, ..plain("f32_matmul", operands, vec![]) })
 }
+
+/// `int8_matmul_packed` where the right operand is a constant matrix, else `int8_matmul`. Both take strides.
+pub(super) fn integer_matmul(site: &Site) -> Result<LibraryCall, String> {
+    let b = site.operand(1)?;
+    let parameters = [site.dense(2)?, site.dense(3)?, site.dense(4)?];
+    let matrix = b.is_constant && b.shape.len() == 2 && b.strides.is_none();
+    let extents = [b.shape.first(), b.shape.get(1)].map(|d| d.and_then(|d| d.as_const()));
+    let (kernel, layout, packed) = match extents {
+        [Some(k), Some(n)] if matrix => {
+            let packing = Packing::Int8Matmul { k: k as usize, n: n as usize };
+            let packed = CallOperand::Packed { index: 1, shape: b.shape.clone(), packing };
+            ("int8_matmul_packed", 1, Some(packed))
+        }
+        _ => ("int8_matmul", 0, site.pass(1)),
+    };
+    let operands = [site.pass(0), packed].into_iter().chain(parameters).chain([site.give(0)]).collect();
+    Ok(LibraryCall { layout, takes_epilogue: true, ..plain(kernel, operands, vec![]) })
+}

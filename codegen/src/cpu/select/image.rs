@@ -4,10 +4,11 @@
 
 use super::{Attr, CallOperand, LibraryCall, Packing, Site, View, plain, require};
 use ic_ir::ops::{
-    ConvTranspose, Convolution, CoordinateMode, Layout, MaxPoolIndices, NearestMode, Pool, PoolFn, Resize, ResizeMode,
+    ConvTranspose, Convolution, CoordinateMode, IntegerConvolution, Layout, MaxPoolIndices, NearestMode, Pool, PoolFn,
+    Resize, ResizeMode,
 };
 use ic_kernels::library::codes;
-use ic_kernels::pack::{ConvTransposeShape, ConvWeightShape};
+use ic_kernels::pack::{ConvTransposeShape, ConvWeightShape, Int8ConvShape};
 use ic_types::{DType, Dim};
 
 /// Spatial attributes on two axes.
@@ -117,6 +118,26 @@ pub(super) fn convolution(op: &Convolution, site: &Site) -> Result<LibraryCall, 
     Ok(LibraryCall { layout: 1, bias, takes_epilogue: true, ..plain(name, operands, window.attrs(op.groups)) })
 }
 
+/// `int8_conv_nhwc`, or `int8_depthwise_conv_nhwc` where every channel has a filter of its own.
+pub(super) fn integer_convolution(op: &IntegerConvolution, site: &Site) -> Result<LibraryCall, String> {
+    let (x, w, y) = (site.operand(0)?, site.operand(1)?, site.result(0)?);
+    channels_last(op.layout)?;
+    let [outputs, inputs, kernel_h, kernel_w] = weight_extents(w)?;
+    let kernel = [kernel_h, kernel_w];
+    let window = Window::new(&kernel[4 - w.shape.len()..], &op.strides, &op.dilations, &op.pads)?;
+    let (name, packing) = if inputs == 1 && op.groups == outputs && outputs > 1 {
+        ("int8_depthwise_conv_nhwc", Packing::Int8Depthwise { channels: outputs, taps: kernel_h * kernel_w })
+    } else {
+        let weights = ConvWeightShape { outputs, inputs, kernel_h, kernel_w, groups: op.groups };
+        ("int8_conv_nhwc", Packing::Int8Conv(Int8ConvShape { weights, dilation_w: window.dilations[1] }))
+    };
+    let packed = CallOperand::Packed { index: 1, shape: dims([outputs, inputs, kernel_h, kernel_w]), packing };
+    let parameters = [site.dense(2)?, site.dense(3)?, site.dense(4)?];
+    let operands = [Some(image_operand(0, x)), Some(packed)].into_iter().chain(parameters);
+    let operands = operands.chain([Some(image_result(y))]).collect();
+    Ok(LibraryCall { layout: 1, takes_epilogue: true, ..plain(name, operands, window.attrs(op.groups)) })
+}
+
 pub(super) fn conv_transpose(op: &ConvTranspose, site: &Site) -> Result<LibraryCall, String> {
     let (x, w, y) = (site.operand(0)?, site.operand(1)?, site.result(0)?);
     require(x, DType::F32, "conv_transpose")?;
@@ -139,7 +160,10 @@ pub(super) fn pool(op: &Pool, site: &Site) -> Result<LibraryCall, String> {
     if op.layout == Layout::ChannelsFirst {
         return pool_channels_first(op, site);
     }
-    require(x, DType::F32, "channels-last pool")?;
+    let bytes = matches!(x.dtype, DType::U8 | DType::I8) && op.function == PoolFn::Max;
+    if !bytes {
+        require(x, DType::F32, "channels-last pool")?;
+    }
     let window = Window::new(&op.kernel, &op.strides, &op.dilations, &op.pads)?;
     let operands = vec![Some(image_operand(0, x)), Some(image_result(y))];
     let ([kh, kw], [sh, sw], [dh, dw]) = (window.kernel, window.strides, window.dilations);
@@ -148,7 +172,7 @@ pub(super) fn pool(op: &Pool, site: &Site) -> Result<LibraryCall, String> {
     match op.function {
         PoolFn::Max => {
             attrs.extend([top, left]);
-            Ok(plain("f32_max_pool_nhwc", operands, attrs))
+            Ok(plain(if bytes { "int8_max_pool_nhwc" } else { "f32_max_pool_nhwc" }, operands, attrs))
         }
         PoolFn::Average => {
             attrs.extend([top, left, bottom, right, op.count_include_pad.into()]);

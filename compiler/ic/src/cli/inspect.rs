@@ -85,6 +85,8 @@ fn describe_artifact(path: &Path) -> Result<Value> {
             "targets": users(manifest, index as u32),
         })).collect::<Vec<_>>(),
         "metadata": manifest.metadata.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "quantized in the model, run in float": manifest.float_contractions.iter()
+            .map(|(node, reason)| format!("{node}: {reason}")).collect::<Vec<_>>(),
     }))
 }
 
@@ -112,7 +114,11 @@ fn describe_use(manifest: &Manifest, used: &EntryState) -> String {
 /// Steps by kernel, and sizes.
 fn describe_plan(plan: &Plan) -> Value {
     let mut kernels: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut contractions: BTreeMap<String, usize> = BTreeMap::new();
     for step in &plan.steps {
+        if let Some(precision) = contraction(plan, step) {
+            *contractions.entry(precision).or_default() += 1;
+        }
         let name = match step {
             Step::Library { kernel, .. } => plan.kernels.get(*kernel as usize).map_or("?", |k| k.name.as_str()),
             Step::Code { .. } => "generated",
@@ -121,7 +127,25 @@ fn describe_plan(plan: &Plan) -> Value {
         };
         *kernels.entry(name).or_default() += 1;
     }
-    json!({ "steps": plan.steps.len(), "kernels": kernels, "buffers": plan.buffers.len(), "functions": plan.functions.len() })
+    let contractions = contractions.iter().map(|(precision, n)| format!("{n} {precision}")).collect::<Vec<_>>();
+    let contractions = contractions.join(", ");
+    json!({ "steps": plan.steps.len(), "contractions": contractions, "kernels": kernels, "buffers": plan.buffers.len(), "functions": plan.functions.len() })
+}
+
+/// The precision of a step that contracts: the types of its factors and of its sums.
+fn contraction(plan: &Plan, step: &Step) -> Option<String> {
+    let Step::Library { kernel, operands, .. } = step else { return None };
+    let name = plan.kernels.get(*kernel as usize)?.name.as_str();
+    let contracts = ["matmul", "conv", "lstm", "gru", "rnn"].iter().any(|word| name.contains(word));
+    let dtype = |i: usize| operands.get(i)?.as_ref().and_then(|operand| DType::from_code(operand.dtype));
+    match name.split_once('_')? {
+        _ if !contracts => None,
+        ("int8", _) => match (dtype(0)?, dtype(1)?) {
+            (DType::F32, weights) => Some(format!("int8 (f32 quantized at run time × {weights} → i32)")),
+            (left, right) => Some(format!("int8 ({left} × {right} → i32)")),
+        },
+        (precision, _) => Some(precision.into()),
+    }
 }
 
 /// A JSON value as indented lines that people read.

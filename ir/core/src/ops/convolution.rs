@@ -31,20 +31,8 @@ impl OpDef for Convolution {
         let (input, w) = (x.ty(0)?, x.ty(1)?);
         ensure!(input.dtype == w.dtype, "`x` and `w` must have one type, found {} and {}", input.dtype, w.dtype);
         ensure!(input.dtype.is_float() || input.dtype.is_int(), "`x` must be numbers, found {}", input.dtype);
-        ensure!(w.rank() == input.rank(), "`w` must have the rank of `x`, found {w} for {input}");
-        ensure!(self.groups > 0, "`groups` must be positive");
-        let image = self.layout.image(&input.shape)?;
-        let (channels, groups) = (w.shape[0].clone(), spatial::dim(self.groups));
-        x.equal(&image.channels, &(w.shape[1].clone() * groups.clone()), "channels of `x` and of `w`")?;
-        ensure!(
-            channels.as_const().is_none_or(|c| c % groups.as_const().unwrap_or(1) == 0),
-            "the {channels} channels of the result must be a multiple of the {groups} groups"
-        );
+        let (shape, channels) = self.output_shape(x, input, w)?;
         spatial::check_bias(x, 2, input, &channels)?;
-        let window =
-            Window { kernel: &w.shape[2..], strides: &self.strides, pads: &self.pads, dilations: &self.dilations };
-        let spatial = window.output_extents(&image.spatial, false)?;
-        let shape = self.layout.shape(Image { batch: image.batch, channels, spatial });
         Ok(vec![TensorType::new(input.dtype, shape).into()])
     }
 
@@ -54,6 +42,32 @@ impl OpDef for Convolution {
 }
 
 impl Convolution {
+    /// The shape of the result and its number of channels.
+    ///
+    /// # Errors
+    /// If image, weight and attributes do not fit together.
+    pub(super) fn output_shape(
+        &self,
+        x: &Operands,
+        input: &TensorType,
+        w: &TensorType,
+    ) -> Result<(Vec<Dim>, Dim), OpError> {
+        ensure!(w.rank() == input.rank(), "`w` must have the rank of `x`, found {w} for {input}");
+        ensure!(self.groups > 0, "`groups` must be positive");
+        let image = self.layout.image(&input.shape)?;
+        let (channels, groups) = (w.shape[0].clone(), spatial::dim(self.groups));
+        x.equal(&image.channels, &(w.shape[1].clone() * groups.clone()), "channels of `x` and of `w`")?;
+        ensure!(
+            channels.as_const().is_none_or(|c| c % groups.as_const().unwrap_or(1) == 0),
+            "the {channels} channels of the result must be a multiple of the {groups} groups"
+        );
+        let window =
+            Window { kernel: &w.shape[2..], strides: &self.strides, pads: &self.pads, dilations: &self.dilations };
+        let spatial = window.output_extents(&image.spatial, false)?;
+        let shape = self.layout.shape(Image { batch: image.batch, channels: channels.clone(), spatial });
+        Ok((shape, channels))
+    }
+
     fn convolve<T: Number>(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
         let (input, w) = (self.layout.to_channels_first(x.get(0)?)?, x.get(1)?);
         ensure!(w.rank() == input.rank(), "`w` must have the rank of `x`");

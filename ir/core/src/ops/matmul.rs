@@ -3,7 +3,7 @@
 use super::pointwise::{broadcast_extents, source_index};
 use crate::eval::{Number, checked_len};
 use crate::{OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
-use ic_types::Tensor;
+use ic_types::{Dim, Tensor};
 
 crate::attrs! {
     /// `[batch…, M, K] × [batch…, K, N] → [batch…, M, N]`; batch axes broadcast. Integers wrap.
@@ -17,18 +17,26 @@ impl OpDef for Matmul {
         let (a, b) = (x.ty(0)?, x.ty(1)?);
         ensure!(a.dtype == b.dtype, "operands must have one type, found {} and {}", a.dtype, b.dtype);
         ensure!(a.dtype.is_float() || a.dtype.is_int(), "operands must be numbers, found {}", a.dtype);
-        ensure!(a.rank() >= 2 && b.rank() >= 2, "operands must have rank 2 or more, found {a} and {b}");
-        let (a_batch, a_matrix) = a.shape.split_at(a.rank() - 2);
-        let (b_batch, b_matrix) = b.shape.split_at(b.rank() - 2);
-        x.equal(&a_matrix[1], &b_matrix[0], "contracted extents")?;
-        let mut shape = x.broadcast(a_batch, b_batch)?;
-        shape.extend([a_matrix[0].clone(), b_matrix[1].clone()]);
-        Ok(vec![TensorType::new(a.dtype, shape).into()])
+        Ok(vec![TensorType::new(a.dtype, product_shape(x, a, b)?).into()])
     }
 
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
         if x.get(0)?.dtype().is_float() { multiply::<f64>(x) } else { multiply::<i64>(x) }
     }
+}
+
+/// The shape of the product of `a` and `b`.
+///
+/// # Errors
+/// If they are not matrices, or not of extents that go together.
+pub(super) fn product_shape(x: &Operands, a: &TensorType, b: &TensorType) -> Result<Vec<Dim>, OpError> {
+    ensure!(a.rank() >= 2 && b.rank() >= 2, "operands must have rank 2 or more, found {a} and {b}");
+    let (a_batch, a_matrix) = a.shape.split_at(a.rank() - 2);
+    let (b_batch, b_matrix) = b.shape.split_at(b.rank() - 2);
+    x.equal(&a_matrix[1], &b_matrix[0], "contracted extents")?;
+    let mut shape = x.broadcast(a_batch, b_batch)?;
+    shape.extend([a_matrix[0].clone(), b_matrix[1].clone()]);
+    Ok(shape)
 }
 
 fn multiply<T: Number>(x: &Tensors) -> Result<Vec<Tensor>, OpError> {

@@ -39,6 +39,8 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("top_k", top_k),
     ("matmul", matmul),
     ("convolution", convolution),
+    ("integer_matmul", integer_matmul),
+    ("integer_convolution", integer_convolution),
     ("conv_transpose", conv_transpose),
     ("pool", pool),
     ("max_pool_indices", max_pool_indices),
@@ -328,6 +330,39 @@ fn convolution(r: &mut Random) -> Sample {
     if r.flag() {
         sample.operands.push(Some(r.tensor(dtype, &[n_out])));
     }
+    sample
+}
+
+/// Zero points and perhaps a bias for factors of these types and a result of `channels`.
+fn integer_parameters(r: &mut Random, [a, b]: [DType; 2], channels: usize) -> Vec<Option<Tensor>> {
+    let a_zero = r.flag().then(|| r.tensor(a, &[]));
+    let b_shape = if r.flag() { vec![channels] } else { vec![1] };
+    let b_zero = r.flag().then(|| r.tensor(b, &b_shape));
+    vec![a_zero, b_zero, r.flag().then(|| r.tensor(DType::I32, &[channels]))]
+}
+
+fn integer_matmul(r: &mut Random) -> Sample {
+    let types = [r.pick(&[DType::U8, DType::I8]), r.pick(&[DType::U8, DType::I8])];
+    let rank = r.below(3);
+    let batch = r.shape(rank);
+    let (m, k, n) = (r.extent(), r.extent(), r.extent());
+    let a = [r.broadcastable(&batch), vec![m, k]].concat();
+    let b = [r.broadcastable(&batch), vec![k, n]].concat();
+    let (a, b) = (r.tensor(types[0], &a), r.tensor(types[1], &b));
+    let mut sample = Sample::new(IntegerMatmul {}, vec![a, b]);
+    sample.operands.extend(integer_parameters(r, types, n));
+    sample
+}
+
+fn integer_convolution(r: &mut Random) -> Sample {
+    let types = [r.pick(&[DType::U8, DType::I8]), r.pick(&[DType::U8, DType::I8])];
+    let (w, layout, groups) = (window(r), layout(r), r.between(1, 2));
+    let (n, n_in, n_out) = (r.below(3), r.between(1, 2), groups * r.between(1, 2));
+    let x = r.tensor(types[0], &image(layout, n, n_in * groups, &w.spatial));
+    let weight = r.tensor(types[1], &[&[n_out, n_in], w.kernel.as_slice()].concat());
+    let op = IntegerConvolution { strides: w.strides, pads: w.pads, dilations: w.dilations, groups, layout };
+    let mut sample = Sample::new(op, vec![x, weight]);
+    sample.operands.extend(integer_parameters(r, types, n_out));
     sample
 }
 

@@ -9,13 +9,23 @@ pub(super) fn matmul(cx: &mut Context, node: &NodeView) -> Results {
 
 /// The matrix product with vectors allowed.
 pub(super) fn product(cx: &mut Context, a: ValueId, b: ValueId) -> Result<ValueId> {
+    with_matrices(cx, a, b, |cx, a, b| cx.matmul(a, b))
+}
+
+/// A product of matrices, `multiply`, with vectors allowed.
+pub(super) fn with_matrices(
+    cx: &mut Context,
+    a: ValueId,
+    b: ValueId,
+    multiply: impl FnOnce(&mut Context, ValueId, ValueId) -> Result<ValueId>,
+) -> Result<ValueId> {
     let (rank_a, rank_b) = (cx.rank(a)?, cx.rank(b)?);
     if rank_a == 0 || rank_b == 0 {
         return Err(invalid!("a scalar is no matrix"));
     }
     let left = if rank_a == 1 { cx.unsqueeze(a, &[0])? } else { a };
     let right = if rank_b == 1 { cx.unsqueeze(b, &[1])? } else { b };
-    let result = cx.matmul(left, right)?;
+    let result = multiply(cx, left, right)?;
     let rank = cx.rank(result)?;
     let mut dropped = Vec::new();
     if rank_a == 1 {

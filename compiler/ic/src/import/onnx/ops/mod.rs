@@ -24,6 +24,7 @@ mod norm;
 mod pointwise;
 mod pool;
 mod quantize;
+mod quantize_contrib;
 mod recurrent;
 mod reduce;
 mod reduce_in_run;
@@ -269,9 +270,20 @@ const TABLE: &[Row] = &[
     ("ai.onnx.ml", "Binarizer", pointwise::binarizer),
     (MICROSOFT, "BiasGelu", activation::bias_gelu),
     (MICROSOFT, "DynamicQuantizeLSTM", recurrent::dynamic_quantize_lstm),
+    (MICROSOFT, "DequantizeLinear", quantize::dequantize_linear),
+    (MICROSOFT, "DynamicQuantizeMatMul", quantize_contrib::dynamic_quantize_matmul),
     (MICROSOFT, "FastGelu", activation::fast_gelu),
     (MICROSOFT, "FusedMatMul", matmul::fused_matmul),
     (MICROSOFT, "Gelu", |cx, n| pointwise::unary(cx, n, ScalarOp::Gelu)),
+    (MICROSOFT, "MatMulIntegerToFloat", quantize_contrib::matmul_integer_to_float),
+    (MICROSOFT, "QGemm", quantize_contrib::qgemm),
+    (MICROSOFT, "QLinearAdd", |cx, n| quantize_contrib::qlinear_binary(cx, n, ScalarOp::Add)),
+    (MICROSOFT, "QLinearConcat", quantize_contrib::qlinear_concat),
+    (MICROSOFT, "QLinearGlobalAveragePool", quantize_contrib::qlinear_global_average_pool),
+    (MICROSOFT, "QLinearLeakyRelu", quantize_contrib::qlinear_leaky_relu),
+    (MICROSOFT, "QLinearMul", |cx, n| quantize_contrib::qlinear_binary(cx, n, ScalarOp::Mul)),
+    (MICROSOFT, "QLinearSigmoid", |cx, n| quantize_contrib::qlinear_unary(cx, n, ScalarOp::Sigmoid)),
+    (MICROSOFT, "QuantizeLinear", quantize::quantize_linear),
     (MICROSOFT, "QuickGelu", activation::quick_gelu),
     (MICROSOFT, "SimplifiedLayerNormalization", norm::rms),
     (MICROSOFT, "SkipLayerNormalization", norm::skip_layer),

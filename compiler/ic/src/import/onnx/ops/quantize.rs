@@ -1,9 +1,11 @@
 //! ONNX ops on quantized tensors: `QuantizeLinear`, `DequantizeLinear`, `DynamicQuantizeLinear`, `MatMulInteger`,
 //! `QLinearMatMul`, `ConvInteger`, `QLinearConv`.
+//!
+//! Contractions of 8-bit integers become `integer_matmul` and `integer_convolution`.
 
 use super::prelude::*;
 use super::sliding::{Window, spatial};
-use ic_ir::ops::{Convolution, Dequantize, Layout, Quantize, ReduceFn};
+use ic_ir::ops::{Convolution, Dequantize, IntegerConvolution, IntegerMatmul, Layout, Quantize, ReduceFn};
 
 fn type_attribute(node: &NodeView, name: &str) -> Result<Option<DType>> {
     let code = node.int(name).filter(|code| *code != 0);
@@ -52,7 +54,11 @@ pub(super) fn dequantize_linear(cx: &mut Context, node: &NodeView) -> Results {
 
 /// `DynamicQuantizeLinear`: scale and zero point from the range of `x` with 0 in it.
 pub(super) fn dynamic_quantize_linear(cx: &mut Context, node: &NodeView) -> Results {
-    let x = node.input(0)?;
+    Ok(dynamically_quantized(cx, node.input(0)?)?.into())
+}
+
+/// `x` as u8, its scale and its zero point.
+pub(super) fn dynamically_quantized(cx: &mut Context, x: ValueId) -> Result<[ValueId; 3]> {
     let axes: Vec<usize> = (0..cx.rank(x)?).collect();
     let bound = |cx: &mut Context, reduction, function| -> Result<ValueId> {
         let bound = cx.reduce(reduction, x, axes.clone())?;
@@ -73,7 +79,7 @@ pub(super) fn dynamic_quantize_linear(cx: &mut Context, node: &NodeView) -> Resu
     let offset = cx.unary(ScalarOp::Round, offset)?;
     let zero_point = cx.cast(offset, DType::U8)?;
     let y = cx.push(Quantize { axis: 0, block_size: 0, to: DType::U8, saturate: true }, &[x, scale, zero_point])?;
-    Ok(vec![y, scale, zero_point])
+    Ok([y, scale, zero_point])
 }
 
 /// `x - zero_point` in i32. `zero_point` is one element, or one for each position of `axis`.
@@ -86,7 +92,7 @@ fn centred(cx: &mut Context, x: ValueId, zero_point: Option<ValueId>, axis: usiz
 }
 
 /// A tensor of rank 1 with its elements along an axis of `like`; of more or less rank as it is.
-fn along(cx: &mut Context, value: ValueId, like: ValueId, axis: usize) -> Result<ValueId> {
+pub(super) fn along(cx: &mut Context, value: ValueId, like: ValueId, axis: usize) -> Result<ValueId> {
     let (shape, rank) = (cx.shape(value)?, cx.rank(like)?);
     let [extent] = shape.as_slice() else { return Ok(value) };
     if extent.is(1) {
@@ -98,27 +104,87 @@ fn along(cx: &mut Context, value: ValueId, like: ValueId, axis: usize) -> Result
 }
 
 /// The axis of rows of a matrix, or of the only axis of a vector.
-fn row_axis(cx: &Context, x: ValueId) -> Result<usize> {
+pub(super) fn row_axis(cx: &Context, x: ValueId) -> Result<usize> {
     Ok(cx.rank(x)?.saturating_sub(2))
 }
 
-/// The i32 product of centred operands; zero points are at the given inputs.
-fn integer_product(cx: &mut Context, node: &NodeView, [a, b]: [usize; 2], zero_points: [usize; 2]) -> Result<ValueId> {
-    let (a, b) = (node.input(a)?, node.input(b)?);
-    let (rows, columns) = (row_axis(cx, a)?, cx.rank(b)?.saturating_sub(1));
-    let a = centred(cx, a, node.opt(zero_points[0]), rows)?;
-    let b = centred(cx, b, node.opt(zero_points[1]), columns)?;
-    super::matmul::product(cx, a, b)
+/// A factor of an integer contraction with its zero point.
+#[derive(Clone, Copy)]
+pub(super) struct Factor {
+    pub(super) value: ValueId,
+    pub(super) zero_point: Option<ValueId>,
+}
+
+impl Factor {
+    /// The factor whose value and zero point are these inputs of a node.
+    fn of(node: &NodeView, value: usize, zero_point: usize) -> Result<Factor> {
+        Ok(Factor { value: node.input(value)?, zero_point: node.opt(zero_point) })
+    }
+}
+
+fn is_8_bit(dtype: DType) -> bool {
+    matches!(dtype, DType::U8 | DType::I8)
+}
+
+/// Whether a zero point is absent or one element.
+fn is_single(cx: &Context, zero_point: Option<ValueId>) -> Result<bool> {
+    Ok(zero_point.map(|z| cx.ty(z)).transpose()?.is_none_or(|ty| ty.elements().is(1)))
+}
+
+/// A zero point of one element as rank 0, one of several as rank 1 if all other extents are 1.
+fn flat_zero_point(cx: &mut Context, zero_point: Option<ValueId>) -> Result<Option<ValueId>> {
+    let Some(value) = zero_point else { return Ok(None) };
+    let shape = cx.shape(value)?.to_vec();
+    let wide: Vec<Dim> = shape.iter().filter(|extent| !extent.is(1)).cloned().collect();
+    let is_row = shape.last().is_some_and(|last| wide.is_empty() || !last.is(1));
+    if wide.len() <= 1 && wide.len() < shape.len() && (wide.is_empty() || is_row) {
+        return cx.reshape(value, wide).map(Some);
+    }
+    Ok(Some(value))
+}
+
+/// The i32 product of centred factors, plus a bias.
+pub(super) fn integer_product(cx: &mut Context, a: Factor, b: Factor, bias: Option<ValueId>) -> Result<ValueId> {
+    let zeros = [flat_zero_point(cx, a.zero_point)?, flat_zero_point(cx, b.zero_point)?];
+    let b_fits = zeros[1].map(|z| cx.rank(z)).transpose()?.is_none_or(|rank| rank <= 1);
+    if !is_8_bit(cx.dtype(a.value)?) || !is_8_bit(cx.dtype(b.value)?) || !b_fits {
+        let (rows, columns) = (row_axis(cx, a.value)?, cx.rank(b.value)?.saturating_sub(1));
+        let left = centred(cx, a.value, a.zero_point, rows)?;
+        let right = centred(cx, b.value, b.zero_point, columns)?;
+        let sum = super::matmul::product(cx, left, right)?;
+        return bias.map_or(Ok(sum), |bias| cx.binary(ScalarOp::Add, sum, bias));
+    }
+    let single = is_single(cx, zeros[0])?;
+    let sum = super::matmul::with_matrices(cx, a.value, b.value, |cx, a, b| {
+        let a_zero = zeros[0].filter(|_| single);
+        Ok(cx.push_all(IntegerMatmul {}, &[Some(a), Some(b), a_zero, zeros[1], bias])?[0])
+    })?;
+    if single {
+        return Ok(sum);
+    }
+    // A zero point for each row is multiplied by the sums of the columns.
+    let axis = row_axis(cx, b.value)?;
+    let columns = cx.rank(b.value)?.saturating_sub(1);
+    let right = centred(cx, b.value, b.zero_point, columns)?;
+    let sums = cx.reduce(ReduceFn::Sum, right, vec![axis])?;
+    let Some(zero_point) = a.zero_point else { return Ok(sum) };
+    let zero_point = cx.cast(zero_point, DType::I32)?;
+    let rows = row_axis(cx, sum)?;
+    let zero_point = along(cx, zero_point, sum, rows)?;
+    let excess = cx.binary(ScalarOp::Mul, zero_point, sums)?;
+    cx.binary(ScalarOp::Sub, sum, excess)
 }
 
 /// `MatMulInteger`.
 pub(super) fn matmul_integer(cx: &mut Context, node: &NodeView) -> Results {
-    Ok(vec![integer_product(cx, node, [0, 1], [2, 3])?])
+    let (a, b) = (Factor::of(node, 0, 2)?, Factor::of(node, 1, 3)?);
+    Ok(vec![integer_product(cx, a, b, None)?])
 }
 
 /// `QLinearMatMul`.
 pub(super) fn qlinear_matmul(cx: &mut Context, node: &NodeView) -> Results {
-    let sum = integer_product(cx, node, [0, 3], [2, 5])?;
+    let (a, b) = (Factor::of(node, 0, 2)?, Factor::of(node, 3, 5)?);
+    let sum = integer_product(cx, a, b, None)?;
     let rows = row_axis(cx, sum)?;
     let columns = cx.rank(sum)?.saturating_sub(1);
     requantized(cx, node, sum, [(1, rows), (4, columns), (6, rows)], 7)
@@ -126,22 +192,29 @@ pub(super) fn qlinear_matmul(cx: &mut Context, node: &NodeView) -> Results {
 
 /// `ConvInteger`.
 pub(super) fn conv_integer(cx: &mut Context, node: &NodeView) -> Results {
-    let (x, w) = (centred(cx, node.input(0)?, node.opt(2), 1)?, centred(cx, node.input(1)?, node.opt(3), 0)?);
+    let (x, w) = (Factor::of(node, 0, 2)?, Factor::of(node, 1, 3)?);
     Ok(vec![convolution(cx, node, x, w, None)?])
 }
 
 /// `QLinearConv`.
 pub(super) fn qlinear_conv(cx: &mut Context, node: &NodeView) -> Results {
-    let (x, w) = (centred(cx, node.input(0)?, node.opt(2), 1)?, centred(cx, node.input(3)?, node.opt(5), 0)?);
+    let (x, w) = (Factor::of(node, 0, 2)?, Factor::of(node, 3, 5)?);
     let sum = convolution(cx, node, x, w, node.opt(8))?;
     requantized(cx, node, sum, [(1, 1), (4, 1), (6, 1)], 7)
 }
 
-fn convolution(cx: &mut Context, node: &NodeView, x: ValueId, w: ValueId, bias: Option<ValueId>) -> Result<ValueId> {
-    let (space, kernel) = (spatial(cx, x)?, spatial(cx, w)?);
+/// The i32 convolution of centred factors, plus a bias.
+fn convolution(cx: &mut Context, node: &NodeView, x: Factor, w: Factor, bias: Option<ValueId>) -> Result<ValueId> {
+    let (space, kernel) = (spatial(cx, x.value)?, spatial(cx, w.value)?);
     let Window { strides, dilations, pads, .. } = Window::new(node, &space, Some(&kernel))?;
     let groups = super::conv::groups(node)?;
     let op = Convolution { strides, pads, dilations, groups, layout: Layout::ChannelsFirst };
+    let zeros = [flat_zero_point(cx, x.zero_point)?, flat_zero_point(cx, w.zero_point)?];
+    if is_8_bit(cx.dtype(x.value)?) && is_8_bit(cx.dtype(w.value)?) && is_single(cx, zeros[0])? {
+        let op = IntegerConvolution::from(op);
+        return Ok(cx.push_all(op, &[Some(x.value), Some(w.value), zeros[0], zeros[1], bias])?[0]);
+    }
+    let (x, w) = (centred(cx, x.value, x.zero_point, 1)?, centred(cx, w.value, w.zero_point, 0)?);
     Ok(cx.push_all(op, &[Some(x), Some(w), bias])?[0])
 }
 

@@ -1,0 +1,153 @@
+//! The outer loops of integer contractions: threads, cache blocks, tiles.
+//!
+//! As in f32 contractions each thread has a rectangle of rows by panels. All of K is summed at once, as partial sums
+//! would not fit in a narrow result.
+
+use super::finish::{Chain, Finish, Stored};
+use super::microkernel::TileArgs;
+use super::tiles::{IntTiles, MAX_ROWS};
+use super::zero_points::{Corrections, row_sum};
+use crate::abi::{Call, Parallel};
+use crate::cache::caches;
+use crate::epilogue::{Columns, finish_rows, split};
+use crate::gemm::{Rows, SERIAL, grid, part};
+use crate::pack::{PANEL, Segments};
+use std::ops::Range;
+
+/// `y[row, column] = epilogue(sum over k of (a[row, k] - a_zero) * (b[k, column] - b_zero[column]))`.
+pub(crate) struct Contraction<'a, R> {
+    /// The call whose epilogue this applies.
+    pub(crate) call: &'a Call<'a>,
+    /// The rows: unsigned bytes.
+    pub(crate) rows: R,
+    /// Number of rows.
+    pub(crate) n_rows: usize,
+    /// K.
+    pub(crate) k: Segments,
+    /// Packed B.
+    pub(crate) b: *const u8,
+    /// Columns of the result: those of B, from this column of the result on.
+    pub(crate) columns: Range<usize>,
+    /// What zero points add, from the first of these columns on.
+    pub(crate) corrections: Corrections,
+    /// Start of the result.
+    pub(crate) y: *mut u8,
+    /// Its element type.
+    pub(crate) stored: Stored,
+    /// Scratch, of [`scratch_bytes`] for all threads.
+    pub(crate) scratch: *mut u8,
+    /// Bytes of copies that [`Rows::locate`] needs.
+    pub(crate) copy_len: usize,
+}
+
+// SAFETY: threads write disjoint parts of the result and of the scratch, and only read the rest.
+unsafe impl<R: Sync> Sync for Contraction<'_, R> {}
+
+/// Bytes of scratch of one thread.
+fn thread_scratch(segments: usize, copy_len: usize) -> usize {
+    (segments * MAX_ROWS * size_of::<*const u8>()).next_multiple_of(64) + copy_len.next_multiple_of(64)
+}
+
+/// Bytes of scratch of a contraction on `threads` threads.
+pub(crate) fn scratch_bytes(segments: usize, copy_len: usize, threads: usize) -> usize {
+    thread_scratch(segments, copy_len) * threads
+}
+
+impl<R: Rows<u8>> Contraction<'_, R> {
+    /// Runs on the threads of the call.
+    ///
+    /// # Safety
+    /// The machine has `D`; rows, B, result, scratch and the call's epilogue are valid.
+    pub(crate) unsafe fn run<D: IntTiles>(&self) {
+        let panels = self.columns.len().div_ceil(PANEL);
+        // Bytes are multiplied about four times as fast as floats.
+        let work = self.n_rows * self.columns.len() * self.k.count * self.k.len / 4;
+        let threads = if work < SERIAL { 1 } else { self.call.pool.threads() };
+        let wide = D::tile(self.n_rows.clamp(1, D::ROWS), usize::MAX).0;
+        let (row_tiles, groups) = (self.n_rows.div_ceil(D::ROWS), panels.div_ceil(wide));
+        let (row_parts, column_parts) = grid(threads, row_tiles, groups);
+        let run = |range: Range<usize>, thread: usize| {
+            for index in range {
+                let tiles = part(row_tiles, row_parts, index / column_parts);
+                let groups = part(groups, column_parts, index % column_parts);
+                let row = |tile: usize| part(self.n_rows, row_tiles.max(1), tile).start;
+                let panels = groups.start * wide..(groups.end * wide).min(panels);
+                // SAFETY: the caller's pointers are valid; parts are disjoint.
+                unsafe { self.run_part::<D>(row(tiles.start)..row(tiles.end), panels, thread) };
+            }
+        };
+        let parallel: &dyn Parallel = if threads == 1 { &crate::abi::Serial } else { self.call.pool };
+        parallel.run(row_parts * column_parts, &run);
+    }
+
+    /// Runs the part of `rows` by `panels` on the calling thread.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run); `thread` is the caller's own.
+    pub(crate) unsafe fn run_part<D: IntTiles>(&self, rows: Range<usize>, panels: Range<usize>, thread: usize) {
+        // Half of the cache holds panels of B.
+        let widest = D::tile(D::ROWS, usize::MAX).0;
+        let width = (caches().l2 / 2 / self.k.panel_bytes().max(1)).max(1).next_multiple_of(widest);
+        let n_tiles = rows.len().div_ceil(D::ROWS);
+        for first in panels.clone().step_by(width) {
+            let block = first..(first + width).min(panels.end);
+            for tile in 0..n_tiles {
+                let tile = part(rows.len(), n_tiles, tile);
+                let tile = rows.start + tile.start..rows.start + tile.end;
+                // SAFETY: the caller's pointers are valid.
+                unsafe { self.run_tile::<D>(tile, block.clone(), thread) };
+            }
+        }
+    }
+
+    /// One tile of rows by a block of panels.
+    unsafe fn run_tile<D: IntTiles>(&self, rows: Range<usize>, block: Range<usize>, thread: usize) {
+        let own = self.scratch.wrapping_add(thread_scratch(self.k.count, self.copy_len) * thread);
+        let pointers = own.cast::<*const u8>();
+        let copies = own.wrapping_add(thread_scratch(self.k.count, 0));
+        let (mut offsets, mut sums) = ([0; MAX_ROWS], [0; MAX_ROWS]);
+        let offsets = &mut offsets[..rows.len()];
+        // SAFETY: the scratch has room for this thread's pointers and copies; each row has a pointer for each segment.
+        unsafe {
+            self.rows.locate(rows.start, pointers, offsets, copies);
+            if !self.corrections.zeros.is_null() {
+                for (row, sum) in sums.iter_mut().enumerate().take(rows.len()) {
+                    *sum = row_sum::<D>(pointers.add(row), rows.len(), self.k);
+                }
+            }
+        }
+        let (in_registers, rest) = split(self.call.epilogue);
+        let chain = Chain::of(in_registers);
+        let mut panel = block.start;
+        while panel < block.end {
+            let (width, tile) = D::tile(rows.len(), block.end - panel);
+            let column = self.columns.start + panel * PANEL;
+            let args = TileArgs {
+                a: pointers,
+                segments: self.k.count,
+                segment_len: self.k.len,
+                b: self.b.wrapping_add(panel * self.k.panel_bytes()),
+                b_panel: self.k.panel_bytes(),
+                finish: Finish {
+                    start: self.corrections.start.wrapping_add(panel * PANEL),
+                    zeros: self.corrections.zeros_from(panel * PANEL),
+                    row_sums: sums.as_ptr(),
+                    y: self.y,
+                    stored: self.stored,
+                    offsets: offsets.as_ptr(),
+                    columns: Columns { column, n: (width * PANEL).min(self.columns.end - column) },
+                    chain,
+                },
+            };
+            // SAFETY: the pointers cover the tile.
+            unsafe { tile(&args) };
+            panel += width;
+        }
+        if !rest.is_empty() {
+            let start = self.columns.start;
+            let columns = start + block.start * PANEL..(start + block.end * PANEL).min(self.columns.end);
+            // SAFETY: the rows are stored as floats, and this thread's own.
+            unsafe { finish_rows::<D::Vector>(rest, self.y.cast(), offsets, columns) };
+        }
+    }
+}

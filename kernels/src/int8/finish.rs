@@ -1,0 +1,189 @@
+//! From sums to stored results: zero points, scales, the epilogue, the narrow store.
+
+use crate::abi::EpilogueOp;
+use crate::epilogue::{Columns, Quantizer, in_registers};
+use crate::vector::Vector;
+use ic_types::DType;
+
+/// The element type of a result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stored {
+    /// The sums themselves.
+    Sum,
+    /// Floats.
+    Float,
+    /// Bytes, which the epilogue's last operation made: [`EpilogueOp::Quantize`].
+    Byte,
+}
+
+impl Stored {
+    /// How a result of `dtype` is stored after `epilogue`; `None` if it cannot be.
+    pub(crate) fn of(dtype: DType, epilogue: &[EpilogueOp]) -> Option<Stored> {
+        let quantized = matches!(epilogue.last(), Some(EpilogueOp::Quantize { .. }));
+        match dtype {
+            DType::I32 if epilogue.is_empty() => Some(Stored::Sum),
+            DType::F32 => Some(Stored::Float),
+            DType::U8 | DType::I8 if quantized => Some(Stored::Byte),
+            _ => None,
+        }
+    }
+}
+
+/// What happens to an epilogue's first and last operations, which are nearly always the same.
+#[derive(Clone, Copy)]
+pub(crate) struct Chain<'a> {
+    /// The scale: one for each column of the result, or one.
+    scale: Option<(*const f32, bool)>,
+    /// The bias of each column of the result.
+    bias: Option<*const f32>,
+    /// What follows.
+    middle: &'a [EpilogueOp],
+    /// The last operation.
+    quantizer: Option<Quantizer>,
+}
+
+impl<'a> Chain<'a> {
+    /// Takes an epilogue apart.
+    pub(crate) fn of(epilogue: &'a [EpilogueOp]) -> Chain<'a> {
+        let mut chain = Chain { scale: None, bias: None, middle: epilogue, quantizer: None };
+        if let [first, rest @ ..] = chain.middle
+            && let Some(scale) = match first {
+                EpilogueOp::MulColumn(v) => Some((*v, true)),
+                EpilogueOp::MulScalar(v) => Some((*v, false)),
+                EpilogueOp::Scale(factor) => Some((&raw const *factor, false)),
+                _ => None,
+            }
+        {
+            (chain.scale, chain.middle) = (Some(scale), rest);
+        }
+        if let [EpilogueOp::AddColumn(bias), rest @ ..] = chain.middle {
+            (chain.bias, chain.middle) = (Some(*bias), rest);
+        }
+        if let [rest @ .., EpilogueOp::Quantize { scale, zero, low, high }] = chain.middle {
+            chain.quantizer = Some(Quantizer { scale: *scale, zero: *zero, low: *low, high: *high });
+            chain.middle = rest;
+        }
+        chain
+    }
+}
+
+/// How to finish a tile.
+#[derive(Clone, Copy)]
+pub(crate) struct Finish<'a> {
+    /// What each column's sums start from, from the tile's first column on: whole panels.
+    pub(crate) start: *const i32,
+    /// B's zero points, likewise; null if they are 0.
+    pub(crate) zeros: *const i32,
+    /// The sum of A's elements in each row of the tile, where B's zero points are not 0.
+    pub(crate) row_sums: *const i32,
+    /// Start of the result.
+    pub(crate) y: *mut u8,
+    /// Its element type.
+    pub(crate) stored: Stored,
+    /// Offset of each row of the tile from the start of the result, in elements.
+    pub(crate) offsets: *const isize,
+    /// The columns of the tile: all its panels, but the last may be cut.
+    pub(crate) columns: Columns,
+    /// The epilogue.
+    pub(crate) chain: Chain<'a>,
+}
+
+/// Stores a tile.
+///
+/// # Safety
+/// The pointers cover the tile.
+#[inline(always)]
+pub(crate) unsafe fn finish<V: Vector, const ROWS: usize, const PANELS: usize>(
+    to: &Finish,
+    sums: &mut [[V; PANELS]; ROWS],
+) {
+    // SAFETY: the caller's pointers cover the tile.
+    unsafe {
+        correct(to, sums);
+        match to.stored {
+            Stored::Sum => {
+                for (row, sums) in sums.iter().enumerate() {
+                    store(to, row, sums, |columns, sum, at| columns.store(sum, to.y.cast(), at));
+                }
+            }
+            _ => finish_floats(to, sums),
+        }
+    }
+}
+
+/// Adds what zero points leave in the sums.
+#[inline(always)]
+unsafe fn correct<V: Vector, const ROWS: usize, const PANELS: usize>(to: &Finish, sums: &mut [[V; PANELS]; ROWS]) {
+    for panel in 0..PANELS {
+        // SAFETY: the lists have whole panels.
+        let start = unsafe { V::load(to.start.add(panel * 16).cast()) };
+        (0..ROWS).for_each(|row| sums[row][panel] = sums[row][panel].add_int(start));
+        if !to.zeros.is_null() {
+            // SAFETY: as above.
+            let zeros = unsafe { V::load(to.zeros.add(panel * 16).cast()) };
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: there is a sum for each row.
+                let row_sum = V::splat_bits(unsafe { *to.row_sums.add(row) } as u32);
+                sums[panel] = sums[panel].sub_int(row_sum.mul_int(zeros));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn store<V: Vector, const PANELS: usize>(
+    to: &Finish,
+    row: usize,
+    values: &[V; PANELS],
+    store: impl Fn(Columns, V, isize),
+) {
+    // SAFETY: there is an offset for each row.
+    let offset = unsafe { *to.offsets.add(row) };
+    for (panel, &value) in values.iter().enumerate() {
+        let columns = to.columns.panel(panel);
+        store(columns, value, offset + columns.column as isize);
+    }
+}
+
+#[inline(always)]
+unsafe fn finish_floats<V: Vector, const ROWS: usize, const PANELS: usize>(to: &Finish, sums: &[[V; PANELS]; ROWS]) {
+    // What is absent multiplies by 1 and adds -0, which change nothing.
+    let (mut scale, mut bias) = ([V::splat(1.0); PANELS], [V::splat(-0.0); PANELS]);
+    for panel in 0..PANELS {
+        let columns = to.columns.panel(panel);
+        // SAFETY: the vectors cover the columns.
+        unsafe {
+            match to.chain.scale {
+                Some((v, true)) => scale[panel] = columns.load(v, columns.column as isize),
+                Some((v, false)) => scale[panel] = V::splat(*v),
+                None => {}
+            }
+            if let Some(v) = to.chain.bias {
+                bias[panel] = columns.load(v, columns.column as isize);
+            }
+        }
+    }
+    // Rows are not unrolled: the sums have left the registers.
+    for (row, sums) in sums.iter().enumerate() {
+        let mut values = [*sums];
+        for panel in 0..PANELS {
+            values[0][panel] = sums[panel].int_to_float().mul(scale[panel]).add(bias[panel]);
+        }
+        // SAFETY: the epilogue's tensors cover the rows.
+        unsafe {
+            for op in to.chain.middle {
+                in_registers(op, &mut values, to.columns, to.offsets.add(row));
+            }
+            let values = match to.chain.quantizer {
+                Some(quantizer) => values[0].map(|value| quantizer.quantize(value)),
+                None => values[0],
+            };
+            match to.stored {
+                Stored::Byte => store(to, row, &values, |columns, value, at| {
+                    columns.store_bytes(value.to_int(), to.y, at);
+                }),
+                _ => store(to, row, &values, |columns, value, at| columns.store(value, to.y.cast(), at)),
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The inner loop of integer contractions: a tile of rows by panels of 16 columns, summed in registers.
+//!
+//! K is walked in segments, as the f32 tiles do, four bytes at a time; every sum is exact, wrapping at 32 bits.
+
+use super::finish::{Finish, finish};
+use crate::pack::PANEL;
+use crate::vector::{Dot, DotTask, Vector};
+
+/// Neighbours on K that one instruction multiplies.
+const QUAD: usize = 4;
+
+/// One tile of work.
+pub(crate) struct TileArgs<'a> {
+    /// Pointers to A: `[segments][rows of the tile]`.
+    pub(crate) a: *const *const u8,
+    /// Number of segments.
+    pub(crate) segments: usize,
+    /// Elements of K in each.
+    pub(crate) segment_len: usize,
+    /// First panel of B.
+    pub(crate) b: *const u8,
+    /// Bytes between panels of B.
+    pub(crate) b_panel: usize,
+    /// Where the tile's results go.
+    pub(crate) finish: Finish<'a>,
+}
+
+/// A tile of fixed height and number of panels.
+///
+/// # Safety
+/// The machine has the instructions; the pointers cover the tile.
+pub(crate) type TileFn = unsafe fn(&TileArgs);
+
+/// The tile of `ROWS` rows and `PANELS` panels.
+pub(crate) unsafe fn tile<D: Dot, const ROWS: usize, const PANELS: usize>(args: &TileArgs) {
+    // SAFETY: the caller vouches for the instructions and the pointers.
+    unsafe { D::vectorize(Body::<'_, ROWS, PANELS>(args)) };
+}
+
+struct Body<'a, const ROWS: usize, const PANELS: usize>(&'a TileArgs<'a>);
+
+impl<const ROWS: usize, const PANELS: usize> DotTask for Body<'_, ROWS, PANELS> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<D: Dot>(self) {
+        let mut sums = [[D::Vector::splat(0.0); PANELS]; ROWS];
+        // SAFETY: the caller's pointers cover the tile.
+        unsafe {
+            accumulate::<D, ROWS, PANELS>(self.0, &mut sums);
+            finish(&self.0.finish, &mut sums);
+        }
+    }
+}
+
+/// The four bytes at `from`, of which `n` exist, in every lane.
+#[inline(always)]
+unsafe fn quad<V: Vector>(from: *const u8, n: usize) -> V {
+    let mut bytes = [0; QUAD];
+    // SAFETY: the caller vouches for `n <= 4` bytes.
+    unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), n) };
+    V::splat_bits(u32::from_le_bytes(bytes))
+}
+
+/// `sums += a * b` over all of K.
+#[inline(always)]
+unsafe fn accumulate<D: Dot, const ROWS: usize, const PANELS: usize>(
+    args: &TileArgs,
+    sums: &mut [[D::Vector; PANELS]; ROWS],
+) {
+    let (mut a, mut b) = (args.a, args.b);
+    let (whole, rest) = (args.segment_len / QUAD, args.segment_len % QUAD);
+    for _ in 0..args.segments {
+        // SAFETY: the caller's pointers cover the tile.
+        unsafe {
+            let rows = *a.cast::<[*const u8; ROWS]>();
+            for k in 0..whole {
+                step::<D, ROWS, PANELS>(args, b, sums, |row| {
+                    D::Vector::splat_bits(rows[row].add(k * QUAD).cast::<u32>().read_unaligned())
+                });
+                b = b.add(QUAD * PANEL);
+            }
+            if rest > 0 {
+                step::<D, ROWS, PANELS>(args, b, sums, |row| quad(rows[row].add(whole * QUAD), rest));
+                b = b.add(QUAD * PANEL);
+            }
+            a = a.add(ROWS);
+        }
+    }
+}
+
+/// One group of four on K.
+#[inline(always)]
+unsafe fn step<D: Dot, const ROWS: usize, const PANELS: usize>(
+    args: &TileArgs,
+    b: *const u8,
+    sums: &mut [[D::Vector; PANELS]; ROWS],
+    x: impl Fn(usize) -> D::Vector,
+) {
+    let mut panels = [D::Vector::splat(0.0); PANELS];
+    for (i, panel) in panels.iter_mut().enumerate() {
+        // SAFETY: the caller's pointers cover the tile.
+        *panel = unsafe { D::Vector::load(b.add(i * args.b_panel).cast()) };
+    }
+    for row in 0..ROWS {
+        let x = x(row);
+        for panel in 0..PANELS {
+            sums[row][panel] = D::dot(sums[row][panel], x, panels[panel]);
+        }
+    }
+}
