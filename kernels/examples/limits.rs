@@ -1,5 +1,5 @@
 //! How close each kernel comes to this machine's limit on one thread: GFLOP/s as a share of the measured peak of
-//! fused multiply-adds.
+//! fused multiply-adds, four times that for 8-bit integers.
 //!
 //! `cargo run --release -p ic-kernels --example limits [ISA] [NAME]` measures the rows whose name contains NAME.
 #![expect(unsafe_code, reason = "runs kernels on raw buffers")]
@@ -73,8 +73,30 @@ fn conv(label: &'static str, from: i64, to: i64, size: i64, kernel: i64, stride:
     }
 }
 
+/// The same on bytes.
+fn int8(label: &'static str, row: Row) -> Row {
+    let kernel = match row.kernel {
+        "f32_matmul_packed" => "int8_matmul_packed",
+        "f32_depthwise_conv_nhwc" => "int8_depthwise_conv_nhwc",
+        "f32_conv_nhwc" => "int8_conv_nhwc",
+        _ => "int8_matmul",
+    };
+    Row { label, kernel, ..row }
+}
+
 fn rows() -> Vec<Row> {
     vec![
+        int8("int8 matmul 512x1024x1024", matmul("", 512, 1024, 1024)),
+        int8("int8 matmul 128x384x1536", matmul("", 128, 384, 1536)),
+        int8("int8 matmul 1x768x3072", matmul("", 1, 768, 3072)),
+        int8("int8 q k^T 12x128x64x128", scores("", 12, 128, 64, 128)),
+        int8("int8 conv 3x3 64->64 56", conv("", 64, 64, 56, 3, 1)),
+        int8("int8 conv 1x1 256->64 56", conv("", 256, 64, 56, 1, 1)),
+        int8("int8 conv 1x1 64->256 56", conv("", 64, 256, 56, 1, 1)),
+        int8("int8 conv 3x3 512->512 7", conv("", 512, 512, 7, 3, 1)),
+        int8("int8 conv 7x7s2 3->64 224", conv("", 3, 64, 224, 7, 2)),
+        int8("int8 depthwise 3x3 96 112", conv("depthwise", 96, 96, 112, 3, 1)),
+        int8("int8 depthwise 5x5 240 28", conv("depthwise", 240, 240, 28, 5, 1)),
         matmul("matmul 128x384x1536", 128, 384, 1536),
         matmul("matmul 128x1536x384", 128, 1536, 384),
         matmul("matmul 197x768x3072", 197, 768, 3072),
@@ -123,21 +145,33 @@ fn measure(row: &Row, isa: Isa) -> f64 {
             _ => (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect(),
         })
         .collect();
-    let operands: Vec<Operand> = (buffers.iter_mut().zip(&row.shapes).zip(&strides))
+    let bytes = row.kernel.starts_with("int8");
+    let mut operands: Vec<Operand> = (buffers.iter_mut().zip(&row.shapes).zip(&strides))
         .map(|(((data, start), shape), strides)| Operand {
             data: data[*start..].as_mut_ptr().cast(),
-            dtype: DType::F32,
+            dtype: if bytes { DType::U8 } else { DType::F32 },
             shape,
             strides,
         })
         .collect();
+    if bytes {
+        operands[1].dtype = DType::I8;
+        let absent = Operand { data: std::ptr::null_mut(), dtype: DType::U8, shape: &[], strides: &[] };
+        [2, 3, 4].into_iter().for_each(|at| operands.insert(at, absent));
+    }
     let mut scratch = vec![0u8; (kernel.scratch)(&operands, &row.attrs, 1) + 64];
     let start = scratch.as_ptr().align_offset(64);
-    let epilogue = [EpilogueOp::Strip(Strip::Relu)];
+    let columns = vec![0.5f32; 4096];
+    let requantize = [
+        EpilogueOp::MulColumn(columns.as_ptr()),
+        EpilogueOp::AddColumn(columns.as_ptr()),
+        EpilogueOp::Quantize { scale: 20.0, zero: 3.0, low: 0.0, high: 255.0 },
+    ];
+    let relu = [EpilogueOp::Strip(Strip::Relu)];
     let call = Call {
         operands: &operands,
         attrs: &row.attrs,
-        epilogue: &epilogue,
+        epilogue: if bytes { &requantize } else { &relu },
         callback: None,
         scratch: scratch[start..].as_mut_ptr(),
         pool: &Serial,
@@ -193,6 +227,7 @@ fn main() {
     for row in rows().iter().filter(|row| row.label.contains(&wanted)) {
         let time = measure(row, isa);
         let rate = 2.0 * row.work as f64 / time / 1e9;
+        let peak = if row.kernel.starts_with("int8") { 4.0 * peak } else { peak };
         println!("{:28} {:9.1} us {rate:7.1} GFLOP/s {:5.1} %", row.label, time * 1e6, 100.0 * rate / peak);
     }
     strips(isa, &wanted);

@@ -9,6 +9,7 @@
 
 mod contraction;
 mod movement;
+mod origin;
 mod parameters;
 
 use crate::rebuild::{OperandList, Rebuild, map_regions, prune};
@@ -63,7 +64,8 @@ impl Site<'_, '_> {
         operands: &[Option<ValueId>],
         report: &mut Report,
     ) -> Result<Option<ValueId>, GraphError> {
-        if node.results.len() != 1 || !node.regions.is_empty() {
+        let is_layer = matches!(node.op, Op::Lstm(_) | Op::Gru(_) | Op::Rnn(_));
+        if (node.results.len() != 1 && !is_layer) || !node.regions.is_empty() {
             return Ok(None);
         }
         let (rule, value) = match &node.op {
@@ -73,6 +75,10 @@ impl Site<'_, '_> {
             Op::Convolution(op) => ("integer-convolution", self.convolution(op, operands, report)?),
             Op::IntegerMatmul(_) | Op::IntegerConvolution(_) => {
                 ("integer-unsigned", self.unsigned_factor(&node.op, operands)?)
+            }
+            Op::Lstm(_) | Op::Gru(_) | Op::Rnn(_) | Op::ConvTranspose(_) => {
+                self.note_float(operands, report);
+                return Ok(None);
             }
             op => ("sink-dequantize", self.sink(op, operands)?),
         };

@@ -151,7 +151,13 @@ fn half_quantized_contractions_are_reported() {
         %y = matmul(%x, %v)
         return \"y\" = %y
       }";
+    assert_eq!(reasons(source), ["its left operand is not quantized"]);
+    // The same without `dequantize`.
+    let spelled = source.replace("%v = dequantize(%w, %s) {axis = 0}", "%f = cast(%w) {to = f32}\n %v = mul(%f, %s)");
+    assert_eq!(reasons(&spelled), ["its left operand is not quantized"]);
+}
+
+fn reasons(source: &str) -> Vec<String> {
     let optimized = optimize(&text::parse(source).unwrap(), &Options::default()).unwrap();
-    let reasons: Vec<&str> = optimized.report.float_contractions.iter().map(|(_, reason)| reason.as_str()).collect();
-    assert_eq!(reasons, ["its left operand is not quantized"]);
+    optimized.report.float_contractions.into_iter().map(|(_, reason)| reason).collect()
 }

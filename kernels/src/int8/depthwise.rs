@@ -210,9 +210,9 @@ impl Tile<'_> {
                 columns,
                 chain,
             };
-            for i in 0..self.width {
+            for (i, sum) in sums.into_iter().enumerate().take(self.width) {
                 let to = Finish { offsets: self.offsets.as_ptr().add(i), ..to };
-                finish(&to, &mut [sums[i]]);
+                finish(&to, &mut [sum]);
             }
         }
     }

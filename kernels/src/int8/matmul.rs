@@ -232,9 +232,9 @@ impl<'a> Dynamic<'a> {
                 }
             };
             if threads > 1 && panels * b.k > 1 << 12 {
-                pool.run(threads, &pack)
+                pool.run(threads, &pack);
             } else {
-                pack(0..threads, 0)
+                pack(0..threads, 0);
             }
             // SAFETY: the caller vouches for the operands.
             unsafe { self.contraction(batch, b, packed.get())?.run::<D>() };

@@ -102,10 +102,10 @@ unsafe fn step<D: Dot, const ROWS: usize, const PANELS: usize>(
         // SAFETY: the caller's pointers cover the tile.
         *panel = unsafe { D::Vector::load(b.add(i * args.b_panel).cast()) };
     }
-    for row in 0..ROWS {
+    for (row, sums) in sums.iter_mut().enumerate() {
         let x = x(row);
-        for panel in 0..PANELS {
-            sums[row][panel] = D::dot(sums[row][panel], x, panels[panel]);
+        for (sum, &panel) in sums.iter_mut().zip(&panels) {
+            *sum = D::dot(*sum, x, panel);
         }
     }
 }

@@ -133,8 +133,8 @@ fn max_pool(args: &mut Args) -> Result<(), KernelError> {
 
 fn max_pool_of_bytes(args: &mut Args) -> Result<(), KernelError> {
     match args.dtype(0)? {
-        DType::U8 => each_pixel::<u8>(args, |pixel, image, window| reduce_max_u8(pixel, image, window)),
-        DType::I8 => each_pixel::<i8>(args, |pixel, image, window| reduce_max_i8(pixel, image, window)),
+        DType::U8 => each_pixel::<u8>(args, reduce_max_u8),
+        DType::I8 => each_pixel::<i8>(args, reduce_max_i8),
         dtype => Err(error(format!("expected 8-bit integers, found {dtype}"))),
     }
 }

@@ -18,6 +18,7 @@ impl Site<'_, '_> {
         let rank = self.graph().tensor_ty(b).rank();
         let columns = |b: &Quantized| b.by.axis.is_none_or(|axis| rank == 2 && axis == 1);
         let (a, b) = match factors {
+            [None, None] if self.is_of_bytes(b) => return self.refuse("its left operand is not quantized", report),
             [None, None] => return Ok(None),
             [Some(a), Some(b)] if a.by.axis.is_none() && columns(&b) => (a, b),
             [None, Some(_)] => return self.refuse("its left operand is not quantized", report),
@@ -38,6 +39,7 @@ impl Site<'_, '_> {
     ) -> Result<Option<ValueId>, GraphError> {
         let [Some(x), Some(w), ..] = *operands else { return Ok(None) };
         let (x, w) = match [self.quantized(x), self.quantized(w)] {
+            [None, None] if self.is_of_bytes(w) => return self.refuse("its image is not quantized", report),
             [None, None] => return Ok(None),
             [Some(x), Some(w)] if x.by.axis.is_none() && w.by.axis.is_none_or(|axis| axis == 0) => (x, w),
             [None, Some(_)] => return self.refuse("its image is not quantized", report),
@@ -58,6 +60,14 @@ impl Site<'_, '_> {
             result = self.push(ScalarOp::Add, vec![Some(result), Some(bias)])?;
         }
         Ok(Some(result))
+    }
+
+    /// Notes a layer whose weights are quantized and that has no kernel for integers.
+    pub(super) fn note_float(&mut self, operands: &[Option<ValueId>], report: &mut Report) {
+        if operands.iter().skip(1).take(2).flatten().any(|&weights| self.is_of_bytes(weights)) {
+            let reason = "there is no integer kernel for this op".to_string();
+            report.float_contractions.push((self.location.to_string(), reason));
+        }
     }
 
     /// Notes that a contraction that the model quantizes runs on floats.
