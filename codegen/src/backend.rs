@@ -5,6 +5,7 @@
 
 use crate::WeightPool;
 use crate::cpu::{self, Weight};
+use crate::nvptx;
 use crate::target::{Target, TargetClass};
 use ic_artifact::{BufferId, CodeSection, Place, Plan};
 use ic_ir::kernel::Program;
@@ -82,7 +83,10 @@ pub struct Backend {
 }
 
 /// Every backend.
-pub const BACKENDS: &[Backend] = &[Backend { class: TargetClass::Cpu, compile: cpu::compile }];
+pub const BACKENDS: &[Backend] = &[
+    Backend { class: TargetClass::Cpu, compile: cpu::compile },
+    Backend { class: TargetClass::Nvptx, compile: nvptx::compile },
+];
 
 /// Compiles programs, one entry each: one result per class of targets, in the order in which the classes first occur.
 ///

@@ -1,11 +1,11 @@
 //! CPU targets.
 
 mod compile;
-mod dims;
+pub(crate) mod dims;
 mod emit;
-mod form;
-mod generate;
-mod plan;
+pub(crate) mod form;
+pub(crate) mod generate;
+pub(crate) mod plan;
 mod schedule;
 mod scratch;
 mod select;
@@ -19,5 +19,6 @@ mod tests;
 pub(crate) use compile::compile;
 pub use compile::disassemble;
 pub use generate::Listing;
+pub(crate) use strips::strip_of;
 pub use target::CpuTarget;
 pub(crate) use weights::Weight;

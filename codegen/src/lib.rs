@@ -4,6 +4,7 @@
 
 mod backend;
 pub mod cpu;
+pub mod nvptx;
 mod pool;
 mod target;
 

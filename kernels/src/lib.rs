@@ -17,7 +17,7 @@ mod epilogue;
 mod gemm;
 mod int8;
 mod norms;
-mod strips;
+pub mod strips;
 mod vector;
 
 #[cfg(test)]

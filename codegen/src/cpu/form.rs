@@ -121,6 +121,25 @@ pub(crate) fn form_of(kernel: &Kernel, first: usize, fixed: Option<Schedule>) ->
     Ok(form)
 }
 
+/// The stages of a kernel without inner axes as one pass over its outer axes as they are.
+///
+/// # Errors
+/// What code cannot be generated for.
+pub(crate) fn points_of(kernel: &Kernel) -> Result<Pass, String> {
+    let mut passes = Vec::new();
+    for stage in &kernel.stages {
+        let pass = pass_of(kernel, stage, 0, &passes)?;
+        passes.push(pass);
+    }
+    if passes.iter().any(|pass: &Pass| !pass.inner.is_empty() || pass.reduce.is_some()) {
+        return Err("an epilogue with inner axes".into());
+    }
+    let mut form =
+        Form { params: Vec::new(), schedule: Schedule::Points, outer: Vec::new(), whole_columns: false, passes };
+    inline_passes(&mut form);
+    form.passes.pop().ok_or_else(|| "a kernel without stages".into())
+}
+
 fn pass_of(kernel: &Kernel, stage: &Stage, first: usize, earlier: &[Pass]) -> Result<Pass, String> {
     let reduce = match &stage.anchor {
         Anchor::Pointwise => None,

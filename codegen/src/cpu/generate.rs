@@ -143,7 +143,7 @@ impl Generator for Functions {
 }
 
 /// A word for a form: its most telling function.
-fn describe(form: &Form) -> String {
+pub(crate) fn describe(form: &Form) -> String {
     let functions = form.passes.iter().flat_map(|pass| {
         let reduce = pass.reduce.map(|function| function.name());
         let mut applied = pass.nodes.iter().rev().filter_map(|node| match node {

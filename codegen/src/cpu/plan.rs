@@ -11,11 +11,12 @@ mod steps;
 
 use super::dims::DimBuilder;
 use super::weights::Weight;
-use buffers::Buffers;
-use ic_artifact::{BufferId, DimCheck, Plan, StateUse, SymbolSource};
+pub(crate) use buffers::Buffers;
+use ic_artifact::{BufferId, DimCheck, KernelRef, Plan, StateUse, SymbolSource};
 use ic_ir::kernel::{self, BufferKind, Kernel, Program, Step};
 use ic_ir::{Constraint, Diagnostic, Graph, Location};
 use ic_types::Dim;
+pub(crate) use segments::Segments;
 use std::sync::Arc;
 
 /// How the outer space of a generated function is divided into tiles.
@@ -70,6 +71,35 @@ pub(crate) fn plan(
     graph: &Graph,
     generator: &mut dyn Generator,
 ) -> Result<Planned, Vec<Diagnostic>> {
+    plan_with(program, graph, &mut |dims, buffers, segments| {
+        let mut builder = steps::Builder::new(program, generator, dims, buffers);
+        builder.steps(&program.steps, segments);
+        let built = builder.finish();
+        Built { functions: generator.names(), ..built }
+    })
+}
+
+/// Finished steps and what they refer to.
+#[derive(Debug, Default)]
+pub(crate) struct Built {
+    pub(crate) steps: Vec<ic_artifact::Step>,
+    pub(crate) kernels: Vec<KernelRef>,
+    /// Names of the functions.
+    pub(crate) functions: Vec<String>,
+    /// Conditions on extents.
+    pub(crate) checks: Vec<DimCheck>,
+    pub(crate) errors: Vec<Diagnostic>,
+}
+
+/// Builds the plan of a program whose steps `build` makes.
+///
+/// # Errors
+/// Every step that cannot be compiled, and every extent that nothing determines.
+pub(crate) fn plan_with<'a>(
+    program: &'a Program,
+    graph: &'a Graph,
+    build: &mut dyn FnMut(&mut DimBuilder, &mut Buffers<'a>, &mut Segments<'a>) -> Built,
+) -> Result<Planned, Vec<Diagnostic>> {
     let mut dims = DimBuilder::default();
     let symbols = bind_symbols(program, &mut dims);
     let errors = unbound_symbols(program, &dims);
@@ -79,12 +109,10 @@ pub(crate) fn plan(
     let mut slots = |shape: &[Dim]| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect::<Vec<_>>();
     let inputs = ports(program, |kind| matches!(kind, BufferKind::Input(_))).map(&mut slots).collect();
     let states = program.states.iter().map(|used| state_use(used, &mut dims)).collect();
-    let mut segments = segments::Segments::new(program, symbols);
+    let mut segments = Segments::new(program, symbols);
     segments.check_constraints(&mut dims);
     let mut buffers = Buffers::new(program, graph);
-    let mut builder = steps::Builder::new(program, generator, &mut dims, &mut buffers);
-    builder.steps(&program.steps, &mut segments);
-    let steps::Built { steps, kernels, checks, errors } = builder.finish();
+    let Built { steps, kernels, functions, checks, errors } = build(&mut dims, &mut buffers, &mut segments);
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -92,7 +120,6 @@ pub(crate) fn plan(
     let shapes = ports(program, |kind| matches!(kind, BufferKind::Output(_)));
     let outputs = shapes.map(|shape| shape.iter().map(|d| dims.slot(d).expect("symbols are bound")).collect());
     let outputs = outputs.collect();
-    let functions = generator.names();
     let plan = Plan { inputs, outputs, checks, steps, kernels, functions, states, ..Plan::default() };
     Ok(segments.finish(plan, buffers, dims))
 }

@@ -132,6 +132,69 @@ fn entries_share_weights() {
     check_refused(&["compile", &a, &b, "-o", text(&both), "--dim", "N=4..1"], &["LO <= HI"]);
 }
 
+/// A graph with a matrix product of halves, a softmax and an activation.
+const DEVICE_GRAPH: &str = "graph @head(%x: f16[N, 32], %w: f16[32, 16]) {
+  %0 = matmul(%x, %w) : f16[N, 16]
+  %1 = gelu(%0) : f16[N, 16]
+  %2 = cast(%1) {to = f32} : f32[N, 16]
+  %3 = softmax(%2) {axis = 1} : f32[N, 16]
+  return \"y\" = %3
+}
+";
+
+#[test]
+fn an_artifact_for_a_device_runs_on_the_cpu_without_reading_the_devices_sections() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, artifact) = (folder.path().join("scale.ic"), folder.path().join("scale.ica"));
+    std::fs::write(&model, GRAPH).unwrap();
+    let done = ic(&["compile", text(&model), "-o", text(&artifact), "--target", "cpu", "--target", "nvptx:sm_80"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let shown = String::from_utf8(ic(&["inspect", text(&artifact)]).stdout).unwrap();
+    assert!(shown.contains("nvptx:sm_80") && shown.contains("_mul_0"), "{shown}");
+    check_refused(&["run", text(&artifact), "--device", "cuda"], &["device cuda is not built in"]);
+    check_refused(&["run", text(&artifact), "--device", "ascend"], &["no code for this device"]);
+    let mut bytes = std::fs::read(&artifact).unwrap();
+    let code = bytes.windows(8).position(|w| w == b".version").unwrap();
+    bytes[code] ^= 1;
+    std::fs::write(&artifact, bytes).unwrap();
+    let done = ic(&["run", text(&artifact), "--dim", "N=3"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn ptx_is_printed_whole_or_by_kernel() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, artifact) = (folder.path().join("head.ic"), folder.path().join("head.ica"));
+    std::fs::write(&model, DEVICE_GRAPH).unwrap();
+    let kernels = format!("ptx={}/", text(&folder.path().join("kernels")));
+    let compile = ["compile", text(&model), "-o", text(&artifact), "--target", "nvptx:sm_90a", "--emit"];
+    let done = ic(&[&compile[..], &["ptx"]].concat());
+    let printed = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    for part in [".target sm_90a", "mma.sync.aligned.m16n8k16", "ldmatrix", "cp.async", "shfl.sync"] {
+        assert!(printed.contains(part), "`{part}` is not in:\n{printed}");
+    }
+    assert!(ic(&[&compile[..], &[&kernels]].concat()).status.success());
+    assert!(files(&folder.path().join("kernels")).len() >= 2);
+    check_refused(&["compile", text(&model), "-o", text(&artifact), "--emit", "ptx"], &["--target nvptx:sm_80"]);
+}
+
+#[test]
+fn what_a_device_has_no_kernel_for_is_listed_by_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, artifact) = (folder.path().join("sort.ic"), folder.path().join("sort.ica"));
+    let graph = "graph @sines(%x: f32[4]) {
+  %0 = sin(%x) : f32[4] @\"wave\"
+  %1 = cumulative(%x) {function = sum, axis = 0} : f32[4] @\"running\"
+  return \"y\" = %0, \"z\" = %1
+}
+";
+    std::fs::write(&model, graph).unwrap();
+    let args = ["compile", text(&model), "-o", text(&artifact), "--target", "nvptx:sm_80"];
+    check_refused(&args, &["wave", "running", "not supported on nvptx"]);
+    assert!(!artifact.exists());
+}
+
 #[test]
 fn wrong_models_and_options_are_refused() {
     let (folder, _) = compiled();

@@ -3,7 +3,10 @@
 mod elements;
 pub(crate) mod functions;
 mod scalar;
+mod trace;
 mod vectorized;
+
+pub use trace::{TraceOp, Traced, trace};
 
 use crate::abi::{Strip, StripFn, Table};
 use crate::isa::Isa;

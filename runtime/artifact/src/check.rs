@@ -279,6 +279,14 @@ impl Plan {
             }
             Step::Branch { condition, otherwise } => alive(condition).and_then(|()| later(otherwise)),
             Step::Jump { to } => later(to),
+            Step::Launch { function, ref buffers, ref dims, grid, block, .. } => {
+                inside("function", function, self.functions.len())?;
+                dims.iter().chain(&grid).try_for_each(|&slot| known(slot))?;
+                if block.contains(&0) {
+                    return Err("a block without threads".into());
+                }
+                buffers.iter().try_for_each(|&buffer| alive(buffer))
+            }
         }
     }
 
@@ -354,7 +362,7 @@ fn inside(what: &str, index: u32, len: usize) -> Check {
 /// The step's graph node for messages.
 fn step_name(step: &Step) -> String {
     match step {
-        Step::Library { name, .. } | Step::Code { name, .. } => format!(" (`{name}`)"),
+        Step::Library { name, .. } | Step::Code { name, .. } | Step::Launch { name, .. } => format!(" (`{name}`)"),
         Step::Branch { .. } | Step::Jump { .. } => String::new(),
     }
 }

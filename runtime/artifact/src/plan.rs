@@ -219,6 +219,23 @@ pub enum Step {
         /// A later step.
         to: u32,
     },
+    /// Launches a kernel of a device's code section.
+    Launch {
+        /// The graph node it came from, for messages and profiles.
+        name: String,
+        /// Index into [`Plan::functions`]: names in the code section.
+        function: u32,
+        /// One buffer per parameter.
+        buffers: Vec<BufferId>,
+        /// The 32-bit parameters after those. A value that does not fit refuses the shapes.
+        dims: Vec<DimSlot>,
+        /// Number of blocks on each axis; nothing runs if one is 0.
+        grid: [DimSlot; 3],
+        /// Number of threads of a block on each axis.
+        block: [u32; 3],
+        /// Bytes of dynamic shared memory of a block.
+        shared_bytes: u32,
+    },
 }
 
 /// An operand of a library kernel.

@@ -137,7 +137,9 @@ pub(crate) fn begin_of(plan: &Plan, index: usize) -> Segment {
 
 fn describe(step: &Step, index: usize, problem: String) -> String {
     match step {
-        Step::Library { name, .. } | Step::Code { name, .. } => format!("`{name}` (step {index}): {problem}"),
+        Step::Library { name, .. } | Step::Code { name, .. } | Step::Launch { name, .. } => {
+            format!("`{name}` (step {index}): {problem}")
+        }
         Step::Branch { .. } | Step::Jump { .. } => format!("step {index}: {problem}"),
     }
 }
@@ -332,6 +334,7 @@ fn bind_step(to: &Program, step: &Step, binding: &mut Binding) -> Result<(), Str
             (BoundStep::Control, 0)
         }
         Step::Jump { .. } => (BoundStep::Control, 0),
+        Step::Launch { .. } => return Err("it launches a kernel on a device, and the plan is for the CPU".into()),
     };
     binding.scratch_bytes = binding.scratch_bytes.max(scratch);
     binding.steps.push(bound);

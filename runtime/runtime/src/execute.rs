@@ -214,6 +214,7 @@ fn untimed(program: &Program, step: &Step) -> StepTime {
         Step::Code { name, function, .. } => (name.as_str(), program.plan().functions[*function as usize].as_str()),
         Step::Branch { .. } => ("", "branch"),
         Step::Jump { .. } => ("", "jump"),
+        Step::Launch { name, function, .. } => (name.as_str(), program.plan().functions[*function as usize].as_str()),
     };
     StepTime { name: name.into(), kernel: kernel.into(), time: Duration::ZERO, calls: 0 }
 }

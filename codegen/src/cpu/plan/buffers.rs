@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 /// Buffers under construction. Those of the program that are neither constants nor views come first, then constants that
 /// have views, then views, then weights in the order in which steps ask for them.
-pub(super) struct Buffers<'a> {
+pub(crate) struct Buffers<'a> {
     program: &'a Program,
     graph: &'a Graph,
     /// The plan's buffer of each program buffer that is not a constant.
@@ -62,12 +62,12 @@ impl<'a> Buffers<'a> {
     }
 
     /// The program buffer `id`.
-    pub(super) fn program_buffer(&self, id: kernel::BufferId) -> &'a kernel::Buffer {
+    pub(crate) fn program_buffer(&self, id: kernel::BufferId) -> &'a kernel::Buffer {
         &self.program.buffers[id as usize]
     }
 
     /// The plan's buffer for the program buffer `id`; a constant becomes a row-major weight.
-    pub(super) fn place(&mut self, id: kernel::BufferId) -> BufferId {
+    pub(crate) fn place(&mut self, id: kernel::BufferId) -> BufferId {
         if let Some(index) = (id as usize).checked_sub(self.program.buffers.len()) {
             return self.temporaries[index].1;
         }
@@ -208,7 +208,7 @@ pub(super) fn step_buffers(step: &Step) -> Vec<BufferId> {
             let callback = callback.iter().flat_map(|callback| callback.buffers.iter().copied());
             operands.iter().flatten().map(|operand| operand.buffer).chain(epilogue).chain(callback).collect()
         }
-        Step::Code { buffers, .. } => buffers.clone(),
+        Step::Code { buffers, .. } | Step::Launch { buffers, .. } => buffers.clone(),
         Step::Branch { condition, .. } => vec![*condition],
         Step::Jump { .. } => Vec::new(),
     }

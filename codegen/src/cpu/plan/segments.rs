@@ -14,7 +14,7 @@ use ic_types::symbols_of;
 use std::sync::Arc;
 
 /// Segments under construction.
-pub(super) struct Segments<'a> {
+pub(crate) struct Segments<'a> {
     program: &'a Program,
     symbols: Vec<SymbolSource>,
     /// Constraints on symbols that are not all known yet.
@@ -133,7 +133,7 @@ fn for_each_buffer(step: &mut Step, f: &dyn Fn(&mut BufferId)) {
             epilogue.iter_mut().filter_map(Epilogue::buffer_mut).for_each(f);
             callback.iter_mut().flat_map(|callback| &mut callback.buffers).for_each(f);
         }
-        Step::Code { buffers, .. } => buffers.iter_mut().for_each(f),
+        Step::Code { buffers, .. } | Step::Launch { buffers, .. } => buffers.iter_mut().for_each(f),
         Step::Branch { condition, .. } => f(condition),
         Step::Jump { .. } => {}
     }

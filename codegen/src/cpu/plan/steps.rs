@@ -4,7 +4,7 @@ use super::buffers::Buffers;
 use super::epilogue::{MenuOp, address, is_identity, match_menu};
 use super::integer_epilogue::match_integer_menu;
 use super::segments::Segments;
-use super::{Generator, Tiling, dim_checks};
+use super::{Built, Generator, Tiling, dim_checks};
 use crate::cpu::dims::DimBuilder;
 use crate::cpu::form::dense_strides;
 use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
@@ -26,15 +26,6 @@ pub(super) struct Builder<'a, 'b> {
     kernels: Vec<KernelRef>,
     checks: Vec<DimCheck>,
     errors: Vec<Diagnostic>,
-}
-
-/// Finished steps and what they refer to.
-pub(super) struct Built {
-    pub(super) steps: Vec<Step>,
-    pub(super) kernels: Vec<KernelRef>,
-    /// Conditions of branches.
-    pub(super) checks: Vec<DimCheck>,
-    pub(super) errors: Vec<Diagnostic>,
 }
 
 /// Conditions on symbols with the nodes that need them.
@@ -70,7 +61,13 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 
     pub(super) fn finish(self) -> Built {
-        Built { steps: self.steps, kernels: self.kernels, checks: self.checks, errors: self.errors }
+        Built {
+            steps: self.steps,
+            kernels: self.kernels,
+            functions: Vec::new(),
+            checks: self.checks,
+            errors: self.errors,
+        }
     }
 
     /// Adds the steps of the program, and ends segments where it reads symbols.

@@ -68,7 +68,7 @@ pub(crate) struct CompileArgs {
     /// Which classes of rewrites may run
     #[arg(long, value_enum, default_value_t = Fp::Default)]
     pub(crate) fp: Fp,
-    /// Print an intermediate form: graph, kernels, asm, dot, report, deps (the model's files) or rust (the artifact's
+    /// Print an intermediate form: graph, kernels, asm, ptx, dot, report, deps (the model's files) or rust (the artifact's
     /// typed interface); KIND=PATH writes a file
     #[arg(long = "emit", value_name = "KIND[=PATH]")]
     pub(crate) emit: Vec<String>,

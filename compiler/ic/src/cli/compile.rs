@@ -161,6 +161,7 @@ enum Kind {
     Graph,
     Kernels,
     Asm,
+    Ptx,
     Dot,
     Report,
     Deps,
@@ -207,12 +208,13 @@ impl Emit {
             "graph" => Kind::Graph,
             "kernels" => Kind::Kernels,
             "asm" => Kind::Asm,
+            "ptx" => Kind::Ptx,
             "dot" => Kind::Dot,
             "report" => Kind::Report,
             "deps" => Kind::Deps,
             "rust" => Kind::Rust,
             "rust-beside" => Kind::RustBeside,
-            _ => bail!("`--emit {text}`: expected graph, kernels, asm, dot, report, deps, rust or rust-beside"),
+            _ => bail!("`--emit {text}`: expected graph, kernels, asm, ptx, dot, report, deps, rust or rust-beside"),
         };
         Ok(Emit { kind, path })
     }
@@ -226,6 +228,9 @@ impl Emit {
             let listings = listings.map_err(|refused| pipeline::in_files(models, refused))?.into_iter();
             return Ok(listings.map(|l| (format!("{}.{}", l.function, l.target.name()), l.text)).collect());
         }
+        if let Kind::Ptx = self.kind {
+            return self.ptx(models, options);
+        }
         let mut texts = Vec::new();
         for model in models {
             let one = |text: String| vec![("model".to_string(), text)];
@@ -235,12 +240,33 @@ impl Emit {
                 Kind::Report => one(report(model)),
                 Kind::Deps => one(model.files.iter().map(|file| format!("{}\n", file.display())).collect()),
                 Kind::Kernels => kernel_texts(&model.program.steps),
-                Kind::Asm | Kind::Rust | Kind::RustBeside => Vec::new(),
+                Kind::Asm | Kind::Ptx | Kind::Rust | Kind::RustBeside => Vec::new(),
             };
             let prefix = if models.len() == 1 { String::new() } else { format!("{}.", model.entry) };
             texts.extend(of_model.into_iter().map(|(name, text)| (format!("{prefix}{name}"), text)));
         }
         Ok(texts)
+    }
+
+    /// The module of each NVIDIA GPU, or into a folder, each kernel as a module of its own.
+    fn ptx(&self, models: &[Lowered], options: &Options) -> Result<Vec<(String, String)>> {
+        let sources: Vec<_> =
+            models.iter().map(|m| ic_codegen::Source { program: &m.program, graph: &m.graph }).collect();
+        ensure!(
+            options.targets.iter().any(|target| matches!(target, Target::Nvptx(_))),
+            "`--emit ptx` needs a target: `--target nvptx:sm_80`"
+        );
+        let listings = ic_codegen::nvptx::listings(&sources, &options.targets);
+        let listings = listings.map_err(|refused| pipeline::in_files(models, refused))?;
+        let by_kernel = self.path.as_ref().is_some_and(|path| path.to_string_lossy().ends_with('/'));
+        let texts = listings.into_iter().flat_map(|listing| {
+            let target = listing.target.name().replace(':', "-");
+            match by_kernel {
+                true => listing.functions.into_iter().map(|(name, text)| (format!("{name}.{target}"), text)).collect(),
+                false => vec![(target, listing.module)],
+            }
+        });
+        Ok(texts.collect())
     }
 
     fn write(&self, texts: &[(String, String)], say: &mut Say) -> Result<()> {

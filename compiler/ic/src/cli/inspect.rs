@@ -124,6 +124,7 @@ fn describe_plan(plan: &Plan) -> Value {
             Step::Code { .. } => "generated",
             Step::Branch { .. } => "branch",
             Step::Jump { .. } => "jump",
+            Step::Launch { function, .. } => plan.functions.get(*function as usize).map_or("?", String::as_str),
         };
         *kernels.entry(name).or_default() += 1;
     }

@@ -1,0 +1,213 @@
+//! From programs, one per entry, to plans of launches and a module per target.
+
+use super::ptx::{Function, module_text};
+use super::schedule::{Contraction, Scheduled, contraction, generate};
+use crate::backend::{Code, Compiled, Refused, Source, TargetCode};
+use crate::cpu::dims::DimBuilder;
+use crate::cpu::form::form_of;
+use crate::cpu::generate::describe;
+use crate::cpu::plan::{Buffers, Built, Planned, plan_with};
+use crate::target::{NvptxTarget, Target, TargetClass};
+use ic_artifact::{DimCheck, Step};
+use ic_ir::kernel::{self, Anchor, BufferId, BufferKind, Kernel, Program};
+use ic_ir::ops::Op;
+use ic_ir::{Diagnostic, Location};
+use ic_types::Dim;
+use std::collections::HashMap;
+
+/// Compiles programs. All targets share the plans.
+///
+/// # Errors
+/// Everything that has no kernel, with its node.
+pub(crate) fn compile(sources: &[Source], targets: &[Target]) -> Result<Compiled, Refused> {
+    let mut functions = Functions::default();
+    let planned = plan_all(sources, &mut functions)?;
+    Ok(compile_with(planned, &functions, targets))
+}
+
+/// What the artifact holds of these plans and functions.
+pub(super) fn compile_with(planned: Vec<Planned>, functions: &Functions, targets: &[Target]) -> Compiled {
+    let code = gpus(targets).map(|(target, gpu)| {
+        // The driver takes text that ends with a zero.
+        let text = module_text(gpu, &functions.list) + "\0";
+        TargetCode { targets: vec![target], code: Code::Device(text.into_bytes()) }
+    });
+    let code = code.collect();
+    let (plans, weights) = planned.into_iter().map(|planned| (planned.plan, planned.weights)).unzip();
+    Compiled { class: TargetClass::Nvptx, plans, code, weights }
+}
+
+/// The PTX of a target: the whole module, and each function as a module of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listing {
+    /// The target.
+    pub target: Target,
+    /// The module.
+    pub module: String,
+    /// Each function's name and module.
+    pub functions: Vec<(String, String)>,
+}
+
+/// The PTX for every NVIDIA GPU among the targets.
+///
+/// # Errors
+/// Everything that has no kernel, with its node.
+pub fn listings(sources: &[Source], targets: &[Target]) -> Result<Vec<Listing>, Refused> {
+    let mut functions = Functions::default();
+    plan_all(sources, &mut functions)?;
+    let listing = |(target, gpu): (Target, NvptxTarget)| Listing {
+        target,
+        module: module_text(gpu, &functions.list),
+        functions: functions
+            .list
+            .iter()
+            .map(|function| (function.name.clone(), module_text(gpu, std::slice::from_ref(function))))
+            .collect(),
+    };
+    Ok(gpus(targets).map(listing).collect())
+}
+
+fn gpus(targets: &[Target]) -> impl Iterator<Item = (Target, NvptxTarget)> {
+    targets.iter().filter_map(|&target| match target {
+        Target::Nvptx(gpu) => Some((target, gpu)),
+        Target::Cpu(_) | Target::Ascend(_) => None,
+    })
+}
+
+pub(super) fn plan_all(sources: &[Source], functions: &mut Functions) -> Result<Vec<Planned>, Refused> {
+    let (mut plans, mut refused) = (Vec::new(), Vec::new());
+    for (index, source) in sources.iter().enumerate() {
+        let result = plan_with(source.program, source.graph, &mut |dims, buffers, _| {
+            let mut launches = Launches { program: source.program, functions, dims, buffers, built: Built::default() };
+            launches.steps(&source.program.steps);
+            launches.built
+        });
+        match result {
+            Ok(planned) => plans.push(planned),
+            Err(diagnostics) => refused.extend(diagnostics.into_iter().map(|diagnostic| (index, diagnostic))),
+        }
+    }
+    if refused.is_empty() { Ok(plans) } else { Err(refused) }
+}
+
+/// The functions of the module. Equal ones are one.
+#[derive(Default)]
+pub(super) struct Functions {
+    pub(super) list: Vec<Function>,
+    by_text: HashMap<String, usize>,
+}
+
+impl Functions {
+    /// The name of a function, which is added unless there is an equal one.
+    fn add(&mut self, scheduled: Scheduled, what: &str) -> String {
+        let text = super::ptx::function_text(&scheduled.function);
+        let next = self.list.len();
+        let index = *self.by_text.entry(text).or_insert(next);
+        if index == next {
+            let name = format!("{}_{what}_{next}", scheduled.name);
+            self.list.push(Function { name, ..scheduled.function });
+        }
+        self.list[index].name.clone()
+    }
+}
+
+/// Steps under construction.
+struct Launches<'a, 'b> {
+    program: &'a Program,
+    functions: &'b mut Functions,
+    dims: &'b mut DimBuilder,
+    buffers: &'b mut Buffers<'a>,
+    built: Built,
+}
+
+impl Launches<'_, '_> {
+    fn steps(&mut self, steps: &[kernel::Step]) {
+        for step in steps {
+            let (result, location) = match step {
+                kernel::Step::Kernel { kernel, args, location } => (self.kernel(kernel, args, location), location),
+                kernel::Step::Read(list) => {
+                    let names = list.iter().map(|read| format!("`{}`", read.name)).collect::<Vec<_>>().join(", ");
+                    let location = Location { file: self.program.name.as_str().into(), node: "".into() };
+                    let message = format!("not supported on nvptx: the extents {names} depend on data");
+                    self.built.errors.push(Diagnostic::new(location, message));
+                    continue;
+                }
+                kernel::Step::If { location, .. } => (Err("branches have no code for nvptx".into()), location),
+            };
+            if let Err(message) = result {
+                let location = Location { file: self.program.name.as_str().into(), node: location.clone() };
+                self.built.errors.push(Diagnostic::new(location, format!("not supported on nvptx: {message}")));
+            }
+        }
+    }
+
+    fn kernel(&mut self, kernel: &Kernel, args: &[BufferId], location: &str) -> Result<(), String> {
+        let aligned: Vec<bool> = args.iter().map(|&arg| self.is_aligned(arg)).collect();
+        let (scheduled, what) = match kernel.stages.first().map(|stage| &stage.anchor) {
+            Some(Anchor::Op { op: Op::Matmul(_), operands, results }) => {
+                let problem = Contraction::new(kernel, operands, results)?;
+                (contraction(&problem, &aligned)?, "matmul".to_string())
+            }
+            Some(Anchor::Op { op, .. }) => return Err(format!("`{}` has no kernel", op.name())),
+            _ => {
+                let form = form_of(kernel, 0, None)?;
+                (generate(&form, &aligned)?, describe(&form))
+            }
+        };
+        args.iter().try_for_each(|&arg| self.check_extent(arg, location))?;
+        let mut slot = |dim: &Dim| {
+            self.dims.slot(dim).map_err(|unbound| format!("the extent `{}` has no value at this point", unbound.0))
+        };
+        let dims = scheduled.dims.iter().map(&mut slot).collect::<Result<Vec<_>, _>>()?;
+        let blocks = slot(&scheduled.blocks)?;
+        let one = slot(&Dim::constant(1))?;
+        let block = [scheduled.function.threads, 1, 1];
+        let function = self.function(scheduled, &what);
+        let buffers = args.iter().map(|&arg| self.buffers.place(arg)).collect();
+        let (name, grid) = (location.to_string(), [blocks, one, one]);
+        self.built.steps.push(Step::Launch { name, function, buffers, dims, grid, block, shared_bytes: 0 });
+        Ok(())
+    }
+
+    /// The index of a function among the plan's.
+    fn function(&mut self, scheduled: Scheduled, what: &str) -> u32 {
+        let name = self.functions.add(scheduled, what);
+        let names = &mut self.built.functions;
+        let index = names.iter().position(|known| *known == name).unwrap_or_else(|| {
+            names.push(name);
+            names.len() - 1
+        });
+        index as u32
+    }
+
+    /// Whether a buffer begins at a multiple of 16 bytes: every buffer does, but not every view of one.
+    fn is_aligned(&self, id: BufferId) -> bool {
+        let buffer = self.buffers.program_buffer(id);
+        match &buffer.kind {
+            BufferKind::View { offset, .. } => {
+                let size = buffer.ty.dtype.size().unwrap_or(1) as i64;
+                (offset.clone() * Dim::constant(size)).exact_div(&Dim::constant(16)).is_some() || offset.is(0)
+            }
+            _ => true,
+        }
+    }
+
+    /// Kernels compute indices in 32 bits, so a buffer must have fewer than 2^31 elements.
+    fn check_extent(&mut self, id: BufferId, location: &str) -> Result<(), String> {
+        let limit = i64::from(i32::MAX);
+        let elements = self.buffers.program_buffer(id).ty.elements();
+        match elements.as_const() {
+            Some(n) if n > limit => return Err(format!("a tensor of {n} elements")),
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        let slot = |dims: &mut DimBuilder, dim: &Dim| dims.slot(dim).map_err(|unbound| unbound.0.to_string());
+        let left = slot(self.dims, &elements)?;
+        let right = slot(self.dims, &elements.minimum(&Dim::constant(limit)))?;
+        let check = DimCheck { left, right, or_one: false, step: None, node: location.into() };
+        if left != right && !self.built.checks.contains(&check) {
+            self.built.checks.push(check);
+        }
+        Ok(())
+    }
+}

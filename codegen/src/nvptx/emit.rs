@@ -1,0 +1,319 @@
+//! Expressions of a [`Form`] as PTX: values of one point, or of a few neighbours at a time.
+//!
+//! Elements of f16 and bf16 are f32 in registers, rounded when they are stored or converted. Integers up to 32 bits are
+//! in 32-bit registers, extended by their sign. Index arithmetic is in 32 bits: plans refuse larger buffers.
+
+mod apply;
+mod convert;
+mod function;
+mod memory;
+
+pub(crate) use memory::is_vector;
+
+use super::ptx::{Binary, Builder, Class, Compare, Operand, Reg, Ty};
+use crate::cpu::form::{Form, Node, Pass};
+use ic_ir::kernel::{Atom, Bound, Index};
+use ic_types::{DType, Dim};
+use std::collections::HashMap;
+
+/// The value of an expression at the lanes of a point.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Value {
+    /// One per lane, or one for all.
+    pub(crate) lanes: Vec<Operand>,
+    /// Its element type.
+    pub(crate) dtype: DType,
+}
+
+impl Value {
+    /// The value at lane `i`.
+    pub(crate) fn lane(&self, i: usize) -> Operand {
+        self.lanes[if self.lanes.len() == 1 { 0 } else { i }]
+    }
+}
+
+/// Where expressions are evaluated: neighbours along one axis.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Point {
+    /// The first lane's index on each axis, outer axes first.
+    pub(crate) axes: Vec<Operand>,
+    /// The axis along which the lanes lie.
+    pub(crate) lane_axis: usize,
+    /// Number of lanes. If not 1, the first lane's index is a multiple of it.
+    pub(crate) n_lanes: usize,
+    /// Which lanes exist: all of them, all or none, or each by its own.
+    pub(crate) guards: Vec<Reg>,
+    /// Whether this thread stores.
+    pub(crate) stores: Option<Reg>,
+}
+
+impl Point {
+    /// The guard of loads at lane `i`.
+    fn guard(&self, i: usize) -> Option<Reg> {
+        self.guards.get(if self.guards.len() == 1 { 0 } else { i }).copied()
+    }
+}
+
+/// Emits code of one function.
+pub(crate) struct Emitter<'f> {
+    /// The function.
+    pub(crate) b: Builder,
+    /// Element types of the parameters.
+    pub(crate) params: &'f [DType],
+    /// Which parameters begin at a multiple of 16 bytes.
+    pub(crate) aligned: &'f [bool],
+    buffers: Vec<Option<Reg>>,
+    /// Extents and strides that the launch passes.
+    pub(crate) dims: Vec<Dim>,
+    dim_regs: Vec<Reg>,
+    /// A parameter whose element at the point is already in registers.
+    pub(crate) in_registers: Option<(usize, Value)>,
+}
+
+/// The registers' class of an element type.
+pub(crate) fn class_of(dtype: DType) -> Class {
+    match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => Class::F32,
+        DType::F64 => Class::F64,
+        DType::Bool => Class::Pred,
+        DType::I64 | DType::U64 => Class::B64,
+        _ => Class::B32,
+    }
+}
+
+/// The type of arithmetic on an element type.
+pub(crate) fn arithmetic(dtype: DType) -> Ty {
+    match class_of(dtype) {
+        Class::F32 => Ty::F32,
+        Class::F64 => Ty::F64,
+        Class::Pred => Ty::Pred,
+        Class::B64 if dtype.is_unsigned_int() => Ty::U64,
+        Class::B64 => Ty::S64,
+        _ if dtype.is_unsigned_int() => Ty::U32,
+        _ => Ty::S32,
+    }
+}
+
+impl<'f> Emitter<'f> {
+    /// An empty function over parameters of these types.
+    pub(crate) fn new(params: &'f [DType], aligned: &'f [bool]) -> Emitter<'f> {
+        Emitter {
+            b: Builder::default(),
+            params,
+            aligned,
+            buffers: vec![None; params.len()],
+            dims: Vec::new(),
+            dim_regs: Vec::new(),
+            in_registers: None,
+        }
+    }
+
+    /// The address of a parameter.
+    pub(crate) fn buffer(&mut self, param: usize) -> Reg {
+        if let Some(reg) = self.buffers[param] {
+            return reg;
+        }
+        let reg = self.b.parameter(Class::B64, param);
+        self.buffers[param] = Some(reg);
+        reg
+    }
+
+    /// The value of an extent or stride.
+    pub(crate) fn dim(&mut self, dim: &Dim) -> Operand {
+        if let Some(value) = dim.as_const() {
+            return Operand::Int(value);
+        }
+        if let Some(found) = self.dims.iter().position(|known| known == dim) {
+            return self.dim_regs[found].into();
+        }
+        let reg = self.b.parameter(Class::B32, self.params.len() + self.dims.len());
+        self.dims.push(dim.clone());
+        self.dim_regs.push(reg);
+        reg.into()
+    }
+
+    /// The value of an index at `axes`.
+    pub(crate) fn index(&mut self, index: &Index, axes: &[Operand]) -> Operand {
+        let mut sum = Operand::Int(0);
+        for (atom, coefficient) in &index.terms {
+            let value = match atom {
+                Atom::Axis(axis) => axes[*axis as usize],
+                Atom::FloorDiv(inner, divisor) => self.divided(inner, divisor, axes).0,
+                Atom::Mod(inner, divisor) => self.divided(inner, divisor, axes).1,
+            };
+            let factor = self.dim(coefficient);
+            let term = self.b.mul(value, factor);
+            sum = self.b.add(sum, term);
+        }
+        let constant = self.dim(&index.constant);
+        self.b.add(sum, constant)
+    }
+
+    /// Quotient towards negative infinity, and the remainder.
+    fn divided(&mut self, inner: &Index, divisor: &Dim, axes: &[Operand]) -> (Operand, Operand) {
+        let (value, by) = (self.index(inner, axes), self.dim(divisor));
+        if is_non_negative(inner) {
+            return self.b.div_rem(value, by);
+        }
+        let value = self.b.in_register(Ty::S32, value);
+        let quotient = self.b.binary(Binary::Div, Ty::S32, value, by);
+        let whole = self.b.mul(quotient.into(), by);
+        let rest = self.b.binary(Binary::Sub, Ty::S32, value, whole);
+        let below = self.b.compare(Compare::Lt, Ty::S32, rest, 0);
+        let (less, more) = (self.b.binary(Binary::Sub, Ty::S32, quotient, 1), self.b.add(rest.into(), by));
+        (self.b.select(Ty::B32, below, less, quotient).into(), self.b.select(Ty::B32, below, more, rest).into())
+    }
+
+    /// The point of a row-major space of these extents that has number `linear`.
+    pub(crate) fn unflatten(&mut self, linear: Operand, extents: &[Dim]) -> Vec<Operand> {
+        let mut axes = vec![Operand::Int(0); extents.len()];
+        let mut rest = linear;
+        for (axis, extent) in extents.iter().enumerate().rev() {
+            if axis == 0 {
+                axes[0] = rest;
+                break;
+            }
+            let extent = self.dim(extent);
+            (rest, axes[axis]) = self.b.div_rem(rest, extent);
+        }
+        axes
+    }
+
+    /// Whether all conditions hold; `None` if there are none.
+    fn conditions(&mut self, bounds: &[Bound], axes: &[Operand]) -> Option<Reg> {
+        let mut all = None;
+        for bound in bounds {
+            let value = self.index(&bound.index, axes);
+            let value = self.b.in_register(Ty::S32, value);
+            for (limit, compare) in [(&bound.low, Compare::Ge), (&bound.high, Compare::Lt)] {
+                // Beyond 32 bits, no index reaches the limit.
+                if limit.as_const().is_some_and(|limit| i32::try_from(limit).is_err()) {
+                    continue;
+                }
+                let limit = self.dim(limit);
+                let holds = self.b.compare(compare, Ty::S32, value, limit);
+                all = self.b.both(all, Some(holds));
+            }
+        }
+        all
+    }
+
+    /// Evaluates what the pass stores, keeps or reduces. `results` are those of earlier passes at this point.
+    ///
+    /// # Errors
+    /// What there is no code for.
+    pub(crate) fn evaluate(
+        &mut self,
+        pass: &Pass,
+        point: &Point,
+        results: &HashMap<usize, Value>,
+    ) -> Result<Vec<Option<Value>>, String> {
+        let needed = pass.needed();
+        let mut values: Vec<Option<Value>> = vec![None; pass.nodes.len()];
+        for (id, node) in pass.nodes.iter().enumerate().filter(|(id, _)| needed[*id]) {
+            let dtype = pass.types[id];
+            let of = |id: &usize| values[*id].clone().ok_or("an operand comes after its user");
+            let value = match node {
+                Node::Const(bits) => Value { lanes: vec![self.constant(dtype, *bits)], dtype },
+                Node::Index(index) => self.index_value(index, point),
+                Node::Load(get) => {
+                    let gathers = get.gathers.iter().map(|g| of(&g.index)).collect::<Result<Vec<_>, _>>()?;
+                    let otherwise = get.otherwise.as_ref().map(of).transpose()?;
+                    self.load(get, point, &gathers, otherwise.as_ref())?
+                }
+                Node::Pass(pass) => results.get(pass).cloned().ok_or("a result that has not been computed")?,
+                Node::Apply(op, args) => {
+                    let args = args.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+                    self.lanewise(&args, dtype, |e, args, types| e.apply(*op, types, dtype, args))?
+                }
+                Node::Cast(arg) => {
+                    let arg = of(arg)?;
+                    let from = arg.dtype;
+                    self.lanewise(&[arg], dtype, |e, args, _| e.cast(from, dtype, args[0]))?
+                }
+            };
+            values[id] = Some(value);
+        }
+        Ok(values)
+    }
+
+    /// Applies a function to every lane, once if all arguments are the same for all lanes.
+    pub(crate) fn lanewise(
+        &mut self,
+        args: &[Value],
+        dtype: DType,
+        mut function: impl FnMut(&mut Self, &[Operand], &[DType]) -> Result<Operand, String>,
+    ) -> Result<Value, String> {
+        let n = args.iter().map(|arg| arg.lanes.len()).max().unwrap_or(1);
+        let types: Vec<DType> = args.iter().map(|arg| arg.dtype).collect();
+        let lanes = (0..n).map(|lane| {
+            let args: Vec<Operand> = args.iter().map(|arg| arg.lane(lane)).collect();
+            function(self, &args, &types)
+        });
+        Ok(Value { lanes: lanes.collect::<Result<Vec<_>, _>>()?, dtype })
+    }
+
+    /// An index as an i64 value.
+    fn index_value(&mut self, index: &Index, point: &Point) -> Value {
+        let n = if point.n_lanes > 1 && index.uses(point.lane_axis as u32) { point.n_lanes } else { 1 };
+        let lanes = (0..n).map(|lane| {
+            let axes = self.axes_at(point, lane);
+            match self.index(index, &axes) {
+                Operand::Reg(reg) => self.b.cvt(super::ptx::Rounding::None, Ty::S64, Ty::S32, reg).into(),
+                constant => constant,
+            }
+        });
+        Value { lanes: lanes.collect(), dtype: DType::I64 }
+    }
+
+    /// The axes at lane `lane`.
+    fn axes_at(&mut self, point: &Point, lane: usize) -> Vec<Operand> {
+        let mut axes = point.axes.clone();
+        if lane > 0 {
+            axes[point.lane_axis] = self.b.add(axes[point.lane_axis], Operand::Int(lane as i64));
+        }
+        axes
+    }
+
+    /// A constant as an operand.
+    pub(crate) fn constant(&mut self, dtype: DType, bits: u128) -> Operand {
+        match dtype {
+            DType::F32 => Operand::F32(bits as u32),
+            DType::F16 => ic_types::f16_to_f32(bits as u16).into(),
+            DType::BF16 => ic_types::bf16_to_f32(bits as u16).into(),
+            DType::F64 => Operand::F64(bits as u64),
+            DType::Bool => self.b.compare(Compare::Ne, Ty::S32, i64::from(bits & 1 == 1), 0).into(),
+            DType::I8 => Operand::Int((bits as i8).into()),
+            DType::I16 => Operand::Int((bits as i16).into()),
+            DType::I32 => Operand::Int((bits as i32).into()),
+            _ => Operand::Int(bits as i64),
+        }
+    }
+
+    /// Writes the stores of a pass whose values are `values`.
+    pub(crate) fn put_all(&mut self, pass: &Pass, point: &Point, values: &[Option<Value>]) -> Result<(), String> {
+        for put in &pass.stores {
+            let value = values[put.value].as_ref().ok_or("a stored value that has not been computed")?;
+            self.store(put, point, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the index is known not to be negative.
+fn is_non_negative(index: &Index) -> bool {
+    let positive = |dim: &Dim| dim.lower_bound().is_some_and(|low| low >= 0);
+    positive(&index.constant)
+        && index.terms.iter().all(|(atom, coefficient)| {
+            positive(coefficient)
+                && match atom {
+                    Atom::Axis(_) | Atom::Mod(..) => true,
+                    Atom::FloorDiv(inner, _) => is_non_negative(inner),
+                }
+        })
+}
+
+/// The parameters' types and whether the form needs what only points without inner axes have.
+pub(crate) fn is_pointwise(form: &Form) -> bool {
+    form.passes.iter().all(|pass| pass.inner.is_empty() && pass.reduce.is_none())
+}

@@ -1,0 +1,222 @@
+//! Batched matrix products with fused epilogues.
+//!
+//! f32 is a sequential FMA over K per output ([`fma`]): the bits of the CPU. f16 and bf16 run on tensor cores with f32
+//! accumulators ([`mma`]). Batch axes that only the left operand has are rows, so that a projection is one product.
+
+mod fma;
+mod mma;
+
+use super::Scheduled;
+use crate::cpu::form::{Pass, points_of};
+use crate::nvptx::emit::{Emitter, Point, Value};
+use crate::nvptx::ptx::{Binary, Compare, Operand, Reg, Ty};
+use ic_ir::kernel::{Anchor, Axis, Expr, Index, Kernel, Load, Operand as View, Param, Stage, Store};
+use ic_types::{DType, Dim};
+use std::collections::HashMap;
+
+/// A side of a product: rows of A or columns of B, by K.
+pub(crate) struct Side {
+    /// The parameter.
+    param: usize,
+    /// First element.
+    offset: Dim,
+    /// Distance between neighbours on each batch axis.
+    batch: Vec<Dim>,
+    /// Distance between rows of A or columns of B.
+    stride: Dim,
+    /// Distance between neighbours on K.
+    k_stride: Dim,
+    /// Rows or columns.
+    extent: Dim,
+}
+
+/// A matrix product and what becomes of its elements.
+pub(crate) struct Contraction {
+    dtype: DType,
+    a: Side,
+    b: Side,
+    /// Batch axes.
+    batch: Vec<Dim>,
+    /// Axes that are rows.
+    rows: Vec<Dim>,
+    k: Dim,
+    /// What is stored, over batch axes, rows and columns.
+    epilogue: Pass,
+    /// The parameter that stands for the accumulator in the epilogue.
+    accumulator: usize,
+    params: Vec<DType>,
+}
+
+/// Generates a kernel that begins with a matrix product.
+///
+/// # Errors
+/// What there is no code for.
+pub(crate) fn contraction(problem: &Contraction, aligned: &[bool]) -> Result<Scheduled, String> {
+    match problem.dtype {
+        DType::F32 => fma::generate(problem, aligned),
+        DType::F16 | DType::BF16 => mma::generate(problem, aligned),
+        dtype => Err(format!("`matmul` of {dtype} has no code for nvptx")),
+    }
+}
+
+impl Contraction {
+    /// The product in a kernel whose first stage it is.
+    ///
+    /// # Errors
+    /// What there is no code for.
+    pub(crate) fn new(
+        kernel: &Kernel,
+        operands: &[Option<View>],
+        results: &[Option<u32>],
+    ) -> Result<Contraction, String> {
+        let [Some(a), Some(b)] = operands else { return Err("a product of other than two operands".into()) };
+        let (a_rank, b_rank) = (a.shape.len(), b.shape.len());
+        let n_batch = a_rank.max(b_rank) - 2;
+        let extent = |view: &View, axis: usize| {
+            let at = (axis + view.shape.len()).checked_sub(n_batch + 2);
+            at.map_or(Dim::constant(1), |at| view.shape[at].clone())
+        };
+        let broadcast = |axis: usize| {
+            let (x, y) = (extent(a, axis), extent(b, axis));
+            if x.is(1) { y } else { x }
+        };
+        let mut batch: Vec<Dim> = (0..n_batch).map(broadcast).collect();
+        let (m, k, n) = (a.shape[a_rank - 2].clone(), a.shape[a_rank - 1].clone(), b.shape[b_rank - 1].clone());
+        let shape: Vec<Dim> = batch.iter().cloned().chain([m.clone(), n.clone()]).collect();
+        let mut a_side = side(a, &batch, a_rank - 2, a_rank - 1);
+        let mut b_side = side(b, &batch, b_rank - 1, b_rank - 2);
+        let mut rows = vec![m];
+        while let Some(axis) = batch.len().checked_sub(1) {
+            let whole: Dim = rows.iter().cloned().product();
+            let continues = a_side.batch[axis] == a_side.stride.clone() * whole && b_side.batch[axis].is(0);
+            if !batch[axis].is(1) && !continues {
+                break;
+            }
+            rows.insert(0, batch.remove(axis));
+            a_side.batch.pop();
+            b_side.batch.pop();
+        }
+        a_side.extent = rows.iter().cloned().product();
+        let accumulator = kernel.params.len();
+        let dtype = kernel.params[a.param as usize].dtype;
+        let epilogue = epilogue(kernel, results, &shape, dtype)?;
+        let params = kernel.params.iter().map(|param| param.dtype).collect();
+        Ok(Contraction { dtype, a: a_side, b: b_side, batch, rows, k, epilogue, accumulator, params })
+    }
+
+    /// The number of tiles of `rows × columns`.
+    fn tiles(&self, rows: i64, columns: i64) -> Dim {
+        let batch: Dim = self.batch.iter().cloned().product();
+        super::ceil_div(&self.a.extent, rows) * super::ceil_div(&self.b.extent, columns) * batch
+    }
+}
+
+/// An operand by its rows (or columns) axis and its K axis.
+fn side(view: &View, batch: &[Dim], axis: usize, k: usize) -> Side {
+    let missing = batch.len() + 2 - view.shape.len();
+    let strides = (0..batch.len()).map(|i| match i.checked_sub(missing) {
+        Some(i) if !view.shape[i].is(1) => view.strides[i].clone(),
+        _ => Dim::constant(0),
+    });
+    Side {
+        param: view.param as usize,
+        offset: view.offset.clone(),
+        batch: strides.collect(),
+        stride: view.strides[axis].clone(),
+        k_stride: view.strides[k].clone(),
+        extent: view.shape[axis].clone(),
+    }
+}
+
+/// The stages after the product as one pass over its result's axes, which reads the accumulator as a parameter.
+fn epilogue(kernel: &Kernel, results: &[Option<u32>], shape: &[Dim], dtype: DType) -> Result<Pass, String> {
+    let axes: Vec<Index> = (0..shape.len()).map(Index::axis).collect();
+    let mut params = kernel.params.clone();
+    let accumulator = params.len() as u32;
+    params.push(Param { dtype, shape: shape.to_vec(), is_output: false });
+    let load = Load { param: accumulator, indices: axes.clone(), gathered: vec![], bounds: vec![], otherwise: None };
+    let load = Expr::Load(load);
+    let result = results.first().copied().flatten();
+    let indices = match result {
+        Some(param) if params[param as usize].shape.len() == shape.len() => axes,
+        _ => vec![crate::cpu::form::linear(&axes, &crate::cpu::form::dense_strides(shape), &|_| false)],
+    };
+    let store = result.map(|param| Store { value: 0, param, indices, bounds: vec![] });
+    // Stage 0 gives the accumulator, and stores it where the product itself has a result.
+    let first =
+        Stage { inner: vec![], anchor: Anchor::Pointwise, body: vec![load], stores: store.into_iter().collect() };
+    let stages = [first].into_iter().chain(kernel.stages[1..].iter().cloned()).collect();
+    let outer = shape.iter().map(|extent| Axis { extent: extent.clone() }).collect();
+    points_of(&Kernel { params, outer, stages })
+}
+
+/// Where a block works.
+struct Place {
+    /// First row of its tile.
+    row: Operand,
+    /// First column of its tile.
+    column: Operand,
+    /// Batch axes.
+    batch: Vec<Operand>,
+}
+
+/// The tile of block `block`: columns first, then rows, then batches.
+fn place(e: &mut Emitter, problem: &Contraction, block: Reg, rows: i64, columns: i64) -> Place {
+    let n_columns = e.dim(&super::ceil_div(&problem.b.extent, columns));
+    let n_rows = e.dim(&super::ceil_div(&problem.a.extent, rows));
+    let (rest, column) = e.b.div_rem(block.into(), n_columns);
+    let (batch, row) = if problem.batch.is_empty() { (Operand::Int(0), rest) } else { e.b.div_rem(rest, n_rows) };
+    let batch = e.unflatten(batch, &problem.batch);
+    let row = e.b.mul(row, Operand::Int(rows));
+    let column = e.b.mul(column, Operand::Int(columns));
+    Place { row, column, batch }
+}
+
+/// The address of a side's first element in the block's batch.
+fn base(e: &mut Emitter, side: &Side, place: &Place, bytes: u32) -> Reg {
+    let mut index = e.dim(&side.offset);
+    for (stride, &axis) in side.batch.iter().zip(&place.batch) {
+        let stride = e.dim(stride);
+        let term = e.b.mul(axis, stride);
+        index = e.b.add(index, term);
+    }
+    let buffer = e.buffer(side.param);
+    e.b.address(buffer, index, bytes)
+}
+
+/// Whether groups of `n` neighbours along an axis of stride 1 begin at multiples of `n` elements.
+fn is_aligned(side: &Side, aligned: &[bool], other: &Dim, n: i64) -> bool {
+    let n = Dim::constant(n);
+    let is_multiple = |dim: &Dim| dim.is(0) || dim.exact_div(&n).is_some();
+    aligned[side.param] && is_multiple(&side.offset) && is_multiple(other) && side.batch.iter().all(is_multiple)
+}
+
+/// Runs the epilogue on the accumulators of neighbouring columns of one row.
+fn finish(
+    e: &mut Emitter,
+    problem: &Contraction,
+    place: &Place,
+    row: Operand,
+    column: Operand,
+    accumulators: &[Reg],
+) -> Result<(), String> {
+    let lanes = accumulators.len() as i64;
+    let rows = e.dim(&problem.a.extent);
+    let columns = e.dim(&problem.b.extent);
+    let in_rows = e.b.compare(Compare::Lt, Ty::S32, row, rows);
+    let divides = problem.b.extent.exact_div(&Dim::constant(lanes)).is_some();
+    let guards = (0..if divides { 1 } else { lanes }).map(|lane| {
+        let column = e.b.add(column, Operand::Int(lane));
+        let in_columns = e.b.compare(Compare::Lt, Ty::S32, column, columns);
+        e.b.binary(Binary::And, Ty::Pred, in_rows, in_columns)
+    });
+    let guards = guards.collect();
+    let mut axes = place.batch.clone();
+    axes.extend(e.unflatten(row, &problem.rows));
+    axes.push(column);
+    let point = Point { lane_axis: axes.len() - 1, axes, n_lanes: lanes as usize, guards, stores: None };
+    let lanes = accumulators.iter().map(|&reg| reg.into()).collect();
+    e.in_registers = Some((problem.accumulator, Value { lanes, dtype: problem.dtype }));
+    let values = e.evaluate(&problem.epilogue, &point, &HashMap::new())?;
+    e.put_all(&problem.epilogue, &point, &values)
+}

@@ -1,0 +1,231 @@
+//! Whole programs: plans of launches, run launch by launch, against the reference evaluation of the graph.
+
+use super::interpret;
+use super::machine::SPACING;
+use crate::WeightPool;
+use crate::backend::Source;
+use crate::nvptx::compile::{Functions, compile_with, plan_all};
+use ic_artifact::{Place, Plan, Step, SymbolSource};
+use ic_ir::eval::{eval_graph, from_reals, reals};
+use ic_ir::text;
+use ic_ir::{Graph, Type};
+use ic_passes::{Options, PartitionOptions, optimize, partition};
+use ic_types::{DType, Data, Tensor};
+use std::collections::BTreeMap;
+
+/// A graph of the testsuite, by the text of its file.
+pub(super) const PROGRAMS: &[(&str, &str)] = &[
+    ("mlp", include_str!("../../../../testsuite/programs/mlp.ic")),
+    ("softmax", include_str!("../../../../testsuite/programs/softmax.ic")),
+    ("layer_norm", include_str!("../../../../testsuite/programs/layer_norm.ic")),
+    ("transformer_layer_f32", include_str!("../../../../testsuite/programs/transformer_layer_f32.ic")),
+    ("transformer_layer_f16", include_str!("../../../../testsuite/programs/transformer_layer_f16.ic")),
+];
+
+fn program(name: &str) -> &'static str {
+    PROGRAMS.iter().find(|(known, _)| *known == name).unwrap().1
+}
+
+/// Pseudo-random numbers from -1 to 1 that are the same in every run.
+fn random(state: &mut u64) -> f64 {
+    *state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+    (*state >> 40) as f64 / (1 << 23) as f64 - 1.0
+}
+
+fn inputs(graph: &Graph, dims: &[(&str, i64)]) -> Vec<Tensor> {
+    let mut state = 7;
+    let lookup = |name: &str| dims.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+    let tensor = |value| {
+        let Type::Tensor(ty) = graph.ty(value) else { panic!("an input that is no tensor") };
+        let shape: Vec<usize> = ty.shape.iter().map(|d| d.eval(&lookup).unwrap() as usize).collect();
+        let n = shape.iter().product();
+        // Of weights, sums stay of order 1.
+        let scale = if ty.dtype.is_float() { (3.0 / shape[0].max(1) as f64).sqrt().min(1.0) } else { 40.0 };
+        from_reals(ty.dtype, shape, (0..n).map(|_| random(&mut state) * scale).collect()).unwrap()
+    };
+    graph.inputs().iter().copied().map(tensor).collect()
+}
+
+/// Runs a plan's launches on copies of the inputs; the outputs' bytes.
+fn run(plan: &Plan, functions: &Functions, weights: &[u8], inputs: &[Tensor]) -> Vec<Vec<u8>> {
+    let symbols: Vec<i64> = plan
+        .symbols
+        .iter()
+        .map(|source| match source {
+            SymbolSource::Input { input, axis } => inputs[*input as usize].shape()[*axis as usize] as i64,
+            other => panic!("{other:?} is not of an input"),
+        })
+        .collect();
+    let mut slots: Vec<i64> = Vec::new();
+    for op in &plan.dims {
+        let value = op.apply(&|slot| slots.get(slot as usize).copied(), &|symbol| Some(symbols[symbol as usize]));
+        slots.push(value.unwrap());
+    }
+    let mut memory: Vec<Vec<u8>> = Vec::new();
+    let mut bases: Vec<u64> = Vec::new();
+    let mut outputs: BTreeMap<u32, usize> = BTreeMap::new();
+    for (id, buffer) in plan.buffers.iter().enumerate() {
+        let bytes = slots[buffer.bytes as usize] as usize;
+        let own = (id as u64 + 1) * SPACING;
+        let (contents, base) = match buffer.place {
+            Place::Input(i) => (inputs[i as usize].data().to_le_bytes(), own),
+            Place::Weight { offset } => (weights[offset as usize..][..bytes].to_vec(), own),
+            Place::View { of, offset } => (vec![], bases[of as usize] + slots[offset as usize] as u64),
+            _ => (vec![0x5a; bytes], own),
+        };
+        if let Place::Output(i) = buffer.place {
+            outputs.entry(i).or_insert(id);
+        }
+        memory.push(contents);
+        bases.push(base);
+    }
+    for step in &plan.steps {
+        let Step::Launch { function, buffers, dims, grid, block, .. } = step else { panic!("{step:?}") };
+        let name = &plan.functions[*function as usize];
+        let function = functions.list.iter().find(|f| f.name == *name).unwrap();
+        assert_eq!(*block, [function.threads, 1, 1]);
+        let grid = grid.map(|slot| slots[slot as usize]);
+        assert_eq!(grid[1..], [1, 1]);
+        let bases: Vec<u64> = buffers.iter().map(|&b| bases[b as usize]).collect();
+        let dims: Vec<i64> = dims.iter().map(|&slot| slots[slot as usize]).collect();
+        interpret::run(function, grid[0] as u32, &bases, &dims, &mut memory);
+    }
+    outputs.into_values().map(|id| memory[id].clone()).collect()
+}
+
+/// Compiles a graph, runs it on random inputs and compares each output: the largest error as a share of the largest
+/// magnitude is at most `tolerance`.
+fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) {
+    let graph = text::parse(text).unwrap();
+    let inputs = inputs(&graph, dims);
+    let expected = eval_graph(&graph, &inputs, &Default::default()).unwrap();
+    let graph = optimize(&graph, &Options::default()).unwrap().graph;
+    let program = partition(&graph, &PartitionOptions { fuse: true }).unwrap();
+    let source = Source { program: &program, graph: &graph };
+    let mut functions = Functions::default();
+    let planned = plan_all(&[source], &mut functions).unwrap();
+    let mut compiled = compile_with(planned, &functions, &[]);
+    let mut weights = Vec::new();
+    compiled.write_weights(&[&graph], &mut WeightPool::new(&mut weights)).unwrap();
+    weights.resize(weights.len() + 64, 0);
+    let outputs = run(&compiled.plans[0], &functions, &weights, &inputs);
+    assert_eq!(outputs.len(), expected.len());
+    for (i, (found, want)) in outputs.iter().zip(&expected).enumerate() {
+        let found = Tensor::new(want.shape().to_vec(), Data::from_le_bytes(want.dtype(), found).unwrap());
+        let (found, want) = (reals(&found).unwrap(), reals(want).unwrap());
+        let scale = want.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
+        for (at, (a, b)) in found.iter().zip(&want).enumerate() {
+            let error = (a - b).abs() / scale;
+            assert!(error <= tolerance, "{} {dims:?}: output {i}, element {at}: {a}, expected {b}", graph.name);
+        }
+    }
+}
+
+#[test]
+fn an_mlp() {
+    for n in [0, 1, 5, 67] {
+        check(program("mlp"), &[("N", n)], 2e-6);
+    }
+}
+
+#[test]
+fn softmax_of_short_and_of_unknown_rows() {
+    for n in [1, 2, 31, 300] {
+        check(program("softmax"), &[("N", n)], 2e-6);
+    }
+}
+
+#[test]
+fn a_layer_norm_of_a_sum() {
+    for n in [1, 3, 6] {
+        check(program("layer_norm"), &[("N", n)], 1e-5);
+    }
+}
+
+#[test]
+fn a_transformer_layer_of_f32() {
+    for (b, s) in [(1, 1), (2, 5)] {
+        check(program("transformer_layer_f32"), &[("B", b), ("S", s)], 1e-5);
+    }
+}
+
+#[test]
+fn a_transformer_layer_of_f16() {
+    for (b, s) in [(1, 3), (2, 8)] {
+        check(program("transformer_layer_f16"), &[("B", b), ("S", s)], 1e-2);
+    }
+}
+
+/// Products whose extents are around tiles, of every layout.
+#[test]
+fn products_of_halves() {
+    for (m, k, n) in [(1, 8, 8), (17, 40, 24), (64, 64, 64), (70, 33, 65), (3, 7, 5)] {
+        for (dtype, tolerance) in [(DType::F16, 2e-3), (DType::BF16, 1.6e-2), (DType::F32, 2e-6)] {
+            check(&product(dtype, [m, k, n], [false, false]), &[], tolerance);
+        }
+        check(&product(DType::F16, [m, k, n], [true, false]), &[], 2e-3);
+        check(&product(DType::F16, [m, k, n], [false, true]), &[], 2e-3);
+        check(&product(DType::F32, [m, k, n], [true, true]), &[], 2e-6);
+    }
+}
+
+#[test]
+fn a_large_product_of_halves() {
+    check(&product(DType::F16, [256, 64, 264], [false, false]), &[], 2e-3);
+}
+
+fn product(dtype: DType, [m, k, n]: [i64; 3], [a, b]: [bool; 2]) -> String {
+    let side = |name: &str, transposed: bool, r: i64, c: i64| match transposed {
+        false => (format!("%{name}: {dtype}[{r}, {c}]"), format!("%{name}"), String::new()),
+        true => (
+            format!("%{name}: {dtype}[{c}, {r}]"),
+            format!("%{name}t"),
+            format!("  %{name}t = transpose(%{name}) {{perm = [1, 0]}} : {dtype}[{r}, {c}]\n"),
+        ),
+    };
+    let (a_input, a, a_text) = side("a", a, m, k);
+    let (b_input, b, b_text) = side("b", b, k, n);
+    format!(
+        "graph @product({a_input}, {b_input}) {{\n{a_text}{b_text}  %c = matmul({a}, {b}) : {dtype}[{m}, {n}]\n  \
+         %d = relu(%c) : {dtype}[{m}, {n}]\n  return \"y\" = %d\n}}\n"
+    )
+}
+
+/// Shapes whose last axis holds whole groups of 16 bytes, and a broadcast operand.
+#[test]
+fn neighbours_in_memory() {
+    for dtype in ["f32", "f16", "bf16", "i32", "u8"] {
+        let graph = format!(
+            "graph @wide(%x: {dtype}[N, 32], %y: {dtype}[32], %z: {dtype}[N, 1]) {{\n  %0 = add(%x, %y) : {dtype}[N, 32]\n  \
+             %1 = add(%0, %z) : {dtype}[N, 32]\n  return \"y\" = %1\n}}\n"
+        );
+        let tolerance = if dtype.contains("16") { 1e-2 } else { 0.0 };
+        check(&graph, &[("N", 19)], tolerance);
+    }
+}
+
+/// Pointwise functions, data movement and reductions on odd shapes.
+#[test]
+fn scalar_kernels() {
+    let unary =
+        ["exp", "log", "erf", "tanh", "sigmoid", "silu", "gelu_tanh", "softplus", "sqrt", "floor", "neg", "sign"];
+    for op in unary {
+        let graph = format!(
+            "graph @unary(%x: f32[N, 7]) {{\n  %a = abs(%x) : f32[N, 7]\n  %y = {op}(%a) : f32[N, 7]\n  return \"y\" = %y\n}}\n"
+        );
+        check(&graph, &[("N", 37)], 1e-6);
+    }
+    check(
+        "graph @moved(%x: f32[N, 6, 8]) {\n  %0 = transpose(%x) {perm = [2, 0, 1]} : f32[8, N, 6]\n  %1 = neg(%0) : f32[8, N, 6]\n  return \"y\" = %1\n}\n",
+        &[("N", 5)],
+        0.0,
+    );
+    for function in ["sum", "mean", "max", "min", "prod"] {
+        for dtype in ["f32", "f16", "f64"] {
+            let graph = format!(
+                "graph @reduced(%x: {dtype}[N, 9, 40]) {{\n  %0 = reduce(%x) {{function = {function}, axes = [2]}} : {dtype}[N, 9, 1]\n  %1 = reduce(%x) {{function = {function}, axes = [1]}} : {dtype}[N, 1, 40]\n  return \"y\" = %0, \"z\" = %1\n}}\n"
+            );
+            check(&graph, &[("N", 3)], if dtype == "f16" { 4e-3 } else { 1e-5 });
+        }
+    }
+}
