@@ -27,6 +27,7 @@ macro_rules! schedules {
 }
 
 schedules! {
+    vector,
     scalar,
 }
 
