@@ -4,6 +4,7 @@
 //! same whatever other targets share the artifact.
 
 use crate::WeightPool;
+use crate::ascend;
 use crate::cpu::{self, Weight};
 use crate::nvptx;
 use crate::target::{Target, TargetClass};
@@ -86,6 +87,7 @@ pub struct Backend {
 pub const BACKENDS: &[Backend] = &[
     Backend { class: TargetClass::Cpu, compile: cpu::compile },
     Backend { class: TargetClass::Nvptx, compile: nvptx::compile },
+    Backend { class: TargetClass::Ascend, compile: ascend::compile },
 ];
 
 /// Compiles programs, one entry each: one result per class of targets, in the order in which the classes first occur.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the same program and options give the same bytes on every host.
 
+pub mod ascend;
 mod backend;
 pub mod cpu;
 pub mod nvptx;

@@ -5,6 +5,7 @@
 
 #![warn(missing_docs)]
 
+mod ascend;
 mod check;
 mod code;
 mod error;
@@ -17,6 +18,7 @@ mod sign;
 mod temporary;
 mod write;
 
+pub use ascend::{AscendForm, AscendFunction, AscendSection};
 pub use check::{PlanContext, PlanError};
 pub use code::{CodeSection, CodeView};
 pub use error::ArtifactError;

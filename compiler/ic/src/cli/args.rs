@@ -68,8 +68,8 @@ pub(crate) struct CompileArgs {
     /// Which classes of rewrites may run
     #[arg(long, value_enum, default_value_t = Fp::Default)]
     pub(crate) fp: Fp,
-    /// Print an intermediate form: graph, kernels, asm, ptx, dot, report, deps (the model's files) or rust (the artifact's
-    /// typed interface); KIND=PATH writes a file
+    /// Print an intermediate form: graph, kernels, asm, ptx, ascend, dot, report, deps (the model's files) or rust (the
+    /// artifact's typed interface); KIND=PATH writes a file
     #[arg(long = "emit", value_name = "KIND[=PATH]")]
     pub(crate) emit: Vec<String>,
     /// Print the graph after this pass; repeat for several

@@ -8,7 +8,7 @@ use ic::import::ImportOptions;
 use ic::pipeline::{self, Lowered, Options, Source, StatePair};
 use ic::{Form, bindings};
 use ic_artifact::Manifest;
-use ic_codegen::{Target, cpu};
+use ic_codegen::{Target, ascend, cpu};
 use ic_ir::kernel::Step;
 use ic_ir::{Graph, text};
 use ic_passes::{FpMode, PASSES};
@@ -162,6 +162,7 @@ enum Kind {
     Kernels,
     Asm,
     Ptx,
+    Ascend,
     Dot,
     Report,
     Deps,
@@ -209,27 +210,33 @@ impl Emit {
             "kernels" => Kind::Kernels,
             "asm" => Kind::Asm,
             "ptx" => Kind::Ptx,
+            "ascend" => Kind::Ascend,
             "dot" => Kind::Dot,
             "report" => Kind::Report,
             "deps" => Kind::Deps,
             "rust" => Kind::Rust,
             "rust-beside" => Kind::RustBeside,
-            _ => bail!("`--emit {text}`: expected graph, kernels, asm, ptx, dot, report, deps, rust or rust-beside"),
+            _ => bail!(
+                "`--emit {text}`: expected graph, kernels, asm, ptx, ascend, dot, report, deps, rust or rust-beside"
+            ),
         };
         Ok(Emit { kind, path })
     }
 
     /// The texts of this form, by name: one per kernel for kernels and functions.
     fn texts(&self, models: &[Lowered], options: &Options) -> Result<Vec<(String, String)>> {
+        let sources: Vec<_> =
+            models.iter().map(|m| ic_codegen::Source { program: &m.program, graph: &m.graph }).collect();
+        let in_files = |refused| pipeline::in_files(models, refused);
         if let Kind::Asm = self.kind {
-            let sources: Vec<_> =
-                models.iter().map(|m| ic_codegen::Source { program: &m.program, graph: &m.graph }).collect();
-            let listings = cpu::disassemble(&sources, &options.targets);
-            let listings = listings.map_err(|refused| pipeline::in_files(models, refused))?.into_iter();
+            let listings = cpu::disassemble(&sources, &options.targets).map_err(in_files)?.into_iter();
             return Ok(listings.map(|l| (format!("{}.{}", l.function, l.target.name()), l.text)).collect());
         }
         if let Kind::Ptx = self.kind {
             return self.ptx(models, options);
+        }
+        if let Kind::Ascend = self.kind {
+            return Ok(ascend::listing(&sources, &options.targets, ascend::Spelling::Vendor).map_err(in_files)?);
         }
         let mut texts = Vec::new();
         for model in models {
@@ -240,7 +247,7 @@ impl Emit {
                 Kind::Report => one(report(model)),
                 Kind::Deps => one(model.files.iter().map(|file| format!("{}\n", file.display())).collect()),
                 Kind::Kernels => kernel_texts(&model.program.steps),
-                Kind::Asm | Kind::Ptx | Kind::Rust | Kind::RustBeside => Vec::new(),
+                Kind::Asm | Kind::Ptx | Kind::Ascend | Kind::Rust | Kind::RustBeside => Vec::new(),
             };
             let prefix = if models.len() == 1 { String::new() } else { format!("{}.", model.entry) };
             texts.extend(of_model.into_iter().map(|(name, text)| (format!("{prefix}{name}"), text)));
