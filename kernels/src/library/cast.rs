@@ -160,16 +160,14 @@ pub(crate) fn write_block<T: Bits>(y: &mut [T], dtype: DType, block: &Block, rou
     }
 }
 
-/// The bits of `x` as `dtype`. Integers of 8 and 16 bits and below wrap, as two's complement; wider ones saturate.
+/// The bits of `x` as `dtype`. Integers are the low bits of `x` truncated to 64 bits.
 fn from_float(x: f64, dtype: DType, rounding: Rounding) -> u64 {
     match dtype {
         DType::F64 => x.to_bits(),
         DType::F32 => u64::from((x as f32).to_bits()),
         DType::Bool => u64::from(x != 0.0),
         DType::I64 => x as i64 as u64,
-        DType::U64 => x as u64,
-        DType::I32 => x as i32 as u64,
-        DType::U32 => u64::from(x as u32),
+        DType::U64 if x >= 0.0 => x as u64,
         DType::F8E8M0 => u64::from(to_e8m0(x as f32, rounding)),
         _ => match Format::of(dtype) {
             Some(format) => u64::from(format.encode(x, rounding.saturate && dtype.bits() == 8)),

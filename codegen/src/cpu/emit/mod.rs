@@ -13,6 +13,7 @@ mod int;
 mod loops;
 mod memory;
 mod ops;
+mod range;
 mod reduce;
 mod run;
 mod space;

@@ -332,7 +332,7 @@ impl<'a> Emitter<'a> {
             Node::Index(index) => self.index(index, None),
             Node::Pass(pass) => self.results[*pass].expect("an earlier pass has a result"),
             Node::Cast(arg) => {
-                let result = self.cast(run.pass.types[*arg], dtype, Val::One(value(*arg)));
+                let result = self.cast_node(run.pass, *arg, dtype, Val::One(value(*arg)));
                 self.lane(result, dtype, 0)
             }
             Node::Apply(..) if run.pass.is_strip(id) => self.uniform_strip(run, id, &value),
@@ -459,7 +459,7 @@ impl<'a> Emitter<'a> {
             }
             Node::Cast(arg) => {
                 let val = self.eval(run, *arg, group);
-                self.cast(run.pass.types[*arg], dtype, val)
+                self.cast_node(run.pass, *arg, dtype, val)
             }
             Node::Apply(op, args) => match run.strips[id] {
                 Some(base) => {

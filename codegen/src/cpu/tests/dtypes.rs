@@ -80,37 +80,59 @@ fn every_conversion() {
     let all: Vec<DType> = FLOATS.iter().chain(INTS).copied().chain([DType::Bool]).collect();
     for &from in &all {
         for &to in &all {
-            let n = 61;
-            let mut data = random.data(from, n);
-            if from.is_float() && !to.is_float() {
-                data = representable(&mut random, from, to, n);
-            }
+            let n = 97;
+            let data = if from.is_float() { any_floats(&mut random, from, n) } else { random.data(from, n) };
             let body = vec![load(0, &[ax(0)]), Expr::Cast(to, 0)];
             let kernel = elementwise(&[c(n as i64)], &[from, to], body);
             let buffers = [Tensor::new(vec![n], data), Tensor::new(vec![n], random.data(to, n))];
-            // Conversions to 16-bit floats round twice, by way of f32.
-            let twice =
-                matches!(to, DType::F16 | DType::BF16) && !matches!(from, DType::F16 | DType::BF16 | DType::F32);
-            let tolerance = if twice { Match::Within(1e-2) } else { Match::Exact };
-            check(&kernel, &[], &buffers, tolerance);
+            check(&kernel, &[], &buffers, Match::Exact);
         }
     }
 }
 
-/// Floats whose conversion to an integer is defined.
-fn representable(random: &mut Random, from: DType, to: DType, n: usize) -> Data {
-    let limit = match to {
-        DType::Bool => 2.0,
-        _ => 2f64.powi(to.bits().min(15) as i32 - 1),
+/// Floats of every magnitude, halves and ties of narrower floats among them, beyond the range of every integer.
+fn any_floats(random: &mut Random, dtype: DType, n: usize) -> Data {
+    const SPECIAL: &[f64] = &[0.0, -0.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 65519.99, 65520.0, -2.5, 9.3e18];
+    let value = |i: usize, r: &mut Random| {
+        let share = r.below(1 << 20) as f64 / f64::from(1 << 20);
+        let sign = if r.below(2) == 0 { 1.0 } else { -1.0 };
+        let scale = 2f64.powi(r.below(140) as i32 - 60);
+        // A tie of 11 bits, and of 8 bits, with something far below it.
+        let tie = 1.0 + r.below(1 << 10) as f64 / 1024.0 + 1.0 / 2048.0;
+        match i % 4 {
+            0 => SPECIAL.get(i / 4).copied().unwrap_or(share * scale),
+            1 => sign * tie * (1.0 + sign * 1e-12) * 2f64.powi(r.below(30) as i32 - 15),
+            2 => sign * share * 300.0,
+            _ => sign * (1.0 + share) * scale,
+        }
     };
-    let low = if to.is_signed_int() { -limit } else { 0.0 };
-    let value = |r: &mut Random| low + (limit - low) * (r.below(1 << 20) as f64 / (1 << 20) as f64);
-    let values: Vec<f64> = (0..n).map(|_| value(random)).collect();
-    match from {
+    let values: Vec<f64> = (0..n).map(|i| value(i, random)).collect();
+    match dtype {
         DType::F64 => Data::F64(values),
         DType::F32 => Data::F32(values.iter().map(|&x| x as f32).collect()),
         DType::F16 => Data::F16(values.iter().map(|&x| ic_types::f32_to_f16(x as f32)).collect()),
         _ => Data::BF16(values.iter().map(|&x| ic_types::f32_to_bf16(x as f32)).collect()),
+    }
+}
+
+#[test]
+fn clamped_floats_become_integers() {
+    let mut random = Random(23);
+    for (to, low, high) in [(DType::U8, 0.0, 255.0), (DType::I8, -128.0, 127.0), (DType::I32, -1e9, 1e9f32)] {
+        let n = 97;
+        let number = |x: f32| Expr::Const(DType::F32, x.to_bits().into());
+        let body = vec![
+            load(0, &[ax(0)]),
+            number(low),
+            apply(ScalarOp::Max, &[0, 1]),
+            number(high),
+            apply(ScalarOp::Min, &[2, 3]),
+            Expr::Cast(to, 4),
+        ];
+        let kernel = elementwise(&[c(n as i64)], &[DType::F32, to], body);
+        let data = any_floats(&mut random, DType::F32, n);
+        let buffers = [Tensor::new(vec![n], data), Tensor::new(vec![n], random.data(to, n))];
+        check(&kernel, &[], &buffers, Match::Exact);
     }
 }
 
