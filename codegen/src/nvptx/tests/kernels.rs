@@ -6,7 +6,7 @@ use crate::WeightPool;
 use crate::backend::Source;
 use crate::nvptx::compile::{Functions, compile_with, plan_all};
 use ic_artifact::{Place, Plan, Step, SymbolSource};
-use ic_ir::eval::{eval_graph, from_reals, reals};
+use ic_ir::eval::{eval_graph, from_ints, from_reals, ints, reals};
 use ic_ir::text;
 use ic_ir::{Graph, Type};
 use ic_passes::{Options, PartitionOptions, optimize, partition};
@@ -39,11 +39,22 @@ fn inputs(graph: &Graph, dims: &[(&str, i64)]) -> Vec<Tensor> {
         let Type::Tensor(ty) = graph.ty(value) else { panic!("an input that is no tensor") };
         let shape: Vec<usize> = ty.shape.iter().map(|d| d.eval(&lookup).unwrap() as usize).collect();
         let n = shape.iter().product();
+        if ty.dtype.is_int() {
+            return from_ints(ty.dtype, shape, (0..n).map(|_| (random(&mut state).abs() * 40.0) as i128).collect())
+                .unwrap();
+        }
         // Of weights, sums stay of order 1.
-        let scale = if ty.dtype.is_float() { (3.0 / shape[0].max(1) as f64).sqrt().min(1.0) } else { 40.0 };
+        let scale = (3.0 / shape[0].max(1) as f64).sqrt().min(1.0);
         from_reals(ty.dtype, shape, (0..n).map(|_| random(&mut state) * scale).collect()).unwrap()
     };
     graph.inputs().iter().copied().map(tensor).collect()
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    match tensor.dtype().is_int() {
+        true => ints(tensor).unwrap().into_iter().map(|x| x as f64).collect(),
+        false => reals(tensor).unwrap(),
+    }
 }
 
 /// Runs a plan's launches on copies of the inputs; the outputs' bytes.
@@ -112,7 +123,7 @@ fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) {
     assert_eq!(outputs.len(), expected.len());
     for (i, (found, want)) in outputs.iter().zip(&expected).enumerate() {
         let found = Tensor::new(want.shape().to_vec(), Data::from_le_bytes(want.dtype(), found).unwrap());
-        let (found, want) = (reals(&found).unwrap(), reals(want).unwrap());
+        let (found, want) = (numbers(&found), numbers(want));
         let scale = want.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
         for (at, (a, b)) in found.iter().zip(&want).enumerate() {
             let error = (a - b).abs() / scale;
