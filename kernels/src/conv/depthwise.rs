@@ -165,9 +165,10 @@ impl Depthwise<'_> {
             // SAFETY: the caller vouches for the operands; the tile's pixels exist.
             unsafe {
                 match (width, lines.len()) {
-                    (WIDE, 2) => V::vectorize(tile.sized::<SIZE, STRIDE, WIDE, 2>()),
+                    // Fewer registers take one line at a time, and need no code for two.
+                    (WIDE, 2) if const { V::REGISTERS >= 32 } => V::vectorize(tile.sized::<SIZE, STRIDE, WIDE, 2>()),
+                    (_, 2) if const { V::REGISTERS >= 32 } => V::vectorize(tile.sized::<SIZE, STRIDE, 1, 2>()),
                     (WIDE, _) => V::vectorize(tile.sized::<SIZE, STRIDE, WIDE, 1>()),
-                    (_, 2) => V::vectorize(tile.sized::<SIZE, STRIDE, 1, 2>()),
                     _ => V::vectorize(tile.sized::<SIZE, STRIDE, 1, 1>()),
                 }
             }

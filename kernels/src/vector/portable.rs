@@ -1,4 +1,6 @@
 //! The portable instance: what every other instance must agree with.
+//!
+//! Operations are calls: 16 scalar operations in line at every use would make code that is large and no faster.
 
 use super::{LANES, Task, Vector};
 use std::array::from_fn;
@@ -27,18 +29,18 @@ impl Vector for Portable {
         unsafe { task.run::<Self>() }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn splat(x: f32) -> Self {
         Portable([x; LANES])
     }
 
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller vouches for 16 elements.
         Portable(unsafe { from.cast::<[f32; LANES]>().read_unaligned() })
     }
 
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn load_partial(from: *const f32, n: usize) -> Self {
         Portable(from_fn(|i| {
             if i < n {
@@ -50,134 +52,134 @@ impl Vector for Portable {
         }))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller vouches for 16 elements.
         unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, LANES) };
     }
 
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn store_partial(self, to: *mut f32, n: usize) {
         // SAFETY: the caller vouches for `n` elements.
         unsafe { std::ptr::copy_nonoverlapping(self.0.as_ptr(), to, n) };
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn sub(self, other: Self) -> Self {
         self.zip(other, |a, b| a - b)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn mul(self, other: Self) -> Self {
         self.zip(other, |a, b| a * b)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn div(self, other: Self) -> Self {
         self.zip(other, |a, b| a / b)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         Portable(from_fn(|i| self.0[i].mul_add(factor.0[i], addend.0[i])))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn sqrt(self) -> Self {
         Portable(self.0.map(f32::sqrt))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn round(self) -> Self {
         Portable(self.0.map(f32::round_ties_even))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn min(self, other: Self) -> Self {
         self.zip(other, |a, b| if a < b { a } else { b })
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn less(self, other: Self) -> Self::Mask {
         from_fn(|i| self.0[i] < other.0[i])
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn equal(self, other: Self) -> Self::Mask {
         from_fn(|i| self.0[i] == other.0[i])
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
         Portable(from_fn(|i| if mask[i] { yes.0[i] } else { no.0[i] }))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn any(mask: Self::Mask) -> bool {
         mask.contains(&true)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn and(self, other: Self) -> Self {
         self.bits(other, |a, b| a & b)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn or(self, other: Self) -> Self {
         self.bits(other, |a, b| a | b)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn xor(self, other: Self) -> Self {
         self.bits(other, |a, b| a ^ b)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn add_int(self, other: Self) -> Self {
         self.bits(other, u32::wrapping_add)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn sub_int(self, other: Self) -> Self {
         self.bits(other, u32::wrapping_sub)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn shift_left<const N: i32>(self) -> Self {
         Portable(self.0.map(|x| f32::from_bits(x.to_bits() << N)))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn shift_right<const N: i32>(self) -> Self {
         Portable(self.0.map(|x| f32::from_bits((x.to_bits() as i32 >> N) as u32)))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn to_int(self) -> Self {
         Portable(self.0.map(|x| f32::from_bits(x as i32 as u32)))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn int_to_float(self) -> Self {
         Portable(self.0.map(|x| x.to_bits() as i32 as f32))
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn to_array(self) -> [f32; LANES] {
         self.0
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn from_array(lanes: [f32; LANES]) -> Self {
         Portable(lanes)
     }
