@@ -47,8 +47,11 @@ mod top_k;
 
 use crate::abi::Kernel;
 
+/// The library kernels that this build has: all, or none without the feature `library`.
+pub(crate) const KERNELS: &[Kernel] = if cfg!(feature = "library") { ALL } else { &[] };
+
 /// Every library kernel.
-pub(crate) const KERNELS: &[Kernel] = &[
+const ALL: &[Kernel] = &[
     gather::GATHER,
     gather::GATHER_ELEMENTS,
     gather::GATHER_ND,
