@@ -233,12 +233,14 @@ vectorized! {
 
 vectorized! {
     fn round_to_bytes(y: &mut [u8], x: &[f32], step: f32, offset: f32) {
-        // Adding and subtracting 1.5 * 2^23 rounds to nearest even what is below 2^22, and nothing larger stays in range.
+        // Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the lower bits of what is below 2^22.
         const ROUND: f32 = 12_582_912.0;
+        let offset = offset as i32 - ROUND.to_bits() as i32;
         for (y, &x) in y.iter_mut().zip(x) {
-            let scaled = (x / step).clamp(-1024.0, 1024.0);
-            let rounded = (scaled + ROUND) - ROUND + offset;
-            *y = rounded.clamp(0.0, 255.0) as i32 as u8;
+            let scaled = x / step;
+            let scaled = if scaled > -1024.0 { scaled } else { -1024.0 };
+            let scaled = if scaled < 1024.0 { scaled } else { 1024.0 };
+            *y = ((scaled + ROUND).to_bits() as i32 + offset).clamp(0, 255) as u8;
         }
     }
 }

@@ -16,8 +16,11 @@ kernels! {
     REDUCE = "reduce" ["x"] -> ["y"] {"op", "axes[]"}, reduce;
 }
 
-/// Lanes of a reduction along the innermost axis, and columns that are reduced together along others.
+/// Lanes of a reduction along the innermost axis.
 const LANES: usize = 16;
+
+/// Columns that are reduced together along other axes.
+const COLUMNS: usize = 256;
 
 /// The input's axes, those that are kept and those that are reduced, neighbours of a kind merged.
 struct Plan {
@@ -86,95 +89,84 @@ fn reduce(args: &mut Args) -> Result<(), KernelError> {
 
 /// Reduces to `row`: one element, or neighbouring ones where the innermost axis is kept.
 fn reduce_row<T: Summable>(op: Reduction, x: &[T], offset: usize, row: &mut [T], plan: &Plan, dtype: DType) {
-    let zero = T::Sum::ZERO;
-    let fold = Fold { x, offset, plan };
-    let n = T::Sum::from_f64(plan.reduced.count() as f64);
-    match op {
-        Reduction::Sum => fold.run(row, zero, |v| v, T::Sum::add, |v| v),
-        Reduction::Mean => fold.run(row, zero, |v| v, T::Sum::add, |v| v.div(n)),
-        Reduction::Prod => fold.run(row, T::Sum::ONE, |v| v, T::Sum::mul, |v| v),
-        Reduction::L1 => fold.run(row, zero, T::Sum::abs, T::Sum::add, |v| v),
-        Reduction::L2 => fold.run(row, zero, |v| v.mul(v), T::Sum::add, T::Sum::sqrt),
-        Reduction::SumSquare => fold.run(row, zero, |v| v.mul(v), T::Sum::add, |v| v),
-        Reduction::LogSum => fold.run(row, zero, |v| v, T::Sum::add, T::Sum::log),
-        Reduction::Max => fold.run(row, T::LOWEST.widen(), |v| v, T::Sum::larger, |v| v),
-        Reduction::Min if dtype == DType::Bool => fold.run(row, T::Sum::ONE, |v| v, T::Sum::smaller, |v| v),
-        Reduction::Min => fold.run(row, T::HIGHEST.widen(), |v| v, T::Sum::smaller, |v| v),
-        Reduction::LogSumExp => {
-            for (i, to) in row.iter_mut().enumerate() {
-                let fold = Fold { x, offset: offset + i, plan };
-                let mut largest = T::Sum::LOWEST;
-                fold.one(&mut largest, |v| v, T::Sum::larger);
-                let base = if largest.is_finite() { largest } else { zero };
-                let mut sum = zero;
-                fold.one(&mut sum, |v| v.sub(base).exp(), T::Sum::add);
-                *to = T::narrow(sum.log().add(base));
-            }
-        }
+    let load = |at: usize, to: &mut [T::Sum]| to.iter_mut().zip(&x[at..]).for_each(|(to, v)| *to = v.widen());
+    let highest = if dtype == DType::Bool { T::ONE } else { T::HIGHEST };
+    for (b, block) in row.chunks_mut(COLUMNS).enumerate() {
+        let fold = Fold { load: &load, offset: offset + b * COLUMNS, plan, limits: [T::LOWEST, highest].map(T::widen) };
+        let mut sums = [T::Sum::ZERO; COLUMNS];
+        let sums = &mut sums[..block.len()];
+        fold.reduce(op, sums);
+        block.iter_mut().zip(sums).for_each(|(to, sum)| *to = T::narrow(*sum));
     }
 }
 
-/// What is reduced to one row of the output.
-struct Fold<'a, T> {
-    x: &'a [T],
+/// What is reduced to some neighbouring elements of the output. Only the loading depends on the elements' own type.
+struct Fold<'a, S> {
+    /// Widens neighbouring elements of the input, from a position on.
+    load: &'a dyn Fn(usize, &mut [S]),
     offset: usize,
     plan: &'a Plan,
+    /// Neutral to maximum and minimum.
+    limits: [S; 2],
 }
 
-impl<T: Summable> Fold<'_, T> {
-    /// `row[i] = last(join(.., map(x)))` over the reduced axes.
-    #[inline(always)]
-    fn run(
-        &self,
-        row: &mut [T],
-        start: T::Sum,
-        map: impl Fn(T::Sum) -> T::Sum + Copy,
-        join: impl Fn(T::Sum, T::Sum) -> T::Sum + Copy,
-        last: impl Fn(T::Sum) -> T::Sum,
-    ) {
-        if self.plan.inner_reduced {
-            let mut sum = start;
-            self.one(&mut sum, map, join);
-            row[0] = T::narrow(last(sum));
-            return;
+impl<S: Sum> Fold<'_, S> {
+    fn reduce(&self, op: Reduction, sums: &mut [S]) {
+        let [lowest, highest] = self.limits;
+        match op {
+            Reduction::Sum | Reduction::Mean | Reduction::LogSum => self.run(sums, S::ZERO, |v| v, S::add),
+            Reduction::Prod => self.run(sums, S::ONE, |v| v, S::mul),
+            Reduction::L1 => self.run(sums, S::ZERO, S::abs, S::add),
+            Reduction::L2 | Reduction::SumSquare => self.run(sums, S::ZERO, |v| v.mul(v), S::add),
+            Reduction::Max => self.run(sums, lowest, |v| v, S::larger),
+            Reduction::Min => self.run(sums, highest, |v| v, S::smaller),
+            Reduction::LogSumExp => self.log_sum_exp(sums),
         }
-        for (b, block) in row.chunks_mut(LANES).enumerate() {
-            let mut sums = [start; LANES];
-            self.each(|offset| {
-                let line = &self.x[offset + b * LANES..];
-                for (sum, &v) in sums.iter_mut().zip(&line[..block.len()]) {
-                    *sum = join(*sum, map(v.widen()));
-                }
-            });
-            for (to, sum) in block.iter_mut().zip(sums) {
-                *to = T::narrow(last(sum));
-            }
+        let n = S::from_f64(self.plan.reduced.count() as f64);
+        match op {
+            Reduction::Mean => sums.iter_mut().for_each(|sum| *sum = sum.div(n)),
+            Reduction::L2 => sums.iter_mut().for_each(|sum| *sum = sum.sqrt()),
+            Reduction::LogSum => sums.iter_mut().for_each(|sum| *sum = sum.log()),
+            _ => {}
         }
     }
 
-    /// Joins all reduced elements of the first column to `sum`, which is neutral.
+    /// The largest element is taken out of the exponents, so that none overflows.
+    fn log_sum_exp(&self, sums: &mut [S]) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let column = Fold { offset: self.offset + i, ..*self };
+            let mut one = [S::ZERO];
+            column.run(&mut one, self.limits[0], |v| v, S::larger);
+            let base = if one[0].is_finite() { one[0] } else { S::ZERO };
+            column.run(&mut one, S::ZERO, |v| v.sub(base).exp(), S::add);
+            *sum = one[0].log().add(base);
+        }
+    }
+
+    /// `sums[i] = join(.., map(x))` over the reduced axes; `start` is neutral.
     #[inline(always)]
-    fn one(
-        &self,
-        sum: &mut T::Sum,
-        map: impl Fn(T::Sum) -> T::Sum + Copy,
-        join: impl Fn(T::Sum, T::Sum) -> T::Sum + Copy,
-    ) {
+    fn run(&self, sums: &mut [S], start: S, map: impl Fn(S) -> S + Copy, join: impl Fn(S, S) -> S + Copy) {
+        let mut line = [S::ZERO; COLUMNS];
         if !self.plan.inner_reduced {
-            self.each(|offset| *sum = join(*sum, map(self.x[offset].widen())));
+            sums.fill(start);
+            let line = &mut line[..sums.len()];
+            self.each(|offset| {
+                (self.load)(offset, line);
+                sums.iter_mut().zip(&*line).for_each(|(sum, &v)| *sum = join(*sum, map(v)));
+            });
             return;
         }
         let run = self.plan.reduced.last().copied().unwrap_or(1);
-        let mut lanes = [*sum; LANES];
+        let mut lanes = [start; LANES];
         self.each(|offset| {
-            let mut chunks = self.x[offset..offset + run].chunks_exact(LANES);
-            for chunk in &mut chunks {
-                for (lane, &v) in lanes.iter_mut().zip(chunk) {
-                    *lane = join(*lane, map(v.widen()));
+            for begin in (0..run).step_by(COLUMNS) {
+                let line = &mut line[..COLUMNS.min(run - begin)];
+                (self.load)(offset + begin, line);
+                let mut chunks = line.chunks_exact(LANES);
+                for chunk in &mut chunks {
+                    lanes.iter_mut().zip(chunk).for_each(|(lane, &v)| *lane = join(*lane, map(v)));
                 }
-            }
-            for (lane, &v) in lanes.iter_mut().zip(chunks.remainder()) {
-                *lane = join(*lane, map(v.widen()));
+                lanes.iter_mut().zip(chunks.remainder()).for_each(|(lane, &v)| *lane = join(*lane, map(v)));
             }
         });
         for half in [8, 4, 2, 1] {
@@ -182,7 +174,7 @@ impl<T: Summable> Fold<'_, T> {
                 lanes[i] = join(lanes[i], lanes[i + half]);
             }
         }
-        *sum = lanes[0];
+        sums[0] = lanes[0];
     }
 
     /// Calls `body` with the offset of each position of the reduced axes, but once for a whole innermost run.

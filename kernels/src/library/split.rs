@@ -77,7 +77,7 @@ pub(crate) fn rows2<T: Send, U: Send>(
     });
 }
 
-/// Defines `$name` as a body that is also compiled for AVX2 with FMA, and chooses when called. Results are the same: the
+/// Defines `$name` as a body that is also compiled for AVX2 and AVX-512, and chooses when called. Results are the same: the
 /// compiler neither contracts nor reorders floating-point arithmetic.
 macro_rules! vectorized {
     ($(#[$doc:meta])* $vis:vis fn $name:ident $(<$($generic:ident : $bound:path),*>)? ($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
@@ -93,11 +93,20 @@ macro_rules! vectorized {
             }
 
             #[cfg(target_arch = "x86_64")]
-            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-                // SAFETY: The processor has what the function is compiled for.
-                return unsafe { avx2($($arg),*) };
+            #[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512bw,avx512dq")]
+            fn avx512 $(<$($generic: $bound),*>)? ($($arg: $ty),*) $(-> $ret)? {
+                body($($arg),*)
             }
-            body($($arg),*)
+
+            match $crate::isa::Isa::detect() {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: The processor has what the function is compiled for.
+                $crate::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: As above.
+                $crate::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                _ => body($($arg),*),
+            }
         }
     };
 }

@@ -7,6 +7,8 @@ use super::args::{MAX_RANK, Shape, error};
 use super::element::Element;
 use super::split::rows;
 use crate::abi::{KernelError, Parallel};
+use crate::isa::Isa;
+use crate::vector::{LANES, Task, Vector, for_isa};
 
 /// An input read by strides.
 #[derive(Clone, Copy)]
@@ -101,7 +103,7 @@ pub(crate) fn copy_walk<T: Element>(
     match (walk.strides[last], contiguous) {
         (1, _) if last == 0 => copy_dense(pool, out, &source.data[source.first..]),
         (1, _) => copy_runs(pool, out, source, walk),
-        (_, Some(axis)) if walk.extents[axis] >= 4 && walk.extents[last] >= 4 && walk.strides[last] > 0 => {
+        (_, Some(axis)) if walk.extents[axis] >= 4 && walk.strides[last] > 0 => {
             copy_transposed(pool, out, source, walk, axis);
         }
         _ => copy_elements(pool, out, source, walk),
@@ -157,13 +159,15 @@ fn each_row<T: Element>(pool: &dyn Parallel, out: &mut [T], walk: &Walk, body: i
 }
 
 /// Elements on the side of a transposed tile.
-const TILE: usize = 16;
+const TILE: usize = LANES;
 
 /// The input is contiguous on `axis`, which is not the innermost one: moves tiles of `axis` and the innermost axis.
 fn copy_transposed<T: Element>(pool: &dyn Parallel, out: &mut [T], source: Source<T>, walk: &Walk, axis: usize) {
     let last = walk.rank() - 1;
     let row: usize = walk.extents[axis + 1..].iter().product();
     let (width, stride) = (walk.extents[last], walk.strides[last] as usize);
+    // Too narrow for tiles: long columns are interleaved.
+    let band = if width < TILE { 64 * TILE } else { TILE };
     let mut middle = Walk::new();
     middle.extents = Shape::zeros(last - axis - 1);
     middle.extents.copy_from_slice(&walk.extents[axis + 1..last]);
@@ -173,7 +177,7 @@ fn copy_transposed<T: Element>(pool: &dyn Parallel, out: &mut [T], source: Sourc
         let mut done = 0;
         while done < n_rows {
             let position = (first + done) % walk.extents[axis];
-            let height = TILE.min(walk.extents[axis] - position).min(n_rows - done);
+            let height = band.min(walk.extents[axis] - position).min(n_rows - done);
             let outer = walk.offset(axis, (first + done) / walk.extents[axis]) + position as isize;
             let block = &mut part[done * row..(done + height) * row];
             for m in 0..row / width {
@@ -186,7 +190,43 @@ fn copy_transposed<T: Element>(pool: &dyn Parallel, out: &mut [T], source: Sourc
     });
 }
 
-/// `out[i * out_stride + j] = from[j * stride + i]` for `i < height <= TILE`, `j < width`.
+/// 16 rows of whole tiles of elements as wide as f32, transposed in registers.
+struct Tiles {
+    to: *mut f32,
+    to_stride: usize,
+    from: *const f32,
+    from_stride: usize,
+    /// Elements of a row: a multiple of the tile.
+    width: usize,
+}
+
+impl Task for Tiles {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        for j in (0..self.width).step_by(TILE) {
+            // SAFETY: The caller vouches that the tiles lie in both tensors.
+            unsafe {
+                let mut rows = std::array::from_fn(|k| V::load(self.from.add((j + k) * self.from_stride)));
+                V::transpose(&mut rows);
+                for (i, row) in rows.into_iter().enumerate() {
+                    row.store(self.to.add(i * self.to_stride + j));
+                }
+            }
+        }
+    }
+}
+
+/// `out[i][j] = from[j * stride + i]`.
+fn interleave<T: Element, const WIDTH: usize>(out: &mut [T], height: usize, from: &[T], stride: usize) {
+    let columns: [&[T]; WIDTH] = std::array::from_fn(|j| &from[j * stride..][..height]);
+    for (i, row) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate().take(height) {
+        *row = std::array::from_fn(|j| columns[j][i]);
+    }
+}
+
+/// `out[i * out_stride + j] = from[j * stride + i]` for `i < height`, `j < width`.
 fn transpose_band<T: Element>(
     out: &mut [T],
     out_stride: usize,
@@ -195,7 +235,21 @@ fn transpose_band<T: Element>(
     from: &[T],
     stride: usize,
 ) {
+    match width {
+        2 if out_stride == width => return interleave::<T, 2>(out, height, from, stride),
+        3 if out_stride == width => return interleave::<T, 3>(out, height, from, stride),
+        4 if out_stride == width => return interleave::<T, 4>(out, height, from, stride),
+        _ => {}
+    }
     let mut j = 0;
+    if size_of::<T>() == size_of::<f32>() && height == TILE && width >= TILE {
+        j = width / TILE * TILE;
+        assert!((j - 1) * stride + TILE <= from.len() && (TILE - 1) * out_stride + j <= out.len());
+        let (to, from) = (out.as_mut_ptr().cast::<f32>(), from.as_ptr().cast::<f32>());
+        let tiles = Tiles { to, to_stride: out_stride, from, from_stride: stride, width: j };
+        // SAFETY: The instruction set was detected; the tiles were just found to lie in both slices.
+        for_isa!(Isa::detect(), V => unsafe { V::vectorize(tiles) });
+    }
     while height == TILE && j + TILE <= width {
         let mut tile = [[T::default(); TILE]; TILE];
         for (k, column) in tile.iter_mut().enumerate() {
