@@ -134,62 +134,57 @@ pub(crate) unsafe fn in_registers<V: Vector, const ROWS: usize, const PANELS: us
     tile: Columns,
     offsets: *const isize,
 ) {
-    #[expect(clippy::needless_range_loop, reason = "the panel is the second index of `values`")]
     for panel in 0..PANELS {
         let columns = tile.panel(panel);
         let column = columns.column as isize;
-        // SAFETY: the caller covers the columns and rows.
-        let tensor = |t: *const f32, row: usize| unsafe { columns.load::<V>(t, *offsets.add(row) + column) };
-        match *op {
-            EpilogueOp::AddColumn(v) => {
-                // SAFETY: the caller covers the columns.
-                let v = unsafe { columns.load::<V>(v, column) };
-                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].add(v));
-            }
-            EpilogueOp::MulColumn(v) => {
-                // SAFETY: the caller covers the columns.
-                let v = unsafe { columns.load::<V>(v, column) };
-                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].mul(v));
-            }
-            EpilogueOp::AddTensor(t) => {
-                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].add(tensor(t, row)));
-            }
-            EpilogueOp::MulTensor(t) => {
-                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].mul(tensor(t, row)));
-            }
-            EpilogueOp::Clamp(low, high) => {
-                (0..ROWS).for_each(|row| values[row][panel] = functions::clamp(values[row][panel], low, high));
-            }
-            EpilogueOp::Strip(Strip::HardSwish) => {
-                (0..ROWS).for_each(|row| values[row][panel] = functions::hard_swish(values[row][panel]));
-            }
-            EpilogueOp::Strip(_) => {
-                (0..ROWS).for_each(|row| values[row][panel] = functions::relu(values[row][panel]));
-            }
-            EpilogueOp::MulScalar(v) => {
-                // SAFETY: the caller covers the element.
-                let v = V::splat(unsafe { *v });
-                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].mul(v));
-            }
-            EpilogueOp::Scale(factor) => {
-                let factor = V::splat(factor);
-                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].mul(factor));
-            }
-            EpilogueOp::Offset(term) => {
-                let term = V::splat(term);
-                (0..ROWS).for_each(|row| values[row][panel] = values[row][panel].add(term));
-            }
-            EpilogueOp::AddQuantized { tensor, signed, scale, zero } => {
-                for row in 0..ROWS {
-                    // SAFETY: the caller covers the rows.
-                    let t: V = unsafe { columns.load_bytes(tensor, *offsets.add(row) + column, signed) };
-                    let t = t.int_to_float().sub(V::splat(zero)).mul(V::splat(scale));
-                    values[row][panel] = values[row][panel].add(t);
+        // A loop, not closures: one that is not inlined is not compiled for the instruction set either.
+        macro_rules! each_row {
+            (|$x:ident, $at:ident| $result:expr) => {
+                for (row, values) in values.iter_mut().enumerate() {
+                    let ($x, $at) = (values[panel], *offsets.add(row) + column);
+                    values[panel] = $result;
                 }
-            }
-            EpilogueOp::Quantize { scale, zero, low, high } => {
-                let quantizer = Quantizer { scale, zero, low, high };
-                (0..ROWS).for_each(|row| values[row][panel] = quantizer.quantize(values[row][panel]));
+            };
+        }
+        // SAFETY: the caller covers the columns and rows.
+        unsafe {
+            match *op {
+                EpilogueOp::AddColumn(v) => {
+                    let v = columns.load::<V>(v, column);
+                    each_row!(|x, _at| x.add(v));
+                }
+                EpilogueOp::MulColumn(v) => {
+                    let v = columns.load::<V>(v, column);
+                    each_row!(|x, _at| x.mul(v));
+                }
+                EpilogueOp::AddTensor(t) => each_row!(|x, at| x.add(columns.load::<V>(t, at))),
+                EpilogueOp::MulTensor(t) => each_row!(|x, at| x.mul(columns.load::<V>(t, at))),
+                EpilogueOp::Clamp(low, high) => each_row!(|x, _at| functions::clamp(x, low, high)),
+                EpilogueOp::Strip(Strip::HardSwish) => each_row!(|x, _at| functions::hard_swish(x)),
+                EpilogueOp::Strip(_) => each_row!(|x, _at| functions::relu(x)),
+                EpilogueOp::MulScalar(v) => {
+                    let v = V::splat(*v);
+                    each_row!(|x, _at| x.mul(v));
+                }
+                EpilogueOp::Scale(factor) => {
+                    let factor = V::splat(factor);
+                    each_row!(|x, _at| x.mul(factor));
+                }
+                EpilogueOp::Offset(term) => {
+                    let term = V::splat(term);
+                    each_row!(|x, _at| x.add(term));
+                }
+                EpilogueOp::AddQuantized { tensor, signed, scale, zero } => {
+                    let (scale, zero) = (V::splat(scale), V::splat(zero));
+                    each_row!(|x, at| {
+                        let t: V = columns.load_bytes(tensor, at, signed);
+                        x.add(t.int_to_float().sub(zero).mul(scale))
+                    });
+                }
+                EpilogueOp::Quantize { scale, zero, low, high } => {
+                    let quantizer = Quantizer { scale, zero, low, high };
+                    each_row!(|x, _at| quantizer.quantize(x));
+                }
             }
         }
     }

@@ -75,11 +75,11 @@ impl Task for LayerNorm {
         let LayerNorm { x, y, n, affine } = self;
         // SAFETY: the caller vouches for the row.
         unsafe {
-            let mean = V::splat(sum(x, n, |x: V| x) / n as f32);
-            let variance = sum(x, n, |x: V| x.sub(mean).mul(x.sub(mean))) / n as f32;
+            let mean = V::splat(sum!(x, n, |e| e) / n as f32);
+            let variance = sum!(x, n, |e| e.sub(mean).mul(e.sub(mean))) / n as f32;
             let factor = V::splat(1.0 / (variance + affine.epsilon).sqrt());
-            for_each_vector(x, n, |x: V, at, width| {
-                let scaled = x.sub(mean).mul(factor);
+            for_each_vector!(x, n, |e, at, width| {
+                let scaled = e.sub(mean).mul(factor);
                 let scale = load::<V>(affine.scale.add(at), width);
                 let result = if affine.bias.is_null() {
                     scaled.mul(scale)
@@ -107,11 +107,11 @@ impl Task for RmsNorm {
         let RmsNorm { x, y, n, affine } = self;
         // SAFETY: the caller vouches for the row.
         unsafe {
-            let mean_square = sum(x, n, |x: V| x.mul(x)) / n as f32;
+            let mean_square = sum!(x, n, |e| e.mul(e)) / n as f32;
             let factor = V::splat(1.0 / (mean_square + affine.epsilon).sqrt());
-            for_each_vector(x, n, |x: V, at, width| {
+            for_each_vector!(x, n, |e, at, width| {
                 let scale = load::<V>(affine.scale.add(at), width);
-                store(x.mul(factor).mul(scale), y.add(at), width);
+                store(e.mul(factor).mul(scale), y.add(at), width);
             });
         }
     }

@@ -54,39 +54,42 @@ impl Rows {
     }
 }
 
-/// The sum over a row of `term(x)`: 16 lanes, lane `i % 16` taking element `i`, then [`Vector::sum`].
-///
-/// # Safety
-/// `n` elements are readable at `x`.
-#[inline(always)]
-pub(super) unsafe fn sum<V: Vector>(x: *const f32, n: usize, term: impl Fn(V) -> V) -> f32 {
-    let mut lanes = V::splat(0.0);
-    // SAFETY: the caller vouches for the row.
-    unsafe { for_each_vector(x, n, |x, _, n| lanes = lanes.add(first(term(x), n))) };
-    lanes.sum()
-}
-
-/// Calls `body(x, at, n)` with each vector of a row, `n <= 16` elements from `at` on, then zeros.
-///
-/// # Safety
-/// `n` elements are readable at `x`.
-#[inline(always)]
-pub(super) unsafe fn for_each_vector<V: Vector>(x: *const f32, n: usize, mut body: impl FnMut(V, usize, usize)) {
-    let whole = n / LANES * LANES;
-    // SAFETY: the caller vouches for the row.
-    unsafe {
-        for at in (0..whole).step_by(LANES) {
-            body(V::load(x.add(at)), at, LANES);
+/// Runs a block for each vector of a row, `x` its elements `at..at + width`, then zeros. A macro, because a closure that is
+/// not inlined is not compiled for the instruction set either. The row is readable.
+macro_rules! for_each_vector {
+    ($row:expr, $n:expr, |$x:ident, $at:ident, $width:ident| $body:block) => {{
+        let (row, n): (*const f32, usize) = ($row, $n);
+        let whole = n / $crate::vector::LANES * $crate::vector::LANES;
+        for $at in (0..whole).step_by($crate::vector::LANES) {
+            let $width = $crate::vector::LANES;
+            let $x = V::load(row.add($at));
+            $body
         }
         if whole < n {
-            body(V::load_partial(x.add(whole), n - whole), whole, n - whole);
+            let ($at, $width) = (whole, n - whole);
+            let $x = V::load_partial(row.add(whole), n - whole);
+            $body
         }
-    }
+    }};
 }
+pub(super) use for_each_vector;
+
+/// The sum over a row of an expression of `x`: 16 lanes, lane `i % 16` taking element `i`, then
+/// [`Vector::sum`](crate::vector::Vector::sum). The row is readable.
+macro_rules! sum {
+    ($row:expr, $n:expr, |$x:ident| $term:expr) => {{
+        let mut lanes = V::splat(0.0);
+        $crate::norms::rows::for_each_vector!($row, $n, |$x, _at, width| {
+            lanes = lanes.add($crate::norms::rows::first($term, width));
+        });
+        lanes.sum()
+    }};
+}
+pub(super) use sum;
 
 /// The first `n` lanes of `x`, then zeros.
 #[inline(always)]
-fn first<V: Vector>(x: V, n: usize) -> V {
+pub(super) fn first<V: Vector>(x: V, n: usize) -> V {
     if n == LANES {
         return x;
     }

@@ -33,17 +33,21 @@ impl Task for Row {
         let (mut greatest, mut nan) = (lowest, V::splat(0.0));
         // SAFETY: the caller vouches for the row.
         unsafe {
-            for_each_vector(x, n, |x: V, at, width| {
-                let x = if width == LANES { x } else { last(self.x.add(at), width) };
-                greatest = x.max(greatest);
-                nan = V::select(x.equal(x), nan, x);
+            for_each_vector!(x, n, |element, at, width| {
+                let element = if width == LANES { element } else { last(x.add(at), width) };
+                greatest = element.max(greatest);
+                nan = V::select(element.equal(element), nan, element);
             });
             // A NaN spreads to the whole row.
             let greatest = V::splat(greatest.add(nan).greatest());
             // So does an infinite greatest element, as infinity less infinity is NaN.
-            for_each_vector(x, n, |x: V, at, width| store(exp(x.sub(greatest)), y.add(at), width));
-            let total = V::splat(sum(y, n, |e: V| e));
-            for_each_vector(y, n, |e: V, at, width| store(e.div(total), y.add(at), width));
+            for_each_vector!(x, n, |element, at, width| {
+                store(exp(element.sub(greatest)), y.add(at), width);
+            });
+            let total = V::splat(sum!(y, n, |e| e));
+            for_each_vector!(y, n, |e, at, width| {
+                store(e.div(total), y.add(at), width);
+            });
         }
     }
 }
