@@ -30,12 +30,20 @@ pub(crate) struct Panels {
     pub(crate) step: usize,
     /// Elements between panels.
     pub(crate) panel: usize,
+    /// Whether columns are contiguous instead of rows: then neighbours on K are 1 apart, and `step` is between columns.
+    pub(crate) transposed: bool,
 }
 
 impl Panels {
     /// A packed matrix with `k` rows.
     pub(crate) fn packed(data: *const f32, k: usize) -> Panels {
-        Panels { data, step: PANEL, panel: k * PANEL }
+        Panels { data, step: PANEL, panel: k * PANEL, transposed: false }
+    }
+
+    /// Element `k` of the first column of panel `panel`.
+    fn at(&self, panel: usize, k: usize) -> *const f32 {
+        let step = if self.transposed { 1 } else { self.step };
+        self.data.wrapping_add(panel * self.panel + k * step)
     }
 }
 
@@ -170,13 +178,16 @@ impl<R: Rows> Contraction<'_, R> {
         let (in_registers, rest) = split(self.call.epilogue);
         let mut panel = block.start;
         while panel < block.end {
-            let (width, tile) = V::tile(rows.len(), block.end - panel);
+            let (width, tile) = match self.b.transposed {
+                true => (1, V::TRANSPOSED[rows.len() - 1]),
+                false => V::tile(rows.len(), block.end - panel),
+            };
             let column = self.columns.start + panel * PANEL;
             let args = TileArgs {
                 a: segments.pointers,
                 segments: segments.n,
                 segment_len: segments.len,
-                b: self.b.data.wrapping_add(panel * self.b.panel + segments.k * self.b.step),
+                b: self.b.at(panel, segments.k),
                 b_step: self.b.step,
                 b_panel: self.b.panel,
                 start: if index == 0 { Start::Zero } else { Start::Stored },

@@ -4,6 +4,7 @@ use super::contraction::{Contraction, Panels, Rows, part, scratch_bytes};
 use super::pack_b::{Matrix, pack_panels};
 use super::tiles::Tiles;
 use crate::abi::{Call, KernelError, Operand};
+use crate::cache::caches;
 use crate::epilogue::own_scratch;
 use crate::pack::PANEL;
 use std::ops::Range;
@@ -204,15 +205,17 @@ pub(crate) fn batch_axes(b: &Operand, y: &Operand) -> usize {
     (0..rank - 2).rev().find(|&axis| y.shape[axis] != 1 && stride(b, axis, rank) != 0).map_or(0, |axis| axis + 1)
 }
 
-/// Elements of one packed B.
-fn packed_len(k: usize, columns: usize) -> usize {
-    k * columns.next_multiple_of(PANEL)
+/// Panels of B that are packed at a time for each thread: they are still in its cache when they are multiplied.
+pub(crate) fn chunk(k: usize, columns: usize) -> usize {
+    const WIDTH: usize = 4;
+    let fitting = caches().l2 / 2 / (PANEL * 4) / k.max(1) / WIDTH * WIDTH;
+    fitting.max(WIDTH).min(columns.div_ceil(PANEL))
 }
 
-/// Bytes of scratch of `f32_matmul`: one packed B for each thread, and the threads' own.
+/// Bytes of scratch of `f32_matmul`: a chunk of packed B for each thread, and the threads' own.
 pub(crate) fn scratch<V: Tiles>(operands: &[Operand], _attrs: &[i64], threads: usize) -> usize {
     let (k, columns) = (k_axis(&operands[0]).0, operands[2].shape.last().map_or(1, |&n| n as usize));
-    packed_len(k, columns) * 4 * threads + scratch_bytes(1, copy_len::<V>(&operands[0]), threads)
+    chunk(k, columns) * k * PANEL * 4 * threads + scratch_bytes(1, copy_len::<V>(&operands[0]), threads)
 }
 
 /// `f32_matmul`.
@@ -250,7 +253,7 @@ impl<'a> Dynamic<'a> {
                 for batch in batches {
                     let b = self.b(batch);
                     let packed = self.packed(thread);
-                    for (contraction, panels) in self.pieces::<V>(batch, b, packed) {
+                    for (contraction, panels) in self.pieces::<V>(batch, b, packed, 1) {
                         // SAFETY: the caller vouches for the operands; the packed B is this thread's own.
                         unsafe {
                             pack_panels::<V>(b, panels.clone(), packed);
@@ -265,14 +268,13 @@ impl<'a> Dynamic<'a> {
         }
         for batch in 0..self.batches {
             let b = self.b(batch);
-            for (contraction, panels) in self.pieces::<V>(batch, b, self.packed(0)) {
+            for (contraction, panels) in self.pieces::<V>(batch, b, self.packed(0), threads) {
                 let pack = |parts: Range<usize>, _: usize| {
                     for index in parts {
                         let range = part(panels.len(), threads, index);
+                        let to = self.packed(0).wrapping_add(range.start * self.k * PANEL);
                         // SAFETY: threads pack disjoint panels.
-                        unsafe {
-                            pack_panels::<V>(b, panels.start + range.start..panels.start + range.end, self.packed(0));
-                        };
+                        unsafe { pack_panels::<V>(b, panels.start + range.start..panels.start + range.end, to) };
                     }
                 };
                 if threads > 1 && panels.len() * self.k > 1 << 10 {
@@ -289,7 +291,7 @@ impl<'a> Dynamic<'a> {
     /// Where thread `thread` packs B.
     fn packed(&self, thread: usize) -> *mut f32 {
         let own = scratch_bytes(1, self.copy_len, self.call.pool.threads());
-        self.scratch.wrapping_add(own).cast::<f32>().wrapping_add(packed_len(self.k, self.columns) * thread)
+        self.scratch.wrapping_add(own).cast::<f32>().wrapping_add(chunk(self.k, self.columns) * self.k * PANEL * thread)
     }
 
     /// Offsets of batch `batch` in `operand`.
@@ -317,23 +319,38 @@ impl<'a> Dynamic<'a> {
         }
     }
 
-    /// What to contract, each with the panels of B to pack first. A B with contiguous rows that few rows of A meet is
-    /// read in place, but for a last panel that is cut.
+    /// What to contract one after the other, each with the panels of B to pack before to `packed`, which has room for
+    /// the chunks of `threads` threads. A B that few rows of A meet is read in place: one with contiguous rows but for a
+    /// last panel that is cut, one with contiguous columns altogether.
     fn pieces<V: Tiles>(
         &self,
         batch: usize,
         b: Matrix,
         packed: *mut f32,
+        threads: usize,
     ) -> impl Iterator<Item = (Contraction<'a, StridedRows<'a>>, Range<usize>)> {
         let panels = self.columns.div_ceil(PANEL);
-        let in_place = b.column_stride == 1 && b.k_stride >= 0 && self.rows <= 2 * V::ROWS;
-        let whole = if in_place { self.columns / PANEL } else { 0 };
-        let direct = Panels { data: b.data, step: b.k_stride as usize, panel: PANEL };
-        let in_place = (whole > 0).then(|| (self.contraction(batch, direct, 0..whole * PANEL), 0..0));
-        let packed = Panels::packed(packed.wrapping_add(whole * self.k * PANEL), self.k);
-        let rest =
-            (whole < panels).then(|| (self.contraction(batch, packed, whole * PANEL..self.columns), whole..panels));
-        in_place.into_iter().chain(rest)
+        let direct = if b.column_stride == 1 && b.k_stride >= 0 && self.rows <= 2 * V::ROWS {
+            let rows = Panels { data: b.data, step: b.k_stride as usize, panel: PANEL, transposed: false };
+            Some((rows, self.columns / PANEL))
+        } else if b.k_stride == 1 && b.column_stride >= 0 && self.rows <= V::TRANSPOSED.len() {
+            let step = b.column_stride as usize;
+            Some((Panels { data: b.data, step, panel: step * PANEL, transposed: true }, panels))
+        } else {
+            None
+        };
+        let whole = direct.map_or(0, |(_, whole)| whole);
+        let in_place = direct.filter(|_| whole > 0).map(|(direct, _)| {
+            let columns = 0..(whole * PANEL).min(self.columns);
+            (self.contraction(batch, direct, columns), 0..0)
+        });
+        let width = chunk(self.k, self.columns) * threads;
+        let chunks = (whole..panels).step_by(width.max(1)).map(move |first| {
+            let end = (first + width).min(panels);
+            let columns = first * PANEL..(end * PANEL).min(self.columns);
+            (self.contraction(batch, Panels::packed(packed, self.k), columns), first..end)
+        });
+        in_place.into_iter().chain(chunks)
     }
 
     fn contraction(&self, batch: usize, b: Panels, columns: Range<usize>) -> Contraction<'a, StridedRows<'a>> {

@@ -5,7 +5,7 @@
 
 use crate::abi::EpilogueOp;
 use crate::epilogue::{Columns, in_registers};
-use crate::vector::{Task, Vector};
+use crate::vector::{LANES, Task, Vector};
 
 /// Most rows that any tile has.
 pub(crate) const MAX_ROWS: usize = 14;
@@ -29,7 +29,7 @@ pub(crate) struct TileArgs<'a> {
     pub(crate) segment_len: usize,
     /// First element of the first panel of B.
     pub(crate) b: *const f32,
-    /// Elements between neighbours of B on K: 16 if B is packed.
+    /// Elements between neighbours of B on K: 16 if B is packed. For a transposed tile, between columns.
     pub(crate) b_step: usize,
     /// Elements between panels of B.
     pub(crate) b_panel: usize,
@@ -56,12 +56,18 @@ pub(crate) type TileFn = unsafe fn(&TileArgs);
 /// The tile of `ROWS` rows and `PANELS` panels.
 pub(crate) unsafe fn tile<V: Vector, const ROWS: usize, const PANELS: usize>(args: &TileArgs) {
     // SAFETY: the caller vouches for the instruction set and the pointers.
-    unsafe { V::vectorize(Body::<'_, ROWS, PANELS>(args)) };
+    unsafe { V::vectorize(Body::<'_, ROWS, PANELS, false>(args)) };
 }
 
-struct Body<'a, const ROWS: usize, const PANELS: usize>(&'a TileArgs<'a>);
+/// The tile of `ROWS` rows and one panel of a B whose columns are contiguous. One segment.
+pub(crate) unsafe fn transposed_tile<V: Vector, const ROWS: usize>(args: &TileArgs) {
+    // SAFETY: the caller vouches for the instruction set and the pointers.
+    unsafe { V::vectorize(Body::<'_, ROWS, 1, true>(args)) };
+}
 
-impl<const ROWS: usize, const PANELS: usize> Task for Body<'_, ROWS, PANELS> {
+struct Body<'a, const ROWS: usize, const PANELS: usize, const TRANSPOSED: bool>(&'a TileArgs<'a>);
+
+impl<const ROWS: usize, const PANELS: usize, const TRANSPOSED: bool> Task for Body<'_, ROWS, PANELS, TRANSPOSED> {
     type Output = ();
 
     #[inline(always)]
@@ -79,7 +85,11 @@ impl<const ROWS: usize, const PANELS: usize> Task for Body<'_, ROWS, PANELS> {
                     }
                 }
             }
-            accumulate(args, &mut sums);
+            if TRANSPOSED {
+                accumulate_transposed(args, &mut sums);
+            } else {
+                accumulate(args, &mut sums);
+            }
             for op in args.epilogue {
                 in_registers(op, &mut sums, tile, args.offsets);
             }
@@ -118,6 +128,45 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const PANELS: usize>(
                 b = b.add(args.b_step);
             }
             a = a.add(ROWS);
+        }
+    }
+}
+
+/// [`accumulate`] for one panel of a B whose columns are contiguous: blocks of it are transposed in registers, so that
+/// every element is read once, where it is.
+#[inline(always)]
+unsafe fn accumulate_transposed<V: Vector, const ROWS: usize, const PANELS: usize>(
+    args: &TileArgs,
+    sums: &mut [[V; PANELS]; ROWS],
+) {
+    let whole = if args.columns == LANES { args.segment_len / LANES * LANES } else { 0 };
+    // SAFETY: the caller's pointers cover the tile.
+    unsafe {
+        let rows = *args.a.cast::<[*const f32; ROWS]>();
+        for k in (0..whole).step_by(LANES) {
+            let mut block = [V::splat(0.0); LANES];
+            for (j, lanes) in block.iter_mut().enumerate() {
+                *lanes = V::load(args.b.add(j * args.b_step + k));
+            }
+            V::transpose(&mut block);
+            for (i, &lanes) in block.iter().enumerate() {
+                for row in 0..ROWS {
+                    sums[row][0] = V::splat(*rows[row].add(k + i)).mul_add(lanes, sums[row][0]);
+                }
+            }
+        }
+        for k in (whole..args.segment_len).step_by(LANES) {
+            let n = LANES.min(args.segment_len - k);
+            let mut block = [V::splat(0.0); LANES];
+            for (j, lanes) in block.iter_mut().enumerate().take(args.columns) {
+                *lanes = V::load_partial(args.b.add(j * args.b_step + k), n);
+            }
+            V::transpose(&mut block);
+            for (i, &lanes) in block.iter().enumerate().take(n) {
+                for row in 0..ROWS {
+                    sums[row][0] = V::splat(*rows[row].add(k + i)).mul_add(lanes, sums[row][0]);
+                }
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ mod pack_b;
 mod tiles;
 
 pub(crate) use contraction::{Contraction, Panels, Rows, SERIAL, grid, part, scratch_bytes};
-pub(crate) use matmul::{Axis, MAX_AXES, batch_axes, k_axis, row_axes, stride};
+pub(crate) use matmul::{Axis, MAX_AXES, batch_axes, chunk, k_axis, row_axes, stride};
 pub(crate) use tiles::Tiles;
 
 use crate::abi::Kernel;

@@ -17,17 +17,17 @@ pub(crate) struct Matrix {
 // SAFETY: the matrix is only read.
 unsafe impl Sync for Matrix {}
 
-/// Packs `panels` of `matrix` to their places in `packed`.
+/// Packs `panels` of `matrix`, the first of them to `packed`.
 ///
 /// # Safety
-/// The machine has `V`; `matrix` is readable and `packed` has room for all its panels.
+/// The machine has `V`; `matrix` is readable and `packed` has room for these panels.
 pub(crate) unsafe fn pack_panels<V: Vector>(matrix: Matrix, panels: Range<usize>, packed: *mut f32) {
-    for panel in panels {
+    for (panel, at) in panels.zip(0..) {
         let column = panel * PANEL;
         let task = PackPanel {
             from: matrix.data.wrapping_offset(column as isize * matrix.column_stride),
             width: PANEL.min(matrix.columns - column),
-            to: packed.wrapping_add(panel * matrix.k * PANEL),
+            to: packed.wrapping_add(at * matrix.k * PANEL),
             matrix,
         };
         // SAFETY: the caller vouches for the matrix and the room.

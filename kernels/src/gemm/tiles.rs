@@ -1,6 +1,6 @@
 //! The tiles that each instruction set has registers for.
 
-use super::microkernel::{TileFn, tile};
+use super::microkernel::{TileFn, tile, transposed_tile};
 #[cfg(target_arch = "aarch64")]
 use crate::vector::Neon;
 #[cfg(target_arch = "x86_64")]
@@ -15,6 +15,14 @@ pub(crate) trait Tiles: Vector {
 
     /// The tiles by number of panels, widest first; each list holds those of 1, 2 … rows.
     const TILES: &'static [(usize, &'static [TileFn])];
+
+    /// Tiles of one panel of a B whose columns are contiguous, of 1, 2 … rows.
+    const TRANSPOSED: &'static [TileFn] = &[
+        transposed_tile::<Self, 1>,
+        transposed_tile::<Self, 2>,
+        transposed_tile::<Self, 3>,
+        transposed_tile::<Self, 4>,
+    ];
 
     /// The widest tile of `rows` rows and at most `panels` panels, with its number of panels.
     fn tile(rows: usize, panels: usize) -> (usize, TileFn) {
