@@ -7,6 +7,7 @@ mod contraction;
 mod image;
 mod movement;
 mod recurrent;
+mod sample;
 mod search;
 
 use ic_ir::Op;
@@ -111,6 +112,17 @@ pub(crate) enum Packing {
         channels: usize,
         /// Elements of a filter.
         taps: usize,
+    },
+    /// Weights of a recurrent layer, `[directions, gates * hidden, k]`.
+    Recurrent {
+        /// Directions.
+        directions: usize,
+        /// Gates.
+        gates: usize,
+        /// Hidden units.
+        hidden: usize,
+        /// Inputs of each unit.
+        k: usize,
     },
 }
 
@@ -229,6 +241,12 @@ pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
         Op::NonZero(_) => search::non_zero(site),
         Op::NonMaxSuppression(op) => search::non_max_suppression(op, site),
         Op::Unique(op) => search::unique(op, site),
+        Op::GridSample(op) => sample::grid_sample(op, site),
+        Op::RoiAlign(op) => sample::roi_align(op, site),
+        Op::Det(_) => sample::det(site),
+        Op::Dft(op) => sample::dft(op, site),
+        Op::MaxUnpool(op) => sample::max_unpool(op, site),
+        Op::BitCast(op) => sample::bit_cast(op, site),
         op => Err(format!("`{}` has no kernel for this target", op.name())),
     }
 }

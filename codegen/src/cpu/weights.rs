@@ -75,6 +75,9 @@ impl Packing {
             Packing::Conv(shape) => pack::conv_weights_len(*shape),
             Packing::Depthwise { channels, kernel: [h, w] } => pack::depthwise_weights_len(*channels, *h, *w),
             Packing::ConvTranspose(shape) => pack::conv_transpose_weights_len(*shape),
+            Packing::Recurrent { directions, gates, hidden, k } => {
+                pack::recurrent_weights_len(*directions, *gates, *hidden, *k)
+            }
             Packing::Int8Matmul { k, n } => return Segments { count: 1, len: *k }.packed_bytes(*n),
             Packing::Int8Conv(shape) => return shape.packed_bytes(),
             Packing::Int8Depthwise { channels, taps } => {
@@ -109,6 +112,9 @@ impl Packing {
                 pack::pack_depthwise_weights(*channels, *h, *w, filter, packed);
             }
             Packing::ConvTranspose(shape) => pack::pack_conv_transpose_weights(*shape, filter, packed),
+            Packing::Recurrent { directions, gates, hidden, k } => {
+                pack::pack_recurrent_weights(*directions, *gates, *hidden, *k, filter, packed);
+            }
             Packing::Int8Matmul { .. } | Packing::Int8Conv(_) | Packing::Int8Depthwise { .. } => {
                 return Err(io::Error::other("weights of integer contractions must be 8-bit"));
             }
@@ -124,7 +130,11 @@ impl Packing {
             Packing::Int8Depthwise { channels, taps } => {
                 pack::pack_int8_depthwise(*channels, *taps, bytes, elements, packed);
             }
-            Packing::MatmulB { .. } | Packing::Conv(_) | Packing::Depthwise { .. } | Packing::ConvTranspose(_) => {
+            Packing::MatmulB { .. }
+            | Packing::Conv(_)
+            | Packing::Depthwise { .. }
+            | Packing::ConvTranspose(_)
+            | Packing::Recurrent { .. } => {
                 return Err(io::Error::other("weights of f32 contractions must be f32"));
             }
         }

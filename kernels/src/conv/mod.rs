@@ -1,6 +1,6 @@
-//! f32 convolutions, channels last.
+//! f32 convolutions.
 //!
-//! Operands `x[N, H, W, C]`, `w` and `y[N, OH, OW, Cout]`; a one-dimensional convolution has `H = kernel_h = 1`.
+//! Channels last: operands `x[N, H, W, C]`, `w` and `y[N, OH, OW, Cout]`; a one-dimensional convolution has `H = kernel_h = 1`.
 //! Padding after the end of an axis is what `y`'s extents imply. Each result is one sequential chain of fused
 //! multiply-adds over (kernel row, kernel column, channel), starting from 0, followed by the epilogue.
 //!
@@ -12,14 +12,23 @@
 //!   [`pack_conv_transpose_weights`](crate::pack::pack_conv_transpose_weights); the shape of `w` is
 //!   `[C, Cout / groups, KH, KW]`.
 //!
+//! - layout 0 of `f32_conv_nhwc` and `f32_conv_transpose_nhwc`: the same with dense weights as ONNX has them.
+//!
 //! `x` and `y` take any strides but that of their last axis, which is 1: a slice of the channels of a larger tensor is
 //! an operand. The epilogue's tensors are laid out as `y` is: the same strides from their own start.
+//!
+//! Channels first, layout 0, 1 to 3 spatial axes, everything dense, the bias may be absent: `f32_conv` of `x[N, C, …]`,
+//! `w[Cout, C / groups, …]`, `bias[Cout]` and `y[N, Cout, …]`, and `f32_conv_transpose` with `w[C, Cout / groups, …]`.
+//! `window` is strides, dilations and pads before. The chain runs over (channel, tap); the bias is added last.
 
+mod channels_first;
 mod depthwise;
+mod geometry;
 mod implicit_gemm;
 mod rows;
 mod shape;
 mod transpose;
+mod unpacked;
 
 pub(crate) use rows::{PixelRows, Taps};
 pub(crate) use shape::{ATTRS, Attrs, Image, check};
@@ -34,7 +43,7 @@ pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {
     for_isa!(isa, V => const { &kernels_of::<V>() })
 }
 
-const fn kernels_of<V: Tiles>() -> [Kernel; 3] {
+const fn kernels_of<V: Tiles>() -> [Kernel; 7] {
     [
         Kernel {
             name: "f32_conv_nhwc",
@@ -62,6 +71,42 @@ const fn kernels_of<V: Tiles>() -> [Kernel; 3] {
             attrs: ATTRS,
             scratch: transpose::scratch::<V>,
             run: transpose::conv_transpose::<V>,
+        },
+        Kernel {
+            name: "f32_conv_nhwc",
+            layout: 0,
+            revision: 1,
+            operands: &["x", "w", "y"],
+            attrs: ATTRS,
+            scratch: unpacked::conv_scratch::<V>,
+            run: unpacked::conv::<V>,
+        },
+        Kernel {
+            name: "f32_conv_transpose_nhwc",
+            layout: 0,
+            revision: 1,
+            operands: &["x", "w", "y"],
+            attrs: ATTRS,
+            scratch: unpacked::conv_transpose_scratch::<V>,
+            run: unpacked::conv_transpose::<V>,
+        },
+        Kernel {
+            name: "f32_conv",
+            layout: 0,
+            revision: 1,
+            operands: &["x", "w", "bias", "y"],
+            attrs: channels_first::ATTRS,
+            scratch: channels_first::conv_scratch,
+            run: channels_first::conv::<V>,
+        },
+        Kernel {
+            name: "f32_conv_transpose",
+            layout: 0,
+            revision: 1,
+            operands: &["x", "w", "bias", "y"],
+            attrs: channels_first::ATTRS,
+            scratch: channels_first::conv_transpose_scratch,
+            run: channels_first::conv_transpose::<V>,
         },
     ]
 }

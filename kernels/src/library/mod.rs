@@ -59,6 +59,7 @@ const ALL: &[Kernel] = &[
     scatter::SCATTER_ND,
     scatter::TENSOR_SCATTER,
     movement::COPY,
+    movement::BIT_CAST,
     movement::COPY_STRIDED,
     movement::TRANSPOSE,
     movement::EXPAND,

@@ -5,10 +5,13 @@ use super::element::by_width;
 use super::indices::Indices;
 use super::strided::{Source, Walk, copy_dense, copy_walk};
 use crate::abi::KernelError;
+use ic_types::DType;
 
 kernels! {
     /// The elements of `x` in the shape of `y`, which has as many.
     COPY = "copy" ["x"] -> ["y"] {}, copy;
+    /// ONNX `BitCast`: the bytes of `x` as elements of `y`, of the same size.
+    BIT_CAST = "bit_cast" ["x"] -> ["y"] {}, bit_cast;
     /// `y` is `x` read by its strides (0 and negative ones too); same shape. `x.data` points to element (0, …).
     COPY_STRIDED = "copy_strided" ["x"] -> ["y"] {}, copy_strided;
     /// ONNX `Transpose`; `perm` in full.
@@ -33,6 +36,19 @@ fn copy(args: &mut Args) -> Result<(), KernelError> {
         copy_dense(args.pool(), y, x);
         Ok(())
     })
+}
+
+fn bit_cast(args: &mut Args) -> Result<(), KernelError> {
+    let (from, to) = (args.dtype(0)?, args.dtype(1)?);
+    if from.size() != to.size() {
+        return Err(error(format!("the bits of {from} are not those of {to}")));
+    }
+    if to == DType::Bool {
+        let (x, y) = (args.input::<u8>(0)?, args.output::<u8>()?);
+        y.iter_mut().zip(x).for_each(|(y, &x)| *y = u8::from(x != 0));
+        return Ok(());
+    }
+    copy(args)
 }
 
 /// Walks `x`, whose first element is `first`, to `y`.

@@ -60,18 +60,18 @@ impl Case {
     }
 }
 
-/// Random weights, packed: a filter has `filter` elements, and `pack` packs filters given by a function.
+/// Random weights, packed and as they are: a filter has `filter` elements, and `pack` packs filters given by a function.
 fn weights(
     shape: [usize; 4],
     filter: usize,
     len: usize,
     random: &mut Random,
     pack: impl FnOnce(&mut dyn FnMut(usize, &mut [f32]), &mut [f32]),
-) -> Tensor {
-    let values = random.values(shape.iter().product());
+) -> (Tensor, Tensor) {
+    let values = Tensor::random(&shape, random);
     let mut tensor = Tensor::dense(&shape, vec![f32::NAN; len]);
-    pack(&mut |i, buffer| buffer.copy_from_slice(&values[i * filter..][..filter]), &mut tensor.data);
-    tensor
+    pack(&mut |i, buffer| buffer.copy_from_slice(&values.data[i * filter..][..filter]), &mut tensor.data);
+    (tensor, values)
 }
 
 /// Checks a call on every instruction set, alone and on threads, against the oracle.
@@ -94,6 +94,20 @@ fn check(name: &str, operands: &[Tensor], attrs: &[i64], epilogue: &[EpilogueOp]
     }
 }
 
+/// Checks that weights packed by the kernel give what packed ones give.
+fn check_unpacked(name: &str, operands: &[Tensor], w: Tensor, attrs: &[i64], what: &dyn std::fmt::Debug) {
+    for isa in Isa::supported() {
+        for pool in [&Serial as &dyn Parallel, &Threads(2)] {
+            let [mut expected, mut found] = [operands.to_vec(), operands.to_vec()];
+            found[1] = w.clone();
+            for (layout, operands) in [(1, &mut expected), (0, &mut found)] {
+                run(find(name, layout, isa).expect("exists"), operands, attrs, &[], None, pool).expect("runs");
+            }
+            assert_same_bits(&found[2].data, &expected[2].data, &format!("{name} {what:?} {}", isa.name()));
+        }
+    }
+}
+
 fn image(case: &Case, channels: usize, random: &mut Random) -> Tensor {
     Tensor::random(&[case.batch, case.size[0], case.size[1], channels], random)
 }
@@ -102,7 +116,7 @@ fn check_conv(case: Case, epilogue: &[EpilogueOp]) {
     let mut random = Random::new(1);
     let Case { inputs, outputs, kernel: [kernel_h, kernel_w], groups, .. } = case;
     let shape = ConvWeightShape { outputs, inputs: inputs / groups, kernel_h, kernel_w, groups };
-    let w = weights(
+    let (w, unpacked) = weights(
         [outputs, inputs / groups, kernel_h, kernel_w],
         shape.filter_len(),
         conv_weights_len(shape),
@@ -112,12 +126,15 @@ fn check_conv(case: Case, epilogue: &[EpilogueOp]) {
     let [h, width] = case.output_size();
     let operands = [image(&case, inputs, &mut random), w, Tensor::unset(&[case.batch, h, width, outputs])];
     check("f32_conv_nhwc", &operands, &case.attrs(), epilogue, &case);
+    if epilogue.is_empty() {
+        check_unpacked("f32_conv_nhwc", &operands, unpacked, &case.attrs(), &case);
+    }
 }
 
 fn check_depthwise(case: Case, epilogue: &[EpilogueOp]) {
     let mut random = Random::new(2);
     let Case { inputs: channels, kernel: [kernel_h, kernel_w], .. } = case;
-    let w = weights(
+    let (w, _) = weights(
         [channels, 1, kernel_h, kernel_w],
         kernel_h * kernel_w,
         depthwise_weights_len(channels, kernel_h, kernel_w),
@@ -133,7 +150,7 @@ fn check_transpose(case: Case, epilogue: &[EpilogueOp]) {
     let mut random = Random::new(3);
     let Case { inputs, outputs, kernel, stride, dilation, groups, .. } = case;
     let shape = ConvTransposeShape { inputs, outputs: outputs / groups, kernel, stride, dilation, groups };
-    let w = weights(
+    let (w, unpacked) = weights(
         [inputs, outputs / groups, kernel[0], kernel[1]],
         outputs / groups * kernel[0] * kernel[1],
         conv_transpose_weights_len(shape),
@@ -143,6 +160,9 @@ fn check_transpose(case: Case, epilogue: &[EpilogueOp]) {
     let [h, width] = case.transposed_size();
     let operands = [image(&case, inputs, &mut random), w, Tensor::unset(&[case.batch, h, width, outputs])];
     check("f32_conv_transpose_nhwc", &operands, &case.attrs(), epilogue, &case);
+    if epilogue.is_empty() {
+        check_unpacked("f32_conv_transpose_nhwc", &operands, unpacked, &case.attrs(), &case);
+    }
 }
 
 #[test]
@@ -250,7 +270,7 @@ fn reads_and_writes_slices_of_channels() {
     for (kernel, inputs) in [(1, 7), (3, 7), (3, 18)] {
         let shape = ConvWeightShape { outputs: 18, inputs, kernel_h: kernel, kernel_w: kernel, groups: 1 };
         let len = conv_weights_len(shape);
-        let w = weights([18, inputs, kernel, kernel], shape.filter_len(), len, &mut random, |filter, packed| {
+        let (w, _) = weights([18, inputs, kernel, kernel], shape.filter_len(), len, &mut random, |filter, packed| {
             pack_conv_weights(shape, filter, packed);
         });
         let slice = |tensor: &Tensor, channels: usize| {

@@ -1,9 +1,9 @@
 //! What each op can do with channels-last values, and how its attributes change when it works on them.
 
 use super::Form;
-use ic_ir::ops::{self, Layout, axis_of};
+use ic_ir::ops::{self, Layout, PoolFn, axis_of};
 use ic_ir::{Graph, Node, Op, TensorType, ValueId};
-use ic_types::Dim;
+use ic_types::{DType, Dim};
 
 /// What a node can work on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +42,7 @@ pub(super) fn role(graph: &Graph, node: &Node) -> Role {
         Op::Convolution(op) if image(op.layout) => Role::ChannelsLast,
         Op::IntegerConvolution(op) if image(op.layout) => Role::ChannelsLast,
         Op::ConvTranspose(op) if image(op.layout) => Role::ChannelsLast,
-        Op::Pool(op) if image(op.layout) => Role::ChannelsLast,
+        Op::Pool(op) if image(op.layout) && pools_channels_last(op.function, ty.dtype) => Role::ChannelsLast,
         Op::Resize(_) if ty.rank() == 4 && scales_image(ty, first) => Role::ChannelsLast,
         Op::Transpose(op) => match &op.perm {
             perm if *perm == Form::ChannelsLast.perm(ty.rank()) => Role::ToLast,
@@ -53,6 +53,15 @@ pub(super) fn role(graph: &Graph, node: &Node) -> Role {
             Some(first) if to_channels_last(&node.op, ty, first).is_some() && fits(graph, node, ty) => Role::Either,
             _ => Role::Plain,
         },
+    }
+}
+
+/// Whether there are kernels of channels-last images; other pools have some of channels-first ones alone.
+fn pools_channels_last(function: PoolFn, dtype: DType) -> bool {
+    match function {
+        PoolFn::Max => matches!(dtype, DType::F32 | DType::U8 | DType::I8),
+        PoolFn::Average => dtype == DType::F32,
+        PoolFn::Lp => false,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Kernels of whole ops: operands as views, epilogues.
 
 use crate::harness::{check, n_kernels};
+use ic_ir::Op;
+use ic_ir::kernel::{Anchor, Program, Step};
 
 const SIZES: &[usize] = &[0, 1, 2, 3];
 
@@ -152,4 +154,32 @@ fn integer_matmuls_leave_other_functions_to_the_next_kernel() {
         SIZES,
     );
     assert_eq!(n_kernels(&program), 2, "{program}");
+}
+
+/// The strides of the second operand of the program's matrix product.
+fn factor_strides(program: &Program) -> Vec<i64> {
+    let factor = program.steps.iter().find_map(|step| match step {
+        Step::Kernel { kernel, .. } => match &kernel.stages[0].anchor {
+            Anchor::Op { op: Op::Matmul(_), operands, .. } => operands[1].clone(),
+            _ => None,
+        },
+        _ => None,
+    });
+    let factor = factor.expect("the program has a matrix product");
+    factor.strides.iter().map(|stride| stride.as_const().expect("the factor's extents are known")).collect()
+}
+
+#[test]
+fn a_matrix_of_its_own_is_moved_when_it_is_packed_and_a_shared_one_is_viewed() {
+    let source = "graph @g(%x: f32[N, 2], %i: i64[N]) {
+           %k = constant() {value = f32[3, 2] [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]}
+           %t = transpose(%k) {perm = [1, 0]}
+           %y = matmul(%x, %t)
+           return \"y\" = %y
+         }";
+    assert_eq!(factor_strides(&check(source, SIZES)), [3, 1]);
+    let shared = source
+        .replace("return", "%e = gather(%k, %j) {axis = 0}\n return \"e\" = %e,")
+        .replace("%y = matmul", "%c = constant() {value = i64[] [3]}\n %j = mod(%i, %c)\n %y = matmul");
+    assert_eq!(factor_strides(&check(&shared, SIZES)), [1, 2]);
 }

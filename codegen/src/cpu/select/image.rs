@@ -76,17 +76,24 @@ fn image_result(view: &View) -> CallOperand {
     CallOperand::Result { index: 0, shape: image_shape(&view.shape), strides }
 }
 
-/// Constant extents of constant weights `[O, I, k…]` with two spatial axes.
+/// Constant extents of weights `[O, I, k…]` with two spatial axes.
 fn weight_extents(w: &View) -> Result<[usize; 4], String> {
-    if !w.is_constant {
-        return Err("weights that are computed at run time have no kernel".into());
-    }
     let extents =
         w.shape.iter().map(|d| d.as_const().and_then(|d| usize::try_from(d).ok())).collect::<Option<Vec<_>>>();
     match extents.as_deref() {
         Some(&[o, i, w]) => Ok([o, i, 1, w]),
         Some(&[o, i, h, w]) => Ok([o, i, h, w]),
-        _ => Err(format!("{} spatial axes have no kernel", w.shape.len().saturating_sub(2))),
+        Some(_) => Err(format!("{} spatial axes have no kernel", w.shape.len().saturating_sub(2))),
+        None => Err("weights of unknown extents have no kernel".into()),
+    }
+}
+
+/// The weights of a channels-last convolution and the layout of the kernel: packed if they are constant, else as they
+/// are.
+fn weights(w: &View, extents: [usize; 4], packing: Packing) -> (CallOperand, u32) {
+    match w.is_constant {
+        true => (CallOperand::Packed { index: 1, shape: dims(extents), packing }, 1),
+        false => (CallOperand::Input { index: 1, shape: dims(extents), strides: None }, 0),
     }
 }
 
@@ -94,34 +101,49 @@ fn dims(extents: [usize; 4]) -> Vec<Dim> {
     extents.iter().map(|&d| Dim::constant(d as i64)).collect()
 }
 
-fn channels_last(layout: Layout) -> Result<(), String> {
-    if layout == Layout::ChannelsLast { Ok(()) } else { Err("channels first has no kernel for this rank".into()) }
+/// A convolution of a channels-first image of any rank, with weights of any kind.
+fn channels_first(
+    name: &'static str,
+    (strides, dilations, pads, groups): (&[usize], &[usize], &[Dim], usize),
+    site: &Site,
+) -> Result<LibraryCall, String> {
+    if strides.len() > 3 {
+        return Err(format!("{} spatial axes have no kernel", strides.len()));
+    }
+    let lists = std::iter::once(groups).chain(strides.iter().copied()).chain(dilations.iter().copied());
+    let before = pads[..strides.len()].iter().cloned().map(Attr::Int);
+    let attrs = lists.map(Attr::from).chain(before).collect();
+    Ok(plain(name, vec![site.pass(0), site.pass(1), site.pass(2), site.give(0)], attrs))
 }
 
 pub(super) fn convolution(op: &Convolution, site: &Site) -> Result<LibraryCall, String> {
     let (x, w, y) = (site.operand(0)?, site.operand(1)?, site.result(0)?);
     require(x, DType::F32, "convolution")?;
-    channels_last(op.layout)?;
-    let [outputs, inputs, kernel_h, kernel_w] = weight_extents(w)?;
+    if op.layout == Layout::ChannelsFirst {
+        return channels_first("f32_conv", (&op.strides, &op.dilations, &op.pads, op.groups), site);
+    }
+    let extents @ [outputs, inputs, kernel_h, kernel_w] = weight_extents(w)?;
     let kernel = [kernel_h, kernel_w];
     let window = Window::new(&kernel[4 - w.shape.len()..], &op.strides, &op.dilations, &op.pads)?;
-    let depthwise = inputs == 1 && op.groups == outputs && outputs > 1;
+    let depthwise = inputs == 1 && op.groups == outputs && outputs > 1 && w.is_constant;
     let (name, packing) = if depthwise {
         ("f32_depthwise_conv_nhwc", Packing::Depthwise { channels: outputs, kernel })
     } else {
         let shape = ConvWeightShape { outputs, inputs, kernel_h, kernel_w, groups: op.groups };
         ("f32_conv_nhwc", Packing::Conv(shape))
     };
-    let packed = CallOperand::Packed { index: 1, shape: dims([outputs, inputs, kernel_h, kernel_w]), packing };
-    let operands = vec![Some(image_operand(0, x)), Some(packed), Some(image_result(y))];
+    let (weights, layout) = weights(w, extents, packing);
+    let operands = vec![Some(image_operand(0, x)), Some(weights), Some(image_result(y))];
     let bias = site.operands.get(2).and_then(Option::as_ref).map(|_| 2);
-    Ok(LibraryCall { layout: 1, bias, takes_epilogue: true, ..plain(name, operands, window.attrs(op.groups)) })
+    Ok(LibraryCall { layout, bias, takes_epilogue: true, ..plain(name, operands, window.attrs(op.groups)) })
 }
 
 /// `int8_conv_nhwc`, or `int8_depthwise_conv_nhwc` where every channel has a filter of its own.
 pub(super) fn integer_convolution(op: &IntegerConvolution, site: &Site) -> Result<LibraryCall, String> {
     let (x, w, y) = (site.operand(0)?, site.operand(1)?, site.result(0)?);
-    channels_last(op.layout)?;
+    if op.layout == Layout::ChannelsFirst || !w.is_constant {
+        return Err("an integer convolution of channels first or with computed weights has no kernel".into());
+    }
     let [outputs, inputs, kernel_h, kernel_w] = weight_extents(w)?;
     let kernel = [kernel_h, kernel_w];
     let window = Window::new(&kernel[4 - w.shape.len()..], &op.strides, &op.dilations, &op.pads)?;
@@ -141,18 +163,20 @@ pub(super) fn integer_convolution(op: &IntegerConvolution, site: &Site) -> Resul
 pub(super) fn conv_transpose(op: &ConvTranspose, site: &Site) -> Result<LibraryCall, String> {
     let (x, w, y) = (site.operand(0)?, site.operand(1)?, site.result(0)?);
     require(x, DType::F32, "conv_transpose")?;
-    channels_last(op.layout)?;
-    let [inputs, outputs, kernel_h, kernel_w] = weight_extents(w)?;
+    if op.layout == Layout::ChannelsFirst {
+        return channels_first("f32_conv_transpose", (&op.strides, &op.dilations, &op.pads, op.groups), site);
+    }
+    let extents @ [inputs, outputs, kernel_h, kernel_w] = weight_extents(w)?;
     let kernel = [kernel_h, kernel_w];
     let window = Window::new(&kernel[4 - w.shape.len()..], &op.strides, &op.dilations, &op.pads)?;
     let (stride, dilation) = (window.strides, window.dilations);
     let packing =
         Packing::ConvTranspose(ConvTransposeShape { inputs, outputs, kernel, stride, dilation, groups: op.groups });
-    let packed = CallOperand::Packed { index: 1, shape: dims([inputs, outputs, kernel_h, kernel_w]), packing };
-    let operands = vec![Some(image_operand(0, x)), Some(packed), Some(image_result(y))];
+    let (weights, layout) = weights(w, extents, packing);
+    let operands = vec![Some(image_operand(0, x)), Some(weights), Some(image_result(y))];
     let bias = site.operands.get(2).and_then(Option::as_ref).map(|_| 2);
     let attrs = window.attrs(op.groups);
-    Ok(LibraryCall { layout: 1, bias, takes_epilogue: true, ..plain("f32_conv_transpose_nhwc", operands, attrs) })
+    Ok(LibraryCall { layout, bias, takes_epilogue: true, ..plain("f32_conv_transpose_nhwc", operands, attrs) })
 }
 
 pub(super) fn pool(op: &Pool, site: &Site) -> Result<LibraryCall, String> {

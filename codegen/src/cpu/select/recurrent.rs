@@ -1,10 +1,11 @@
 //! LSTM, GRU and plain recurrent layers.
 
-use super::{Attr, LibraryCall, Site, plain, require};
+use super::{Attr, CallOperand, LibraryCall, Packing, Site, plain, require};
 use ic_ir::F32;
 use ic_ir::ops::{Direction, Gru, Lstm, Rnn, RnnActivation};
 use ic_kernels::library::codes;
-use ic_types::DType;
+use ic_kernels::pack::recurrent_weights_shape;
+use ic_types::{DType, Dim};
 
 fn direction(direction: Direction) -> Attr {
     match direction {
@@ -47,9 +48,31 @@ fn clip(clip: Option<F32>) -> Attr {
     Attr::F32(clip.map_or(f32::INFINITY, |x| x.0))
 }
 
+/// Operand `index`, the weights of `gates` gates: packed if they are constant.
+fn weights(site: &Site, index: usize, gates: usize) -> Option<CallOperand> {
+    let view = site.operands.get(index)?.as_ref()?;
+    let extents = view.shape.iter().map(|d| usize::try_from(d.as_const()?).ok()).collect::<Option<Vec<_>>>();
+    match extents.as_deref() {
+        Some(&[directions, units, k])
+            if view.is_constant && view.dtype == DType::F32 && units.is_multiple_of(gates) =>
+        {
+            let hidden = units / gates;
+            let shape = recurrent_weights_shape(directions, gates, hidden, k).map(|d| Dim::constant(d as i64)).into();
+            Some(CallOperand::Packed { index, shape, packing: Packing::Recurrent { directions, gates, hidden, k } })
+        }
+        _ => site.pass(index),
+    }
+}
+
+/// The operands of a layer with `inputs` inputs and `outputs` outputs; 1 and 2 are weights of `gates` gates.
+fn operands(site: &Site, inputs: usize, outputs: usize, gates: usize) -> Vec<Option<CallOperand>> {
+    let input = |i| if i == 1 || i == 2 { weights(site, i, gates) } else { site.pass(i) };
+    (0..inputs).map(input).chain((0..outputs).map(|i| site.give(i))).collect()
+}
+
 pub(super) fn lstm(op: &Lstm, site: &Site) -> Result<LibraryCall, String> {
     require(site.operand(0)?, DType::F32, "lstm")?;
-    let operands = (0..8).map(|i| site.pass(i)).chain((0..3).map(|i| site.give(i))).collect();
+    let operands = operands(site, 8, 3, 4);
     let mut attrs = vec![direction(op.direction), op.layout.into(), op.input_forget.into(), clip(op.clip)];
     attrs.extend(activations(&op.activations, &op.alpha, &op.beta));
     Ok(plain("f32_lstm", operands, attrs))
@@ -57,7 +80,7 @@ pub(super) fn lstm(op: &Lstm, site: &Site) -> Result<LibraryCall, String> {
 
 pub(super) fn gru(op: &Gru, site: &Site) -> Result<LibraryCall, String> {
     require(site.operand(0)?, DType::F32, "gru")?;
-    let operands = (0..6).map(|i| site.pass(i)).chain((0..2).map(|i| site.give(i))).collect();
+    let operands = operands(site, 6, 2, 3);
     let mut attrs = vec![direction(op.direction), op.layout.into(), op.linear_before_reset.into(), clip(op.clip)];
     attrs.extend(activations(&op.activations, &op.alpha, &op.beta));
     Ok(plain("f32_gru", operands, attrs))
@@ -65,7 +88,7 @@ pub(super) fn gru(op: &Gru, site: &Site) -> Result<LibraryCall, String> {
 
 pub(super) fn rnn(op: &Rnn, site: &Site) -> Result<LibraryCall, String> {
     require(site.operand(0)?, DType::F32, "rnn")?;
-    let operands = (0..6).map(|i| site.pass(i)).chain((0..2).map(|i| site.give(i))).collect();
+    let operands = operands(site, 6, 2, 1);
     let mut attrs = vec![direction(op.direction), op.layout.into(), clip(op.clip)];
     attrs.extend(activations(&op.activations, &op.alpha, &op.beta));
     Ok(plain("f32_rnn", operands, attrs))

@@ -1,0 +1,224 @@
+//! `f32_conv` and `f32_conv_transpose`: channels-first images with 1 to 3 spatial axes, weights as ONNX has them.
+//!
+//! A matrix product for each image and group: its rows are filters, read where they are, its columns are output pixels.
+//! The inputs under the taps of 16 pixels are gathered into a panel, a chunk of panels at a time for each thread.
+
+use super::geometry::Geometry;
+use crate::abi::{Call, KernelError, Operand};
+use crate::epilogue::own_scratch;
+use crate::gemm::{Contraction, Panels, Rows, Tiles, chunk, part, scratch_bytes};
+use crate::pack::PANEL;
+use std::ops::Range;
+
+/// The attributes: groups, then strides, dilations and pads before, a list each.
+pub(crate) const ATTRS: &[&str] = &["groups", "window[]"];
+
+/// The filters of one group; y has a row of pixels for each.
+struct FilterRows {
+    filters: *const f32,
+    segments: usize,
+    /// Elements between segments of a filter, and between filters.
+    strides: [usize; 2],
+    /// First element of the first row of the result, and elements of a row.
+    y_offset: usize,
+    pixels: usize,
+}
+
+// SAFETY: filters are only read.
+unsafe impl Sync for FilterRows {}
+
+impl Rows for FilterRows {
+    unsafe fn locate(&self, first: usize, pointers: *mut *const f32, offsets: &mut [isize], _copies: *mut f32) {
+        for (row, offset) in offsets.iter_mut().enumerate() {
+            *offset = (self.y_offset + (first + row) * self.pixels) as isize;
+        }
+        for segment in 0..self.segments {
+            for row in 0..offsets.len() {
+                let at = segment * self.strides[0] + (first + row) * self.strides[1];
+                // SAFETY: there is room for a pointer for each row and segment.
+                unsafe { *pointers.add(segment * offsets.len() + row) = self.filters.wrapping_add(at) };
+            }
+        }
+    }
+}
+
+/// One call.
+struct Convolution<'a> {
+    call: &'a Call<'a>,
+    geometry: Geometry,
+    x: *const f32,
+    filters: *const f32,
+    bias: Option<*const f32>,
+    y: *mut f32,
+    scratch: *mut u8,
+}
+
+// SAFETY: threads write disjoint parts of the result and of the scratch.
+unsafe impl Sync for Convolution<'_> {}
+
+/// Bytes of scratch: a chunk of panels for each thread, and the contraction's.
+fn scratch<const TRANSPOSED: bool>(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
+    let Ok(geometry) = Geometry::of(operands, attrs, TRANSPOSED) else { return 0 };
+    let k = geometry.k();
+    chunk(k, geometry.pixels()) * k * PANEL * 4 * threads + scratch_bytes(geometry.segments(), 0, threads)
+}
+
+/// Bytes of scratch of `f32_conv`.
+pub(crate) fn conv_scratch(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
+    scratch::<false>(operands, attrs, threads)
+}
+
+/// Bytes of scratch of `f32_conv_transpose`.
+pub(crate) fn conv_transpose_scratch(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
+    scratch::<true>(operands, attrs, threads)
+}
+
+/// `f32_conv`.
+///
+/// # Safety
+/// The machine has `V`; the call is as the kernel's description says.
+pub(crate) unsafe fn conv<V: Tiles>(call: &Call) -> Result<(), KernelError> {
+    // SAFETY: the caller's promise.
+    unsafe { run::<V>(call, false) }
+}
+
+/// `f32_conv_transpose`.
+///
+/// # Safety
+/// The machine has `V`; the call is as the kernel's description says.
+pub(crate) unsafe fn conv_transpose<V: Tiles>(call: &Call) -> Result<(), KernelError> {
+    // SAFETY: the caller's promise.
+    unsafe { run::<V>(call, true) }
+}
+
+unsafe fn run<V: Tiles>(call: &Call, transposed: bool) -> Result<(), KernelError> {
+    let geometry = Geometry::of(call.operands, call.attrs, transposed)?;
+    let [x, w, b, y] = call.operands else { return Err(KernelError("convolution: expected 4 operands".into())) };
+    if y.is_empty() {
+        return Ok(());
+    }
+    let bias = b.is_present().then_some(b.data.cast::<f32>().cast_const());
+    let (x, filters, y) = (x.data.cast::<f32>().cast_const(), w.data.cast::<f32>().cast_const(), y.data.cast());
+    let convolution = Convolution { call, geometry, x, filters, bias, y, scratch: own_scratch(call) };
+    for image in 0..geometry.images {
+        for group in 0..geometry.groups {
+            // SAFETY: the caller vouches for the operands.
+            unsafe { convolution.group::<V>(image, group) };
+        }
+    }
+    Ok(())
+}
+
+impl Convolution<'_> {
+    /// One group of one image.
+    unsafe fn group<V: Tiles>(&self, image: usize, group: usize) {
+        let Geometry { inputs, outputs, .. } = self.geometry;
+        let (k, pixels, pool) = (self.geometry.k(), self.geometry.pixels(), self.call.pool);
+        let threads = pool.threads();
+        let packed = self
+            .scratch
+            .wrapping_add(scratch_bytes(self.geometry.segments(), 0, threads).next_multiple_of(64))
+            .cast::<f32>();
+        let x = self.x.wrapping_add((image * self.geometry.groups + group) * inputs * self.geometry.area());
+        let width = chunk(k, pixels) * threads;
+        for first in (0..pixels.div_ceil(PANEL)).step_by(width) {
+            let panels = first..(first + width).min(pixels.div_ceil(PANEL));
+            let source = Source(x);
+            let to = Target(packed);
+            let pack = |parts: Range<usize>, _: usize| {
+                for index in parts {
+                    let range = part(panels.len(), threads, index);
+                    let to = to.at(range.start * k * PANEL);
+                    // SAFETY: threads pack disjoint panels.
+                    unsafe { self.pack(source.get(), panels.start + range.start..panels.start + range.end, to) };
+                }
+            };
+            pool.run(threads, &pack);
+            let contraction = Contraction {
+                call: self.call,
+                rows: self.rows(image, group),
+                n_rows: outputs,
+                first_row: 0,
+                segments: self.geometry.segments(),
+                segment_len: k / self.geometry.segments().max(1),
+                b: Panels::packed(packed, k),
+                columns: panels.start * PANEL..(panels.end * PANEL).min(pixels),
+                y: self.y,
+                scratch: self.scratch,
+                copy_len: 0,
+            };
+            // SAFETY: the caller vouches for the operands; the panels are packed.
+            unsafe { contraction.run::<V>() };
+        }
+        // SAFETY: as above.
+        unsafe { self.add_bias(image, group) };
+    }
+
+    fn rows(&self, image: usize, group: usize) -> FilterRows {
+        let Geometry { inputs, outputs, groups, transposed, .. } = self.geometry;
+        let (taps, k) = (self.geometry.taps(), self.geometry.k());
+        let strides = if transposed { [outputs * taps, taps] } else { [k, k] };
+        FilterRows {
+            filters: self.filters.wrapping_add(group * outputs * inputs * taps),
+            segments: self.geometry.segments(),
+            strides,
+            y_offset: (image * groups + group) * outputs * self.geometry.pixels(),
+            pixels: self.geometry.pixels(),
+        }
+    }
+
+    /// Packs the inputs under the taps of `panels` to `to`: `[panel][channel, tap][pixel]`.
+    unsafe fn pack(&self, x: *const f32, panels: Range<usize>, to: *mut f32) {
+        let (taps, k, area) = (self.geometry.taps(), self.geometry.k(), self.geometry.area());
+        for (i, panel) in panels.enumerate() {
+            for tap in 0..taps {
+                let places: [Option<usize>; PANEL] =
+                    std::array::from_fn(|j| self.geometry.source(panel * PANEL + j, tap));
+                for channel in 0..self.geometry.inputs {
+                    let to = to.wrapping_add((i * k + channel * taps + tap) * PANEL);
+                    for (j, place) in places.iter().enumerate() {
+                        // SAFETY: a place lies in the image; the panel has room.
+                        unsafe { *to.add(j) = place.map_or(0.0, |place| *x.add(channel * area + place)) };
+                    }
+                }
+            }
+        }
+    }
+
+    unsafe fn add_bias(&self, image: usize, group: usize) {
+        let (Some(bias), pixels, outputs) = (self.bias, self.geometry.pixels(), self.geometry.outputs) else { return };
+        for output in group * outputs..(group + 1) * outputs {
+            let row = (image * self.geometry.groups * outputs + output) * pixels;
+            // SAFETY: the caller vouches for the operands.
+            unsafe {
+                let bias = *bias.add(output);
+                let row = std::slice::from_raw_parts_mut(self.y.add(row), pixels);
+                row.iter_mut().for_each(|y| *y += bias);
+            }
+        }
+    }
+}
+
+/// An image that threads read.
+struct Source(*const f32);
+
+// SAFETY: it is only read.
+unsafe impl Sync for Source {}
+
+impl Source {
+    fn get(&self) -> *const f32 {
+        self.0
+    }
+}
+
+/// Panels that threads write, each its own.
+struct Target(*mut f32);
+
+// SAFETY: threads write disjoint panels.
+unsafe impl Sync for Target {}
+
+impl Target {
+    fn at(&self, offset: usize) -> *mut f32 {
+        self.0.wrapping_add(offset)
+    }
+}
