@@ -133,6 +133,7 @@ impl Launches<'_, '_> {
                     continue;
                 }
                 kernel::Step::If { location, .. } => (Err("branches have no code for nvptx".into()), location),
+                kernel::Step::Loop(of) => (Err("loops have no code for nvptx".into()), &of.location),
             };
             if let Err(message) = result {
                 let location = Location { file: self.program.name.as_str().into(), node: location.clone() };

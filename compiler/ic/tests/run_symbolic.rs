@@ -6,34 +6,10 @@ mod models;
 #[path = "models/run.rs"]
 mod run;
 
-use ic_types::{Element, Tensor};
+use ic_types::Tensor;
 use models::*;
-use onnx_protobuf::{ModelProto, NodeProto, ValueInfoProto};
-use run::run_model;
-
-/// A model of nodes whose outputs are called `y`, `z` …; inputs are `NAME:DIMS` for f32, `NAME#DIMS` for i64 and
-/// `NAME?DIMS` for bool.
-fn of(nodes: Vec<NodeProto>, inputs: &[&str], outputs: &str) -> ModelProto {
-    let input = |text: &&str| -> ValueInfoProto {
-        let at = text.find([':', '#', '?']).unwrap();
-        let dims: Vec<&str> = text[at + 1..].split_whitespace().collect();
-        let code = [(':', 1), ('#', 7), ('?', 9)].into_iter().find(|(c, _)| text[at..].starts_with(*c)).unwrap().1;
-        typed(code, value(&text[..at], &dims))
-    };
-    let outputs = outputs.split_whitespace().map(|name| value(name, &[])).collect();
-    let mut built = model(graph(nodes, inputs.iter().map(input).collect(), outputs, vec![]));
-    built.graph.as_mut().unwrap().output.iter_mut().for_each(|output| output.type_.clear());
-    built
-}
-
-fn vector<T: Element>(elements: Vec<T>) -> Tensor {
-    Tensor::from_elements(vec![elements.len()], elements)
-}
-
-fn counting(shape: &[usize]) -> Tensor {
-    let n: usize = shape.iter().product();
-    Tensor::from_elements(shape.to_vec(), (0..n).map(|i| i as f32).collect())
-}
+use onnx_protobuf::ModelProto;
+use run::{counting, of, run_model, vector};
 
 /// The shape and elements of the first output.
 fn first(model: &ModelProto, inputs: &[Tensor]) -> (Vec<usize>, Vec<f32>) {

@@ -15,5 +15,7 @@ mod symbols;
 pub use dtype::{expr_dtypes, stage_dtype};
 pub use eval::eval_program;
 pub use index::{Atom, Index};
-pub use program::{Argument, Buffer, BufferId, BufferKind, Program, ReadSymbol, StateUse, Step};
+pub use program::{
+    Argument, Buffer, BufferId, BufferKind, Carried, Loop, Program, ReadSymbol, StateUse, Step,
+};
 pub use stage::{Anchor, Axis, Bound, Expr, ExprId, Kernel, Load, Operand, Param, Stage, Store};

@@ -36,6 +36,7 @@ mod integer_convolution;
 mod integer_matmul;
 mod iota;
 mod layer_normalization;
+mod loop_;
 mod lstm;
 mod matmul;
 mod max_pool_indices;
@@ -88,6 +89,7 @@ pub use integer_convolution::IntegerConvolution;
 pub use integer_matmul::IntegerMatmul;
 pub use iota::Iota;
 pub use layer_normalization::LayerNormalization;
+pub use loop_::Loop;
 pub use lstm::Lstm;
 pub use matmul::Matmul;
 pub use max_pool_indices::MaxPoolIndices;
@@ -265,6 +267,7 @@ ops! {
     quantize => Quantize,
     dequantize => Dequantize,
     if => If,
+    loop => Loop,
     non_zero => NonZero,
     non_max_suppression => NonMaxSuppression,
     unique => Unique,

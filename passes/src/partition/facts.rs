@@ -24,7 +24,7 @@ pub(crate) enum Kind {
     Pointwise,
     /// Folds rows, and then perhaps computes on their elements.
     Rows,
-    /// One of two nested graphs.
+    /// One of two nested graphs, or one that runs again and again.
     Branch,
     /// Anything else: the whole op.
     Op,
@@ -149,12 +149,12 @@ fn kind_of(graph: &Graph, node: &Node) -> Kind {
     }
     let operands = || node.operands.iter().flatten().map(|&v| graph.ty(v).as_tensor().map(|ty| ty.dtype));
     if !is_movable(result.dtype) || operands().any(|dtype| !dtype.is_some_and(is_movable)) {
-        return if matches!(node.op, Op::If(_)) { Kind::Branch } else { Kind::Op };
+        return if node.regions.is_empty() { Kind::Op } else { Kind::Branch };
     }
     let numbers = || is_number(result.dtype) && operands().flatten().all(is_number);
     let probe: Vec<Index> = access::domain(&result.shape);
     match &node.op {
-        Op::If(_) => Kind::Branch,
+        _ if !node.regions.is_empty() => Kind::Branch,
         _ if access::moved(graph, node, &probe, &result.shape).is_some() => Kind::Movement,
         Op::Pointwise(_) if numbers() => Kind::Pointwise,
         Op::Cast(op) if numbers() && is_number(op.to) => Kind::Pointwise,

@@ -11,8 +11,8 @@ use super::order::{Item, order};
 use super::plan::{self, Fusion, GroupKind, Plan};
 use crate::schedule::share_buffers;
 use crate::states::BoundState;
-use ic_ir::kernel::{Buffer, BufferId, BufferKind, Program, ReadSymbol, StateUse, Step};
-use ic_ir::ops::Op;
+use ic_ir::kernel::{Buffer, BufferId, BufferKind, Carried, Loop, Program, ReadSymbol, StateUse, Step};
+use ic_ir::ops::{self, Op};
 use ic_ir::{Binding, Constraint, Diagnostic, Graph, Location, Node, NodeId, TensorType, Type, ValueDef, ValueId};
 use ic_types::{Dim, symbols_of};
 use std::collections::{BTreeMap, BTreeSet};
@@ -176,6 +176,9 @@ fn unsupported(top: &Graph, graph: &Graph, known: &BTreeSet<Arc<str>>) -> Vec<Di
     problems
 }
 
+/// Conditions on symbols with the nodes that need them.
+type Constraints = Vec<(Constraint, Arc<str>)>;
+
 struct Lowering<'p> {
     program: &'p mut Program,
     fusion: Fusion,
@@ -183,7 +186,7 @@ struct Lowering<'p> {
     /// Updates of a state buffer in its own memory.
     in_place: BTreeSet<ValueId>,
     /// Conditions that the steps rely on.
-    constraints: Vec<(Constraint, Arc<str>)>,
+    constraints: Constraints,
     problems: Vec<Diagnostic>,
 }
 
@@ -256,29 +259,71 @@ impl Lowering<'_> {
             }
             Work::Branch(id) => {
                 let node = numbers.facts.graph.node(*id);
-                let mut of = |v: ValueId| self.buffer(numbers, Place::Value(v));
-                let operands: Vec<BufferId> = node.operands.iter().flatten().map(|&v| of(v)).collect();
-                let results: Vec<BufferId> = node.results.iter().map(|&v| of(v)).collect();
-                let mut branches = node.regions.iter().map(|region| {
-                    let mut nested = Lowering {
-                        program: &mut *self.program,
-                        fusion: self.fusion,
-                        nesting: Nesting::Region,
-                        in_place: BTreeSet::new(),
-                        constraints: Vec::new(),
-                        problems: Vec::new(),
-                    };
-                    let steps = nested.lower(region, &operands[1..], &results);
-                    let problems = nested.problems;
-                    self.problems.extend(problems);
-                    (steps, nested.constraints)
-                });
-                let (then, when_then) = branches.next().unwrap_or_default();
-                let (otherwise, when_otherwise) = branches.next().unwrap_or_default();
-                drop(branches);
-                Step::If { condition: operands[0], then, otherwise, constraints: [when_then, when_otherwise], location }
+                match &node.op {
+                    Op::Loop(op) => Step::Loop(Box::new(self.repeated(numbers, node, op, location))),
+                    _ => self.branch(numbers, node, location),
+                }
             }
         }
+    }
+
+    fn branch(&mut self, numbers: &mut Numbers, node: &Node, location: Arc<str>) -> Step {
+        let mut of = |v: ValueId| self.buffer(numbers, Place::Value(v));
+        let operands: Vec<BufferId> = node.operands.iter().flatten().map(|&v| of(v)).collect();
+        let results: Vec<BufferId> = node.results.iter().map(|&v| of(v)).collect();
+        let mut branches = node.regions.iter().map(|region| self.region(region, &operands[1..], &results));
+        let (then, when_then) = branches.next().unwrap_or_default();
+        let (otherwise, when_otherwise) = branches.next().unwrap_or_default();
+        drop(branches);
+        Step::If { condition: operands[0], then, otherwise, constraints: [when_then, when_otherwise], location }
+    }
+
+    fn repeated(&mut self, numbers: &mut Numbers, node: &Node, op: &ops::Loop, location: Arc<str>) -> Loop {
+        let mut of = |v: ValueId| self.buffer(numbers, Place::Value(v));
+        let begin = node.operands[0].map(&mut of);
+        let operands: Vec<BufferId> = node.operands[1..].iter().flatten().map(|&v| of(v)).collect();
+        let mut results: Vec<BufferId> = node.results.iter().map(|&v| of(v)).collect();
+        let counter = results.pop().expect("a loop counts its iterations");
+        let rooms = results.split_off(op.carried);
+        let body = &node.regions[0];
+        let mut temporary =
+            |&v: &ValueId| self.add(Buffer { ty: body.tensor_ty(v).clone(), kind: BufferKind::Temporary });
+        let outputs: Vec<BufferId> = body.outputs().iter().map(&mut temporary).collect();
+        let inputs: Vec<BufferId> = std::iter::once(counter)
+            .chain(results.iter().copied())
+            .chain(operands[op.carried..].iter().copied())
+            .collect();
+        let (steps, constraints) = self.region(body, &inputs, &outputs);
+        let (next, elements) = outputs[1..].split_at(op.carried);
+        let carried = operands.iter().zip(&results).zip(next);
+        let carried = carried.map(|((&initial, &state), &next)| Carried { initial, state, next });
+        Loop {
+            counter,
+            trips: op.trips.clone(),
+            begin,
+            goes_on: outputs[0],
+            carried: carried.collect(),
+            scans: elements.iter().copied().zip(rooms).collect(),
+            body: steps,
+            constraints,
+            location,
+        }
+    }
+
+    /// The steps of a nested graph, and the conditions that they rely on.
+    fn region(&mut self, region: &Graph, inputs: &[BufferId], outputs: &[BufferId]) -> (Vec<Step>, Constraints) {
+        let mut nested = Lowering {
+            program: &mut *self.program,
+            fusion: self.fusion,
+            nesting: Nesting::Region,
+            in_place: BTreeSet::new(),
+            constraints: Vec::new(),
+            problems: Vec::new(),
+        };
+        let steps = nested.lower(region, inputs, outputs);
+        let Lowering { constraints, problems, .. } = nested;
+        self.problems.extend(problems);
+        (steps, constraints)
     }
 
     fn reads(&mut self, numbers: &mut Numbers, bindings: &[&Binding]) -> Vec<ReadSymbol> {

@@ -55,6 +55,13 @@ fn visit(step: &Step, body: &mut dyn FnMut(BufferId, bool)) {
         Step::Kernel { kernel, args, .. } => {
             args.iter().zip(&kernel.params).for_each(|(&buffer, param)| body(buffer, param.is_output));
         }
+        Step::Loop(of) => {
+            let carried = of.carried.iter().flat_map(|c| [(c.initial, false), (c.state, true), (c.next, true)]);
+            let scans = of.scans.iter().flat_map(|&(element, room)| [(element, true), (room, true)]);
+            let own = [(of.counter, true), (of.goes_on, true)].into_iter().chain(of.begin.map(|begin| (begin, false)));
+            carried.chain(scans).chain(own).for_each(|(buffer, writes)| body(buffer, writes));
+            of.body.iter().for_each(|step| visit(step, body));
+        }
         Step::Read(symbols) => symbols.iter().for_each(|read| body(read.buffer, false)),
         Step::If { condition, then, otherwise, .. } => {
             body(*condition, false);

@@ -113,6 +113,7 @@ pub(crate) fn n_kernels(program: &Program) -> usize {
         let n = |step: &Step| match step {
             Step::Kernel { .. } => 1,
             Step::Read(_) => 0,
+            Step::Loop(of) => count(&of.body),
             Step::If { then, otherwise, .. } => count(then) + count(otherwise),
         };
         steps.iter().map(n).sum()

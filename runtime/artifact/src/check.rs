@@ -1,7 +1,8 @@
 //! Checks a plan before it runs: every index, slot order, jump target, view and constant bound.
 //!
 //! Behind [`Plan::check`], the dim program refers to earlier slots only, every part of a segment to what that segment
-//! or an earlier one defines, every step to buffers that are alive, and control only moves forward within a segment.
+//! or an earlier one defines, every step to buffers that are alive, and control only moves forward within a segment, or
+//! back to the begin of a loop.
 //! Sizes that depend on symbols are checked when they are bound.
 
 use crate::{
@@ -45,6 +46,7 @@ impl Plan {
         self.check_signature(context).map_err(at("signature".into()))?;
         self.check_conditions().map_err(at("checks".into()))?;
         self.check_states(context).map_err(at("states".into()))?;
+        self.check_loops().map_err(at("loops".into()))?;
         let constants = self.constants();
         let mut begin = Segment { dims_end: 0, buffers_end: 0, steps_end: 0 };
         for segment in &self.segments {
@@ -287,6 +289,19 @@ impl Plan {
                 }
                 buffers.iter().try_for_each(|&buffer| alive(buffer))
             }
+            Step::Copy { from, to, at } => [Some(from), Some(to), at].into_iter().flatten().try_for_each(alive),
+            Step::Loop { counter, limit, condition, end } => {
+                limit.into_iter().try_for_each(known)?;
+                std::iter::once(counter).chain(condition).try_for_each(alive)?;
+                later(end)
+            }
+            Step::Next { to, condition } => {
+                // That there is such a loop has been checked.
+                if let Some(Step::Loop { counter, .. }) = self.steps.get(to as usize) {
+                    alive(*counter)?;
+                }
+                condition.into_iter().try_for_each(alive)
+            }
         }
     }
 
@@ -363,6 +378,6 @@ fn inside(what: &str, index: u32, len: usize) -> Check {
 fn step_name(step: &Step) -> String {
     match step {
         Step::Library { name, .. } | Step::Code { name, .. } | Step::Launch { name, .. } => format!(" (`{name}`)"),
-        Step::Branch { .. } | Step::Jump { .. } => String::new(),
+        _ => String::new(),
     }
 }

@@ -7,6 +7,7 @@
 
 mod ascend;
 mod check;
+mod check_loops;
 mod code;
 mod error;
 mod format;

@@ -236,6 +236,33 @@ pub enum Step {
         /// Bytes of dynamic shared memory of a block.
         shared_bytes: u32,
     },
+    /// Copies memory.
+    Copy {
+        /// All of a buffer.
+        from: BufferId,
+        /// A buffer of the same size; of any size if there is `at`.
+        to: BufferId,
+        /// A buffer that holds an i64: the place in `to`, counted in sizes of `from`.
+        at: Option<BufferId>,
+    },
+    /// Begins a loop: sets its counter to 0, and continues at `end` if there is no iteration, else at the next step.
+    Loop {
+        /// A buffer that holds the number of the iteration, an i64, and after the loop how many there were.
+        counter: BufferId,
+        /// The most iterations.
+        limit: Option<DimSlot>,
+        /// A buffer that holds one bool: whether to begin.
+        condition: Option<BufferId>,
+        /// The step after the loop's [`Step::Next`].
+        end: u32,
+    },
+    /// Ends an iteration: counts it, and continues after `to` if the loop goes on, else at the next step.
+    Next {
+        /// The [`Step::Loop`] that this belongs to.
+        to: u32,
+        /// A buffer that holds one bool: whether to go on.
+        condition: Option<BufferId>,
+    },
 }
 
 /// An operand of a library kernel.

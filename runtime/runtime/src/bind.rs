@@ -5,7 +5,7 @@ use crate::layout::{Interval, Layout};
 use crate::operands::BoundOperand;
 use crate::program::Program;
 use crate::{Error, inputs};
-use ic_artifact::{Buffer, Callback, DimCheck, DimSlot, Place, Plan, Segment, Step, SymbolSource};
+use ic_artifact::{Buffer, BufferId, Callback, DimCheck, DimSlot, Place, Plan, Segment, Step, SymbolSource};
 use ic_kernels::abi;
 use ic_types::DType;
 use std::ops::Range;
@@ -57,6 +57,19 @@ pub(crate) enum BoundStep {
     },
     Code(BoundCode),
     Control,
+    /// Copies so many bytes into room of this size.
+    Copy {
+        bytes: usize,
+        room: usize,
+    },
+    /// Runs at most so many iterations.
+    Loop {
+        limit: i64,
+    },
+    Next {
+        counter: BufferId,
+        limit: i64,
+    },
     /// A step of a branch that these extents do not allow.
     Refused(String),
 }
@@ -140,7 +153,7 @@ fn describe(step: &Step, index: usize, problem: String) -> String {
         Step::Library { name, .. } | Step::Code { name, .. } | Step::Launch { name, .. } => {
             format!("`{name}` (step {index}): {problem}")
         }
-        Step::Branch { .. } | Step::Jump { .. } => format!("step {index}: {problem}"),
+        _ => format!("step {index}: {problem}"),
     }
 }
 
@@ -172,11 +185,13 @@ fn broken_conditions(plan: &Plan, begin: Segment, end: Segment, slots: &[i64]) -
     plan.checks.iter().filter(is_of_segment).filter_map(breaks).collect()
 }
 
-/// Which steps a branch can pass over.
+/// Which steps a branch or a loop can pass over.
 pub(crate) fn guarded_steps(plan: &Plan) -> Vec<bool> {
     let mut guarded = vec![false; plan.steps.len()];
     for (index, step) in plan.steps.iter().enumerate() {
-        let (Step::Branch { otherwise: to, .. } | Step::Jump { to }) = step else { continue };
+        let (Step::Branch { otherwise: to, .. } | Step::Jump { to } | Step::Loop { end: to, .. }) = step else {
+            continue;
+        };
         guarded[(index + 1).min(*to as usize)..*to as usize].fill(true);
     }
     guarded
@@ -335,10 +350,44 @@ fn bind_step(to: &Program, step: &Step, binding: &mut Binding) -> Result<(), Str
         }
         Step::Jump { .. } => (BoundStep::Control, 0),
         Step::Launch { .. } => return Err("it launches a kernel on a device, and the plan is for the CPU".into()),
+        Step::Copy { from, to: target, at } => {
+            let (bytes, room) = (buffer_bytes(to, *from, binding)?, buffer_bytes(to, *target, binding)?);
+            match at {
+                None if bytes != room => return Err(format!("{bytes} bytes are copied to {room}")),
+                None => {}
+                Some(at) => require_bytes(to, *at, size_of::<i64>(), binding)?,
+            }
+            (BoundStep::Copy { bytes, room }, 0)
+        }
+        Step::Loop { counter, limit, condition, .. } => {
+            require_bytes(to, *counter, size_of::<i64>(), binding)?;
+            condition.iter().try_for_each(|&condition| require_bytes(to, condition, 1, binding))?;
+            let limit = limit.map(|limit| size(&binding.slots, limit, "the number of iterations")).transpose()?;
+            (BoundStep::Loop { limit: limit.map_or(i64::MAX, |limit| limit as i64) }, 0)
+        }
+        Step::Next { to: head, condition } => {
+            condition.iter().try_for_each(|&condition| require_bytes(to, condition, 1, binding))?;
+            let Step::Loop { counter, limit, .. } = to.plan().steps[*head as usize] else {
+                return Err("it belongs to no loop".into());
+            };
+            let limit = limit.map(|limit| size(&binding.slots, limit, "the number of iterations")).transpose()?;
+            (BoundStep::Next { counter, limit: limit.map_or(i64::MAX, |limit| limit as i64) }, 0)
+        }
     };
     binding.scratch_bytes = binding.scratch_bytes.max(scratch);
     binding.steps.push(bound);
     Ok(())
+}
+
+/// The size of a buffer.
+fn buffer_bytes(to: &Program, buffer: BufferId, binding: &Binding) -> Result<usize, String> {
+    size(&binding.slots, to.plan().buffers[buffer as usize].bytes, "size of a buffer")
+}
+
+/// Fails unless a buffer has `bytes` bytes.
+fn require_bytes(to: &Program, buffer: BufferId, bytes: usize, binding: &Binding) -> Result<(), String> {
+    let found = buffer_bytes(to, buffer, binding)?;
+    if found >= bytes { Ok(()) } else { Err(format!("buffer {buffer} has {found} bytes, not {bytes}")) }
 }
 
 /// Bytes of scratch of a library call.

@@ -79,6 +79,20 @@ pub(crate) fn run(
                 _ => at + 1,
             },
             (Step::Jump { to }, _) => *to as usize,
+            (Step::Copy { from, to, at: place }, &BoundStep::Copy { bytes, room }) => {
+                copy(&context.buffers, *from, *to, *place, [bytes, room])
+                    .map_err(|problem| Error::Shapes { entry: program.entry().name.clone(), problem })?;
+                at + 1
+            }
+            (Step::Loop { counter, condition, end, .. }, &BoundStep::Loop { limit }) => {
+                store(&context.buffers, *counter, 0);
+                if limit > 0 && holds(&context.buffers, *condition) { at + 1 } else { *end as usize }
+            }
+            (Step::Next { to, condition }, &BoundStep::Next { counter, limit }) => {
+                let n = load(&context.buffers, counter).wrapping_add(1);
+                store(&context.buffers, counter, n);
+                if n < limit && holds(&context.buffers, *condition) { *to as usize + 1 } else { at + 1 }
+            }
             // Steps are bound by kind; there is no other pair.
             _ => at + 1,
         };
@@ -87,6 +101,44 @@ pub(crate) fn run(
         }
         at = next;
     }
+    Ok(())
+}
+
+/// The i64 in a buffer.
+fn load(buffers: &[*mut u8], buffer: BufferId) -> i64 {
+    // SAFETY: the buffer has been placed, and binding has seen that it has eight bytes.
+    unsafe { buffers[buffer as usize].cast::<i64>().read_unaligned() }
+}
+
+/// Stores an i64 in a buffer.
+fn store(buffers: &[*mut u8], buffer: BufferId, value: i64) {
+    // SAFETY: the buffer has been placed, and binding has seen that it has eight bytes.
+    unsafe { buffers[buffer as usize].cast::<i64>().write_unaligned(value) };
+}
+
+/// Whether a condition holds; an absent one does.
+fn holds(buffers: &[*mut u8], condition: Option<BufferId>) -> bool {
+    // SAFETY: the buffer has been placed, and binding has seen that it has a byte.
+    condition.is_none_or(|condition| unsafe { *buffers[condition as usize] } != 0)
+}
+
+/// Copies a buffer to the place in another that `at` holds, counted in its size; without it to the start.
+///
+/// # Errors
+/// If it does not fit there.
+fn copy(
+    buffers: &[*mut u8],
+    from: BufferId,
+    to: BufferId,
+    at: Option<BufferId>,
+    [bytes, room]: [usize; 2],
+) -> Result<(), String> {
+    let place = at.map_or(0, |at| load(buffers, at));
+    let offset = usize::try_from(place).ok().and_then(|place| place.checked_mul(bytes));
+    let offset = offset.filter(|offset| offset.checked_add(bytes).is_some_and(|end| end <= room));
+    let offset = offset.ok_or_else(|| format!("element {place} of {bytes} bytes is outside of {room} bytes"))?;
+    // SAFETY: both buffers have been placed, `from` has `bytes` bytes and `to` has `room`.
+    unsafe { std::ptr::copy(buffers[from as usize], buffers[to as usize].add(offset), bytes) };
     Ok(())
 }
 
@@ -215,6 +267,9 @@ fn untimed(program: &Program, step: &Step) -> StepTime {
         Step::Branch { .. } => ("", "branch"),
         Step::Jump { .. } => ("", "jump"),
         Step::Launch { name, function, .. } => (name.as_str(), program.plan().functions[*function as usize].as_str()),
+        Step::Copy { .. } => ("", "copy"),
+        Step::Loop { .. } => ("", "loop"),
+        Step::Next { .. } => ("", "next"),
     };
     StepTime { name: name.into(), kernel: kernel.into(), time: Duration::ZERO, calls: 0 }
 }

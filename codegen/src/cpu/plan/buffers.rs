@@ -185,7 +185,27 @@ impl<'a> Buffers<'a> {
                 *range = Some((first, index as u32));
             }
         }
+        live.iter_mut().flatten().for_each(|range| cover_loops(steps, range));
         live
+    }
+}
+
+/// Makes a buffer that is used in a loop and outside of it alive throughout the loop, which goes back to its begin.
+fn cover_loops(steps: &[Step], (first, last): &mut (u32, u32)) {
+    let loops = || {
+        steps.iter().enumerate().filter_map(|(begin, step)| match step {
+            Step::Loop { end, .. } => Some((begin as u32, end - 1)),
+            _ => None,
+        })
+    };
+    let straddles = |first: u32, last: u32, (begin, end): (u32, u32)| {
+        let apart = last < begin || first > end;
+        let inside = first > begin && last <= end;
+        let around = first <= begin && last >= end;
+        !(apart || inside || around)
+    };
+    while let Some((begin, end)) = loops().find(|&at| straddles(*first, *last, at)) {
+        (*first, *last) = ((*first).min(begin), (*last).max(end));
     }
 }
 
@@ -210,6 +230,9 @@ pub(super) fn step_buffers(step: &Step) -> Vec<BufferId> {
         }
         Step::Code { buffers, .. } | Step::Launch { buffers, .. } => buffers.clone(),
         Step::Branch { condition, .. } => vec![*condition],
+        Step::Copy { from, to, at } => [*from, *to].into_iter().chain(*at).collect(),
+        Step::Loop { counter, condition, .. } => std::iter::once(*counter).chain(*condition).collect(),
+        Step::Next { condition, .. } => condition.iter().copied().collect(),
         Step::Jump { .. } => Vec::new(),
     }
 }

@@ -135,6 +135,9 @@ fn for_each_buffer(step: &mut Step, f: &dyn Fn(&mut BufferId)) {
         }
         Step::Code { buffers, .. } | Step::Launch { buffers, .. } => buffers.iter_mut().for_each(f),
         Step::Branch { condition, .. } => f(condition),
+        Step::Copy { from, to, at } => [from, to].into_iter().chain(at).for_each(f),
+        Step::Loop { counter, condition, .. } => std::iter::once(counter).chain(condition).for_each(f),
+        Step::Next { condition, .. } => condition.iter_mut().for_each(f),
         Step::Jump { .. } => {}
     }
 }

@@ -8,7 +8,7 @@ use super::{Built, Generator, Tiling, dim_checks};
 use crate::cpu::dims::DimBuilder;
 use crate::cpu::form::dense_strides;
 use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
-use ic_artifact::{Callback, DimCheck, DimSlot, Epilogue, KernelRef, Operand, Step};
+use ic_artifact::{BufferId, Callback, DimCheck, DimSlot, Epilogue, KernelRef, Operand, Step};
 use ic_ir::kernel::{self, Anchor, Atom, BufferKind, Expr, Index, Kernel, Load, Param, Program, Stage};
 use ic_ir::ops::Op;
 use ic_ir::{Constraint, Diagnostic, Location};
@@ -94,11 +94,43 @@ impl<'a, 'b> Builder<'a, 'b> {
                         self.errors.push(Diagnostic::new(location, message));
                     }
                 }
+                kernel::Step::Loop(of) => {
+                    if let Err(message) = self.repeat(of) {
+                        let location = Location { file: self.program.name.as_str().into(), node: of.location.clone() };
+                        self.errors.push(Diagnostic::new(location, message));
+                    }
+                }
                 kernel::Step::If { condition, then, otherwise, constraints, .. } => {
                     self.branch(*condition, [then, otherwise], constraints);
                 }
             }
         }
+    }
+
+    fn repeat(&mut self, of: &kernel::Loop) -> Result<(), String> {
+        for carried in &of.carried {
+            self.copy(carried.initial, carried.state, None);
+        }
+        let limit = of.trips.as_ref().map(|trips| self.slot(trips)).transpose()?;
+        let (counter, begin) = (self.buffers.place(of.counter), of.begin.map(|begin| self.buffers.place(begin)));
+        let head = self.steps.len();
+        self.steps.push(Step::Jump { to: 0 });
+        self.guarded(&of.body, &of.constraints);
+        for &(element, room) in &of.scans {
+            self.copy(element, room, Some(counter));
+        }
+        for carried in &of.carried {
+            self.copy(carried.next, carried.state, None);
+        }
+        let goes_on = self.buffers.place(of.goes_on);
+        self.steps.push(Step::Next { to: head as u32, condition: Some(goes_on) });
+        self.steps[head] = Step::Loop { counter, limit, condition: begin, end: self.steps.len() as u32 };
+        Ok(())
+    }
+
+    fn copy(&mut self, from: kernel::BufferId, to: kernel::BufferId, at: Option<BufferId>) {
+        let (from, to) = (self.buffers.place(from), self.buffers.place(to));
+        self.steps.push(Step::Copy { from, to, at });
     }
 
     fn branch(&mut self, condition: kernel::BufferId, branches: [&[kernel::Step]; 2], constraints: &[Constraints; 2]) {

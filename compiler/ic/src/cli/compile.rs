@@ -298,6 +298,7 @@ fn kernel_texts(steps: &[Step]) -> Vec<(String, String)> {
             match step {
                 Step::Kernel { kernel, .. } => texts.push((format!("k{:04}", texts.len()), kernel.to_string())),
                 Step::Read(_) => {}
+                Step::Loop(of) => collect(&of.body, texts),
                 Step::If { then, otherwise, .. } => {
                     collect(then, texts);
                     collect(otherwise, texts);

@@ -125,6 +125,9 @@ fn describe_plan(plan: &Plan) -> Value {
             Step::Branch { .. } => "branch",
             Step::Jump { .. } => "jump",
             Step::Launch { function, .. } => plan.functions.get(*function as usize).map_or("?", String::as_str),
+            Step::Copy { .. } => "copy",
+            Step::Loop { .. } => "loop",
+            Step::Next { .. } => "next",
         };
         *kernels.entry(name).or_default() += 1;
     }

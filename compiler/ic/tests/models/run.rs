@@ -1,14 +1,40 @@
 //! Models evaluated by the reference and run as artifacts.
 
-use super::models::import_model;
+use super::models::{graph, import_model, model, typed, value};
 use ic::import::{ImportOptions, import};
 use ic::pipeline::{Options, Source, lower, write};
 use ic_codegen::Target;
 use ic_codegen::cpu::CpuTarget;
 use ic_ir::eval::{Symbols, eval_graph};
 use ic_runtime::Model;
-use ic_types::{Tensor, TensorView};
-use onnx_protobuf::{Message, ModelProto};
+use ic_types::{Element, Tensor, TensorView};
+use onnx_protobuf::{Message, ModelProto, NodeProto, ValueInfoProto};
+
+/// A declaration: `NAME:DIMS` for f32, `NAME#DIMS` for i64 and `NAME?DIMS` for bool.
+pub(crate) fn port(text: &str) -> ValueInfoProto {
+    let at = text.find([':', '#', '?']).unwrap();
+    let dims: Vec<&str> = text[at + 1..].split_whitespace().collect();
+    let code = [(':', 1), ('#', 7), ('?', 9)].into_iter().find(|(c, _)| text[at..].starts_with(*c)).unwrap().1;
+    typed(code, value(&text[..at], &dims))
+}
+
+/// A model of nodes with these inputs and outputs.
+pub(crate) fn of(nodes: Vec<NodeProto>, inputs: &[&str], outputs: &str) -> ModelProto {
+    let outputs = outputs.split_whitespace().map(|name| value(name, &[])).collect();
+    let mut built = model(graph(nodes, inputs.iter().map(|text| port(text)).collect(), outputs, vec![]));
+    built.graph.as_mut().unwrap().output.iter_mut().for_each(|output| output.type_.clear());
+    built
+}
+
+pub(crate) fn vector<T: Element>(elements: Vec<T>) -> Tensor {
+    Tensor::from_elements(vec![elements.len()], elements)
+}
+
+/// 0, 1, 2 … as f32.
+pub(crate) fn counting(shape: &[usize]) -> Tensor {
+    let n: usize = shape.iter().product();
+    Tensor::from_elements(shape.to_vec(), (0..n).map(|i| i as f32).collect())
+}
 
 /// The outputs of a model, the same from the evaluator and from its artifact on one thread and on three, or the error
 /// of the run.

@@ -2,7 +2,7 @@
 //!
 //! Temporaries start as NaN or a poison integer, so that reading what nothing wrote shows in results.
 
-use super::program::{BufferId, BufferKind, Program, ReadSymbol, Step};
+use super::program::{BufferId, BufferKind, Loop, Program, ReadSymbol, Step};
 use super::stage::{Anchor, Bound, Expr, Kernel, Load, Operand, Stage};
 use crate::eval::Symbols;
 use crate::graph::ValueId;
@@ -118,6 +118,17 @@ impl Memory<'_> {
         Ok((data, at))
     }
 
+    /// Copies a buffer to place `n` of another, counted in its size.
+    fn copy(&mut self, from: BufferId, to: BufferId, n: i64) -> Result<(), OpError> {
+        let len = self.extents(&self.program.buffers[from as usize].ty.shape)?.iter().product::<usize>() as i64;
+        for i in 0..len {
+            let (data, at) = self.element(from, i)?;
+            let element = Element::read(data, at);
+            self.write(to, n * len + i, &element)?;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, id: BufferId, index: i64, value: &Element) -> Result<(), OpError> {
         let (root, _) = self.resolve(id)?;
         let (_, at) = self.element(id, index)?;
@@ -197,6 +208,7 @@ fn run_steps(memory: &mut Memory, steps: &[Step]) -> Result<(), OpError> {
                 symbols.iter().try_for_each(|read| memory.read_symbol(read))?;
                 memory.allocate()?;
             }
+            Step::Loop(of) => run_loop(memory, of)?,
             Step::If { condition, then, otherwise, .. } => {
                 let (data, at) = memory.element(*condition, 0)?;
                 let Scalar::Bool(taken) = Scalar::read(data, at) else {
@@ -205,6 +217,38 @@ fn run_steps(memory: &mut Memory, steps: &[Step]) -> Result<(), OpError> {
                 run_steps(memory, if taken { then } else { otherwise })?;
             }
         }
+    }
+    Ok(())
+}
+
+fn run_loop(memory: &mut Memory, of: &Loop) -> Result<(), OpError> {
+    let trips = of.trips.as_ref().map(|trips| memory.dim(trips)).transpose()?;
+    let truth = |memory: &Memory, buffer: BufferId| -> Result<bool, OpError> {
+        let (data, at) = memory.element(buffer, 0)?;
+        match Scalar::read(data, at) {
+            Scalar::Bool(truth) => Ok(truth),
+            _ => Err(OpError::new("a condition must be bool")),
+        }
+    };
+    let count =
+        |memory: &mut Memory, n: i64| memory.write(of.counter, 0, &Element::Scalar(Scalar::Int(n.into(), DType::I64)));
+    for carried in &of.carried {
+        memory.copy(carried.initial, carried.state, 0)?;
+    }
+    let mut goes_on = of.begin.map_or(Ok(true), |begin| truth(memory, begin))?;
+    let mut n = 0;
+    count(memory, 0)?;
+    while goes_on && trips.is_none_or(|trips| n < trips) {
+        run_steps(memory, &of.body)?;
+        for &(element, room) in &of.scans {
+            memory.copy(element, room, n)?;
+        }
+        for carried in &of.carried {
+            memory.copy(carried.next, carried.state, 0)?;
+        }
+        goes_on = truth(memory, of.goes_on)?;
+        n += 1;
+        count(memory, n)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The text form of programs and kernels: canonical, values numbered in order, no names of the model, so that equal
 //! kernels give equal text.
 
-use super::program::{Buffer, BufferKind, Program, ReadSymbol, Step};
+use super::program::{Buffer, BufferKind, Loop, Program, ReadSymbol, Step};
 use super::stage::{Anchor, Axis, Bound, Expr, Kernel, Load, Operand, Stage, Store};
 use ic_types::{DType, Dim};
 use std::fmt;
@@ -32,6 +32,7 @@ fn print_steps(f: &mut fmt::Formatter<'_>, steps: &[Step], depth: usize) -> fmt:
                     writeln!(f, "{indent}  {line}")?;
                 }
             }
+            Step::Loop(of) => print_loop(f, of, depth)?,
             Step::If { condition, then, otherwise, .. } => {
                 writeln!(f, "{indent}if b{condition} {{")?;
                 print_steps(f, then, depth + 1)?;
@@ -42,6 +43,22 @@ fn print_steps(f: &mut fmt::Formatter<'_>, steps: &[Step], depth: usize) -> fmt:
         writeln!(f, "{indent}}}")?;
     }
     Ok(())
+}
+
+fn print_loop(f: &mut fmt::Formatter<'_>, of: &Loop, depth: usize) -> fmt::Result {
+    let indent = "  ".repeat(depth);
+    let carried = of.carried.iter().map(|c| format!(" b{} = b{}", c.state, c.initial)).collect::<String>();
+    let trips = of.trips.as_ref().map_or(String::new(), |trips| format!(" below {trips}"));
+    let begin = of.begin.map_or(String::new(), |begin| format!(" if b{begin}"));
+    writeln!(f, "{indent}loop b{}{trips}{begin}{carried} {{", of.counter)?;
+    print_steps(f, &of.body, depth + 1)?;
+    for (element, room) in &of.scans {
+        writeln!(f, "{indent}  b{room}[b{}] = b{element}", of.counter)?;
+    }
+    for carried in &of.carried {
+        writeln!(f, "{indent}  b{} = b{}", carried.state, carried.next)?;
+    }
+    writeln!(f, "{indent}  while b{}", of.goes_on)
 }
 
 impl fmt::Display for Buffer {

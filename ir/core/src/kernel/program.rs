@@ -104,6 +104,42 @@ pub enum Step {
         /// Name of the model's node.
         location: Arc<str>,
     },
+    /// Runs a list of steps again and again.
+    Loop(Box<Loop>),
+}
+
+/// Steps that run again and again, while fewer than `trips` iterations have run and the condition holds.
+#[derive(Clone, Debug)]
+pub struct Loop {
+    /// The number of the iteration, one i64; in the end how many have run.
+    pub counter: BufferId,
+    /// The most iterations.
+    pub trips: Option<Dim>,
+    /// One bool: whether to begin.
+    pub begin: Option<BufferId>,
+    /// One bool that the body writes: whether to go on.
+    pub goes_on: BufferId,
+    /// What iterations pass on.
+    pub carried: Vec<Carried>,
+    /// Elements that each iteration writes, and the buffers in which they come to lie one after the other.
+    pub scans: Vec<(BufferId, BufferId)>,
+    /// One iteration.
+    pub body: Vec<Step>,
+    /// Conditions on symbols that the body relies on, with the model node that needs each.
+    pub constraints: Vec<(Constraint, Arc<str>)>,
+    /// Name of the model's node.
+    pub location: Arc<str>,
+}
+
+/// A value that iterations pass on. All three buffers have the same size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Carried {
+    /// What it is at first.
+    pub initial: BufferId,
+    /// What the body reads, and the loop gives.
+    pub state: BufferId,
+    /// What the body writes.
+    pub next: BufferId,
 }
 
 /// A symbol whose value is an element of a buffer.

@@ -57,6 +57,7 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("quantize", quantize),
     ("dequantize", dequantize),
     ("if", if_),
+    ("loop", loop_),
     ("non_zero", non_zero),
     ("non_max_suppression", non_max_suppression),
     ("unique", unique),
@@ -657,6 +658,25 @@ fn if_(r: &mut Random) -> Sample {
     };
     let regions = vec![region(ScalarOp::Neg), region(ScalarOp::Exp)];
     Sample { op: If {}.into(), operands: vec![Some(Tensor::scalar(r.flag())), Some(x)], regions }
+}
+
+fn loop_(r: &mut Random) -> Sample {
+    let shape = r.any_shape();
+    let (x, limit) = (r.tensor(DType::F32, &shape), Tensor::scalar(r.below(4) as i64));
+    let mut body = Graph::new("body");
+    let scalar = TensorType::fixed(DType::I64, &[]);
+    let counter = body.add_input("i", scalar.clone());
+    let state = body.add_input("x", TensorType::new(DType::F32, dims(&shape)));
+    let bound = body.add_input("limit", scalar);
+    let mut push = |function: ScalarOp, operands: &[crate::ValueId]| {
+        body.push(function.into(), operands, &"".into()).expect("the function takes the operands")
+    };
+    let (goes_on, next) = (push(ScalarOp::Lt, &[counter, bound]), push(ScalarOp::Add, &[state, state]));
+    body.add_output("go", goes_on);
+    body.add_output("x", next);
+    let op = Loop { carried: 1, trips: r.flag().then(|| 3.into()) };
+    let condition = r.flag().then(|| Tensor::scalar(r.flag()));
+    Sample { op: op.into(), operands: vec![condition, Some(x), Some(limit)], regions: vec![body] }
 }
 
 fn non_zero(r: &mut Random) -> Sample {

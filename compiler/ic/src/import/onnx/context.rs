@@ -241,6 +241,19 @@ impl Context {
         Ok(value)
     }
 
+    /// How many frames are around the current one.
+    pub(crate) fn depth(&self) -> usize {
+        self.frames.len() - 1
+    }
+
+    /// The value of the current frame that stands for `outer` of the frame of this depth.
+    ///
+    /// # Errors
+    /// If it cannot be repeated inside.
+    pub(crate) fn inner(&mut self, outer: ValueId, depth: usize) -> Result<ValueId> {
+        (depth + 1..self.frames.len()).try_fold(outer, |value, frame| self.capture(frame, value))
+    }
+
     /// The value of frame `frame` that stands for `outer` of the frame around it.
     fn capture(&mut self, frame: usize, outer: ValueId) -> Result<ValueId> {
         if let Some(&inner) = self.frames[frame].captured.get(&outer) {

@@ -18,6 +18,7 @@ mod einsum;
 mod fourier;
 mod gather;
 mod grid;
+mod loops;
 mod matmul;
 mod matrix;
 mod norm;
@@ -181,6 +182,7 @@ const TABLE: &[Row] = &[
     ("", "LessOrEqual", |cx, n| pointwise::binary(cx, n, ScalarOp::Le)),
     ("", "Log", |cx, n| pointwise::unary(cx, n, ScalarOp::Log)),
     ("", "LogSoftmax", softmax::log_softmax),
+    ("", "Loop", loops::iteration),
     ("", "LpNormalization", norm::lp),
     ("", "LpPool", |cx, n| pool::pool(cx, n, PoolFn::Lp)),
     ("", "MatMul", matmul::matmul),
@@ -229,6 +231,7 @@ const TABLE: &[Row] = &[
     ("", "RotaryEmbedding", rotary::rotary_embedding),
     ("", "Round", |cx, n| pointwise::unary(cx, n, ScalarOp::Round)),
     ("", "STFT", fourier::stft),
+    ("", "Scan", loops::scan),
     ("", "Scatter", scatter::scatter_elements),
     ("", "ScatterElements", scatter::scatter_elements),
     ("", "ScatterND", scatter::scatter_nd),
