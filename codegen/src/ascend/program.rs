@@ -62,6 +62,10 @@ impl AscendFunctions {
                     errors.push(refusal(program, location, target, "a branch"));
                     continue;
                 }
+                Step::Loop(of) => {
+                    errors.push(refusal(program, &of.location, target, "a loop"));
+                    continue;
+                }
             };
             match lower_kernel(kernel, target) {
                 Ok(Some(form)) => {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub struct Binding {
     /// The symbol.
     pub symbol: Arc<str>,
-    /// An i64 tensor.
+    /// An i64 tensor, or one of f64, of which the symbol is the bits.
     pub value: ValueId,
     /// Row-major number of the element, which is not negative.
     pub element: u32,

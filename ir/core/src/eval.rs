@@ -96,9 +96,13 @@ fn bind_result(symbols: &mut Symbols, ty: &Type, tensor: &Tensor) -> Result<(), 
 /// Gives the symbols that are elements of a value theirs.
 fn bind_elements(symbols: &mut Symbols, graph: &Graph, value: ValueId, tensor: &Tensor) -> Result<(), OpError> {
     for binding in graph.bindings().iter().filter(|binding| binding.value == value) {
-        let elements = tensor.elements::<i64>().unwrap_or_default();
-        let Some(&element) = elements.get(binding.element as usize) else {
-            return Err(OpError(format!("`{}` is no element of an i64 tensor", binding.symbol)));
+        let at = binding.element as usize;
+        let element = match tensor.elements::<f64>() {
+            Some(elements) => elements.get(at).map(|element| element.to_bits() as i64),
+            None => tensor.elements::<i64>().and_then(|elements| elements.get(at).copied()),
+        };
+        let Some(element) = element else {
+            return Err(OpError(format!("`{}` is no element of a tensor of 64 bits", binding.symbol)));
         };
         crate::ensure!(element >= 0, "the extent `{}` is {element}", binding.symbol);
         symbols.insert(binding.symbol.clone(), element);

@@ -29,11 +29,13 @@ pub fn verify(graph: &Graph) -> Vec<Diagnostic> {
     for binding in graph.bindings() {
         let elements = graph.values().nth(binding.value.index()).and_then(|(_, value)| value.ty.as_tensor());
         let fits = elements.is_some_and(|ty| {
-            ty.dtype == DType::I64 && ty.elements().as_const().is_none_or(|n| i64::from(binding.element) < n)
+            matches!(ty.dtype, DType::I64 | DType::F64)
+                && ty.elements().as_const().is_none_or(|n| i64::from(binding.element) < n)
         });
         if binding.value.index() >= defined || !fits {
             let location = Location { file: graph.name.as_str().into(), node: "".into() };
-            problems.push(Diagnostic::new(location, format!("`{}` is no element of an i64 tensor", binding.symbol)));
+            problems
+                .push(Diagnostic::new(location, format!("`{}` is no element of a tensor of 64 bits", binding.symbol)));
         }
     }
     for (output, name) in graph.outputs().iter().zip(graph.output_names()) {

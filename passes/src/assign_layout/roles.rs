@@ -163,6 +163,7 @@ fn resize(op: &ops::Resize, rank: usize) -> ops::Resize {
     ops::Resize {
         shape: pick(&perm, &op.shape),
         scales: op.scales.as_ref().map(|scales| pick(&perm, scales)),
+        scale_bits: op.scale_bits.as_ref().map(|bits| pick(&perm, bits)),
         roi: op.roi.chunks_exact(rank).flat_map(|half| pick(&perm, half)).collect(),
         ..op.clone()
     }

@@ -59,7 +59,7 @@ pub enum SymbolSource {
         /// Which axis.
         axis: u32,
     },
-    /// An i64 in memory, after the segment before the symbol's first use has run.
+    /// An i64, or the bits of an f64, in memory, after the segment before the symbol's first use has run.
     Value {
         /// The buffer.
         buffer: BufferId,

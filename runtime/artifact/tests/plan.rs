@@ -126,3 +126,56 @@ fn dim_programs_round_towards_negative_infinity() {
     assert_eq!(apply(DimOp::Mod, 1, 0), None);
     assert_eq!(apply(DimOp::Mul, i64::MAX, 2), None);
 }
+
+/// `y = code(code(… x))`, with the counter in buffer 3.
+fn check_loop(change: impl FnOnce(&mut Plan), expected: &str) {
+    let mut plan = plan();
+    let step = plan.steps[0].clone();
+    plan.buffers[3] = Buffer { bytes: 4, place: Place::Arena { first: 0, last: 2 } };
+    plan.buffers[1].place = Place::Arena { first: 0, last: 3 };
+    plan.steps = vec![
+        Step::Loop { counter: 3, limit: Some(1), condition: None, end: 3 },
+        step,
+        Step::Next { to: 0, condition: None },
+        Step::Copy { from: 1, to: 2, at: None },
+    ];
+    plan.segments[0].steps_end = 4;
+    plan.buffers.pop();
+    plan.segments[0].buffers_end = 4;
+    change(&mut plan);
+    let context = PlanContext { entry: &entry(), states: &[], weight_bytes: 256 };
+    let found = plan.check(&context).map_or_else(|e| e.to_string(), |()| "accepted".into());
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn loops_are_checked() {
+    check_loop(|_| (), "accepted");
+    check_loop(|p| p.steps[2] = Step::Jump { to: 3 }, "loops: step 2 leaves its loop");
+    check_loop(|p| p.steps[2] = p.steps[3].clone(), "loops: the loop at step 0 has no end");
+    check_loop(|p| p.steps[0] = p.steps[3].clone(), "loops: step 2 ends no loop");
+    check_loop(|p| p.steps[2] = Step::Next { to: 1, condition: None }, "loops: step 2 ends no loop");
+    check_loop(
+        |p| p.steps[0] = Step::Loop { counter: 3, limit: Some(1), condition: None, end: 1 },
+        "loops: the loop at step 0 ends at step 1",
+    );
+    check_loop(
+        |p| p.buffers[1].place = Place::Arena { first: 1, last: 3 },
+        "loops: buffer 1 is alive in a part of the loop at step 0",
+    );
+    check_loop(
+        |p| p.steps[0] = Step::Loop { counter: 3, limit: Some(9), condition: None, end: 3 },
+        "step 0: dim slot 9 is not among the 5 defined there",
+    );
+    check_loop(
+        |p| p.steps[2] = Step::Next { to: 0, condition: Some(7) },
+        "step 2: buffer 7 is not among the 4 defined there",
+    );
+    let enters = |p: &mut Plan| {
+        p.steps.insert(0, Step::Jump { to: 2 });
+        p.steps[1] = Step::Loop { counter: 3, limit: Some(1), condition: None, end: 4 };
+        p.steps[3] = Step::Next { to: 1, condition: None };
+        p.segments[0].steps_end = 5;
+    };
+    check_loop(enters, "loops: step 0 continues inside of the loop at step 1");
+}

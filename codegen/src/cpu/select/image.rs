@@ -281,7 +281,10 @@ pub(super) fn resize(op: &Resize, site: &Site) -> Result<LibraryCall, String> {
     }
     let modes = [resize_mode(op.mode), coordinate_mode(op.coordinates), nearest_mode(op.nearest)];
     // A scale of 0 stands for the ratio of the extents.
-    let scale = |axis: usize| Attr::F64(op.scales.as_ref().map_or(0.0, |scales| f64::from(scales[axis].0)));
+    let scale = |axis: usize| match (&op.scale_bits, &op.scales) {
+        (Some(bits), _) => Attr::Int(bits[axis].clone()),
+        (None, scales) => Attr::F64(scales.as_ref().map_or(0.0, |scales| f64::from(scales[axis].0))),
+    };
     let image = x.dtype == DType::F32
         && x.shape.len() == 4
         && x.shape[0] == y.shape[0]

@@ -80,7 +80,10 @@ impl Memory<'_> {
     /// Gives a symbol its value.
     fn read_symbol(&mut self, read: &ReadSymbol) -> Result<(), OpError> {
         let (data, at) = self.element(read.buffer, i64::from(read.element))?;
-        let value = Element::read(data, at).integer()?;
+        let value = match Element::read(data, at) {
+            Element::Scalar(Scalar::F64(real)) => real.to_bits() as i64,
+            element => element.integer()?,
+        };
         crate::ensure!(value >= 0, "the extent `{}` is {value}", read.name);
         self.symbols.insert(read.name.clone(), value);
         Ok(())

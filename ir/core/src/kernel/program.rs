@@ -147,7 +147,7 @@ pub struct Carried {
 pub struct ReadSymbol {
     /// The symbol.
     pub name: Arc<str>,
-    /// An i64 buffer.
+    /// A buffer of i64, or of f64, of which the symbol is the bits.
     pub buffer: BufferId,
     /// Row-major number of the element.
     pub element: u32,

@@ -57,6 +57,8 @@ crate::attrs! {
         shape: Vec<Dim>,
         /// Scale of each axis where the model gives them, else the ratio of extents.
         scales: Option<Vec<F32>> = None,
+        /// The same as bits of f64, where only a run knows them.
+        scale_bits: Option<Vec<Dim>> = None,
         /// How elements between samples are made.
         mode: ResizeMode,
         /// Where coordinates are.
@@ -89,6 +91,11 @@ impl OpDef for Resize {
     }
 
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
+        if let Some(bits) = &self.scale_bits {
+            let scale = |dim| Ok(F32(f64::from_bits(x.dim(dim)? as u64) as f32));
+            let scales = bits.iter().map(scale).collect::<Result<Vec<_>, OpError>>()?;
+            return Resize { scales: Some(scales), scale_bits: None, ..self.clone() }.eval(x);
+        }
         let (input, shape) = (x.get(0)?, x.extents(&self.shape)?);
         self.check(input.rank())?;
         if checked_len(&shape)? == 0 {
@@ -124,6 +131,9 @@ impl Resize {
         if let Some(scales) = &self.scales {
             ensure!(scales.len() == rank, "`scales` must have {rank} elements, found {}", scales.len());
             ensure!(scales.iter().all(|s| s.0 > 0.0), "`scales` must be positive");
+        }
+        if let Some(bits) = &self.scale_bits {
+            ensure!(bits.len() == rank && self.scales.is_none(), "`scale_bits` must have {rank} elements");
         }
         let roi = self.roi.len();
         ensure!(roi == 0 || roi == 2 * rank, "`roi` must have {} elements, found {roi}", 2 * rank);
@@ -249,6 +259,7 @@ mod tests {
         let op = Resize {
             shape: vec![after.into()],
             scales: None,
+            scale_bits: None,
             mode,
             coordinates,
             nearest: NearestMode::RoundPreferFloor,

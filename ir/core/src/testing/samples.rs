@@ -444,6 +444,7 @@ fn resize(r: &mut Random) -> Sample {
     let op = Resize {
         shape: dims(&after),
         scales: r.flag().then(|| before.iter().zip(&after).map(scale).collect()),
+        scale_bits: None,
         mode: r.pick(&[ResizeMode::Nearest, ResizeMode::Linear, ResizeMode::Cubic]),
         coordinates,
         nearest: r.pick(&nearest),

@@ -50,6 +50,8 @@ pub(crate) struct Frame {
     pub(crate) captures: Vec<ValueId>,
     captured: HashMap<ValueId, ValueId>,
     literals: HashMap<u32, ValueId>,
+    /// The elements of the sequences that values stand for.
+    sequences: HashMap<ValueId, Vec<ValueId>>,
     /// The symbols that stand for the elements of values.
     pub(super) read: HashMap<ValueId, Vec<Dim>>,
     /// Whether each value is a function of constants alone, for as many values as have been looked at.
@@ -254,9 +256,43 @@ impl Context {
         (depth + 1..self.frames.len()).try_fold(outer, |value, frame| self.capture(frame, value))
     }
 
+    /// A placeholder for a sequence of these elements.
+    ///
+    /// # Errors
+    /// Never.
+    pub(crate) fn sequence(&mut self, elements: Vec<ValueId>) -> Result<ValueId> {
+        let placeholder = self.constant(ic_types::Tensor::scalar(elements.len() as i64))?;
+        self.frame().sequences.insert(placeholder, elements);
+        Ok(placeholder)
+    }
+
+    /// The elements of the sequence that a value stands for, if it does.
+    pub(crate) fn sequence_of(&self, value: ValueId) -> Option<Vec<ValueId>> {
+        self.frames.last()?.sequences.get(&value).cloned()
+    }
+
+    /// Fails if one of the values stands for a sequence.
+    ///
+    /// # Errors
+    /// If so; `what` says what the values are.
+    pub(crate) fn refuse_sequences(&self, values: &[ValueId], what: &str) -> Result<()> {
+        match values.iter().any(|&value| self.sequence_of(value).is_some()) {
+            true => Err(super::error::unsupported!("{what} is a sequence")),
+            false => Ok(()),
+        }
+    }
+
     /// The value of frame `frame` that stands for `outer` of the frame around it.
     fn capture(&mut self, frame: usize, outer: ValueId) -> Result<ValueId> {
         if let Some(&inner) = self.frames[frame].captured.get(&outer) {
+            return Ok(inner);
+        }
+        if let Some(elements) = self.frames[frame - 1].sequences.get(&outer).cloned() {
+            let elements = elements.into_iter().map(|v| self.capture(frame, v)).collect::<Result<Vec<_>>>()?;
+            let literal = Literal::inline(ic_types::Tensor::scalar(elements.len() as i64));
+            let inner = self.frames[frame].graph.push(Constant { value: literal }.into(), &[], &"".into())?;
+            self.frames[frame].sequences.insert(inner, elements);
+            self.frames[frame].captured.insert(outer, inner);
             return Ok(inner);
         }
         let value = self.frames[frame - 1].graph.value(outer).clone();

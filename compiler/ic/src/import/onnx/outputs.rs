@@ -25,7 +25,9 @@ pub(crate) fn wanted(cx: &mut Context, graph: &GraphProto, options: &ImportOptio
 /// Declares the graph's outputs.
 pub(crate) fn add(cx: &mut Context, graph: &GraphProto, wanted: &[String]) {
     for name in wanted {
-        match required(cx, name) {
+        let value = required(cx, name);
+        let value = value.and_then(|value| cx.refuse_sequences(&[value], "the output").map(|()| value));
+        match value {
             Ok(value) => {
                 cx.frame().graph.add_output(name.as_str(), value);
                 let ty = cx.graph().ty(value).clone();

@@ -36,6 +36,22 @@ impl Context {
         }
         let bound = self.cast(value, DType::I64)?;
         let name = self.graph().value(value).name.clone().unwrap_or_else(|| what.into());
+        let symbols = self.bind_elements(bound, count, &name);
+        self.frame().read.insert(value, symbols.clone());
+        Ok(symbols)
+    }
+
+    /// The bits of the elements of an f64 tensor as symbols that a run reads; a negative number fails the run.
+    ///
+    /// # Errors
+    /// If there are too many; `what` names the operand.
+    pub(crate) fn read_bits(&mut self, value: ValueId, what: &str) -> Result<Vec<Dim>> {
+        let count = self.length(value, what)? as i64;
+        Ok(self.bind_elements(value, count, what))
+    }
+
+    /// A symbol for each of the elements of a value.
+    fn bind_elements(&mut self, bound: ValueId, count: i64, name: &str) -> Vec<Dim> {
         let mut symbols = Vec::new();
         for element in 0..count {
             let base = if count == 1 { name.to_string() } else { format!("{name}_{element}") };
@@ -43,8 +59,7 @@ impl Context {
             self.frame().graph.bind_symbol(symbol.as_str(), bound, element as u32);
             symbols.push(Dim::symbol(&symbol));
         }
-        self.frame().read.insert(value, symbols.clone());
-        Ok(symbols)
+        symbols
     }
 
     /// An integer tensor as an i64 vector.

@@ -115,6 +115,10 @@ fn import_op(cx: &mut Context, node: &NodeProto) -> Result<Vec<ValueId>> {
             return Err(refusal);
         }
     };
+    if !(domain.is_empty() && ops::sequence::TAKERS.contains(&node.op_type.as_str())) {
+        let present: Vec<ValueId> = inputs.iter().copied().flatten().collect();
+        cx.refuse_sequences(&present, "an input")?;
+    }
     handler(cx, &NodeView { proto: node, opset, inputs })
 }
 
@@ -177,7 +181,10 @@ pub(crate) fn inline_with(cx: &mut Context, graph: &GraphProto, inputs: &[(&str,
 /// If an output was refused.
 pub(crate) fn region(cx: &mut Context, graph: &GraphProto, captures: &[ValueId]) -> Result<Frame> {
     cx.open_frame(&graph.name, captures);
-    let results = inline(cx, graph);
+    let results = inline(cx, graph).and_then(|results| {
+        cx.refuse_sequences(&results, "a result of a branch")?;
+        Ok(results)
+    });
     let mut frame = cx.close_frame();
     for (value, output) in results?.into_iter().zip(&graph.output) {
         frame.graph.add_output(Arc::from(output.name.as_str()), value);

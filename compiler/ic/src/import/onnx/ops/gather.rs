@@ -16,7 +16,10 @@ pub(super) fn one_hot(cx: &mut Context, node: &NodeView) -> Results {
     let axis = ic_ir::ops::axis_of(node.int("axis").unwrap_or(-1), rank)?;
     let depth = match cx.tensor(depth).filter(|t| t.dtype().is_float()) {
         Some(tensor) => ic_ir::eval::reals(&tensor)?.into_iter().map(|x| Dim::constant(x as i64)).collect(),
-        None => cx.ints(depth, "depth")?,
+        None => {
+            let depth = if cx.dtype(depth)?.is_float() { cx.cast(depth, DType::I64)? } else { depth };
+            cx.ints(depth, "depth")?
+        }
     };
     let depth = depth.into_iter().next().ok_or_else(|| invalid!("`depth` is empty"))?;
     let indices = cx.cast(indices, DType::I64)?;

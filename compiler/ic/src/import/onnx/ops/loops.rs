@@ -25,6 +25,8 @@ struct Iteration<'a> {
     body: &'a GraphProto,
     /// The most iterations, if there is a limit.
     trips: Option<Dim>,
+    /// The most iterations, where that is no dim.
+    limit: Option<ValueId>,
     /// Whether to begin.
     condition: Option<ValueId>,
     /// Depth of the frame that the loop is in.
@@ -53,15 +55,25 @@ struct Given {
 /// `Loop`: inputs are the most iterations, whether to begin, and the values that iterations pass on.
 pub(super) fn iteration(cx: &mut Context, node: &NodeView) -> Results {
     let carried = (2..node.inputs.len()).map(|i| node.input(i)).collect::<Result<Vec<_>>>()?;
-    let trips = node.opt(0).map(|limit| most_iterations(cx, limit)).transpose()?.flatten();
+    let is_known = |cx: &mut Context, limit| cx.try_ints(limit).is_some() || cx.captured_from(limit).is_some();
+    // Symbols are not read in a region: there a limit that the run computes becomes a part of the condition.
+    let limit = node.opt(0).filter(|&limit| cx.depth() > 0 && !is_known(cx, limit));
+    let trips = node.opt(0).filter(|_| limit.is_none());
+    let trips = trips.map(|limit| most_iterations(cx, limit)).transpose()?.flatten();
     let body = node.graph("body")?;
     let (condition, depth) = (node.opt(1), cx.depth());
-    let given = run(cx, &Iteration { body, trips, condition, depth, carried, arguments: Arguments::Loop })?;
+    let given = run(cx, &Iteration { body, trips, limit, condition, depth, carried, arguments: Arguments::Loop })?;
     Ok(given.carried.into_iter().chain(given.scans).collect())
 }
 
 /// The limit of a loop, unless it is none.
 fn most_iterations(cx: &mut Context, limit: ValueId) -> Result<Option<Dim>> {
+    if let Some(outer) = cx.captured_from(limit) {
+        let frame = cx.leave_frame();
+        let trips = most_iterations(cx, outer);
+        cx.enter_frame(frame);
+        return trips;
+    }
     let known = cx.try_ints(limit);
     let trips = match known {
         Some(known) => known.into_iter().next().ok_or_else(|| invalid!("`M` is empty"))?.maximum(&Dim::constant(0)),
@@ -94,7 +106,7 @@ pub(super) fn scan(cx: &mut Context, node: &NodeView) -> Results {
     let arguments = Arguments::Scan(sources, &length);
     let carried = inputs[..n_states].to_vec();
     let (trips, depth) = (Some(length.clone()), cx.depth());
-    let given = run(cx, &Iteration { body, trips, condition: None, depth, carried, arguments })?;
+    let given = run(cx, &Iteration { body, trips, limit: None, condition: None, depth, carried, arguments })?;
     let mut results = given.carried;
     for (i, mut scan) in given.scans.into_iter().enumerate() {
         if at("scan_output_directions", i) == 1 {
@@ -218,13 +230,19 @@ fn unrolled(cx: &mut Context, of: &Iteration, trips: i64) -> Result<Option<Given
 
 /// The loop as a region.
 fn as_region(cx: &mut Context, of: &Iteration) -> Result<Given> {
+    cx.refuse_sequences(&of.carried, "what iterations pass on")?;
     let types = of.carried.iter().map(|&v| cx.ty(v)).collect::<Result<Vec<_>>>()?;
     cx.open_frame(&of.body.name, &[]);
     let counter = cx.frame().graph.add_input("iteration", TensorType::fixed(DType::I64, &[]));
     let named = types.iter().enumerate().map(|(i, ty)| (format!("carried_{i}"), ty.clone()));
     let inner: Vec<ValueId> = named.map(|(name, ty)| cx.frame().graph.add_input(name, ty)).collect();
     let given = arguments(cx, of, counter, &inner).and_then(|inputs| body_of(cx, of, &inputs));
+    let given = given.and_then(|(goes_on, next, scans)| Ok((within(cx, of, goes_on, counter)?, next, scans)));
     let is_endless = given.as_ref().is_ok_and(|(goes_on, ..)| cx.truth(*goes_on) == Some(true));
+    let given = given.and_then(|given| {
+        cx.refuse_sequences(&[given.1.as_slice(), &given.2].concat(), "what iterations give")?;
+        Ok(given)
+    });
     let mut frame = cx.close_frame();
     let (goes_on, next, scans) = given?;
     for (i, (before, &after)) in types.iter().zip(&next).enumerate() {
@@ -243,20 +261,40 @@ fn as_region(cx: &mut Context, of: &Iteration) -> Result<Given> {
     let keep: Vec<bool> = used.iter().enumerate().map(|(i, used)| i < n_own || *used).collect();
     let captures = frame.captures.iter().zip(&keep[n_own..]).filter(|(_, keep)| **keep).map(|(&v, _)| v);
     let condition = of.condition.filter(|&condition| cx.truth(condition) != Some(true));
-    let condition = condition.map(|condition| cx.reshape(condition, vec![])).transpose()?;
+    let mut condition = condition.map(|condition| cx.reshape(condition, vec![])).transpose()?;
+    if let Some(limit) = of.limit {
+        let limit = cx.reshape(limit, vec![])?;
+        let any = cx.with_scalar(ScalarOp::Gt, limit, 0.0)?;
+        condition = Some(match condition {
+            Some(condition) => cx.binary(ScalarOp::And, condition, any)?,
+            None => any,
+        });
+    }
     let operands: Vec<Option<ValueId>> =
         std::iter::once(condition).chain(of.carried.iter().copied().chain(captures).map(Some)).collect();
     let op = Loop { carried: of.carried.len(), trips: of.trips.clone() };
     let mut results = cx.push_with_regions(op, operands, vec![keep_inputs(&body, &keep)?])?;
     let count = results.pop().ok_or_else(|| invalid!("a loop without results"))?;
     let mut scans = results.split_off(of.carried.len());
-    if !(is_endless && condition.is_none()) && !scans.is_empty() {
+    let runs_all = is_endless && condition.is_none();
+    if !runs_all && !scans.is_empty() {
         let count = cx.ints(count, "count")?.pop().ok_or_else(|| invalid!("a loop without results"))?;
         for scan in &mut scans {
             *scan = cx.slice(*scan, 0, Dim::constant(0), count.clone())?;
         }
     }
     Ok(Given { carried: results, scans })
+}
+
+/// Whether to go on after iteration `counter`, the limit considered.
+fn within(cx: &mut Context, of: &Iteration, goes_on: ValueId, counter: ValueId) -> Result<ValueId> {
+    let Some(limit) = of.limit else { return Ok(goes_on) };
+    let limit = cx.inner(limit, of.depth)?;
+    let limit = cx.reshape(limit, vec![])?;
+    let limit = cx.cast(limit, DType::I64)?;
+    let next = cx.with_scalar(ScalarOp::Add, counter, 1.0)?;
+    let is_within = cx.binary(ScalarOp::Lt, next, limit)?;
+    cx.binary(ScalarOp::And, goes_on, is_within)
 }
 
 /// Whether a region can hold a carried value.

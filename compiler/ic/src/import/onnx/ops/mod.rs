@@ -33,6 +33,7 @@ mod resize;
 mod rotary;
 mod scatter;
 mod select;
+pub(crate) mod sequence;
 mod sequence_model;
 mod shape;
 mod slice;
@@ -125,6 +126,7 @@ const TABLE: &[Row] = &[
     ("", "Col2Im", grid::col2im),
     ("", "Compress", select::compress),
     ("", "Concat", slice::concat),
+    ("", "ConcatFromSequence", sequence::concat),
     ("", "Constant", constant::constant),
     ("", "ConstantOfShape", constant::constant_of_shape),
     ("", "Conv", conv::conv),
@@ -202,6 +204,9 @@ const TABLE: &[Row] = &[
     ("", "NonZero", select::non_zero),
     ("", "Not", |cx, n| pointwise::unary(cx, n, ScalarOp::Not)),
     ("", "OneHot", gather::one_hot),
+    ("", "Optional", sequence::optional),
+    ("", "OptionalGetElement", sequence::optional),
+    ("", "OptionalHasElement", sequence::has_element),
     ("", "Or", |cx, n| pointwise::binary(cx, n, ScalarOp::Or)),
     ("", "PRelu", activation::prelu),
     ("", "Pad", slice::pad),
@@ -236,6 +241,13 @@ const TABLE: &[Row] = &[
     ("", "ScatterElements", scatter::scatter_elements),
     ("", "ScatterND", scatter::scatter_nd),
     ("", "Selu", activation::selu),
+    ("", "SequenceAt", sequence::at),
+    ("", "SequenceConstruct", sequence::construct),
+    ("", "SequenceEmpty", sequence::empty),
+    ("", "SequenceErase", sequence::erase),
+    ("", "SequenceInsert", sequence::insert),
+    ("", "SequenceLength", sequence::length),
+    ("", "SequenceMap", sequence::map),
     ("", "Shape", shape::shape),
     ("", "Shrink", activation::shrink),
     ("", "Sigmoid", |cx, n| pointwise::unary(cx, n, ScalarOp::Sigmoid)),
@@ -250,6 +262,7 @@ const TABLE: &[Row] = &[
     ("", "Softsign", activation::softsign),
     ("", "SpaceToDepth", space::space_to_depth),
     ("", "Split", slice::split),
+    ("", "SplitToSequence", sequence::split),
     ("", "Sqrt", |cx, n| pointwise::unary(cx, n, ScalarOp::Sqrt)),
     ("", "Squeeze", shape::squeeze),
     ("", "Sub", |cx, n| pointwise::binary(cx, n, ScalarOp::Sub)),

@@ -21,10 +21,11 @@ pub(super) fn resize(cx: &mut Context, node: &NodeView) -> Results {
         Some(roi) => all_axes_roi(&cx.floats(roi, "roi")?, &axes, rank)?,
         None => Vec::new(),
     };
-    let (shape, scales) = target(cx, node, x, &axes, &roi)?;
+    let Target { shape, scales, scale_bits } = target(cx, node, x, &axes, &roi)?;
     let op = Resize {
         shape,
         scales: scales.map(|s| s.into_iter().map(F32).collect()),
+        scale_bits,
         mode: mode(node)?,
         coordinates,
         nearest: nearest_mode(node)?,
@@ -57,6 +58,7 @@ fn scale(cx: &mut Context, node: &NodeView, x: ValueId, scales: Vec<f32>) -> Res
     let op = Resize {
         shape,
         scales: Some(scales.into_iter().map(F32).collect()),
+        scale_bits: None,
         mode: mode(node)?,
         coordinates: CoordinateMode::Asymmetric,
         nearest: NearestMode::Floor,
@@ -69,23 +71,31 @@ fn scale(cx: &mut Context, node: &NodeView, x: ValueId, scales: Vec<f32>) -> Res
     Ok(vec![cx.push(op, &[x])?])
 }
 
+/// What a resize goes to.
+struct Target {
+    shape: Vec<Dim>,
+    /// The scales where the model gives them.
+    scales: Option<Vec<f32>>,
+    /// Their bits where only a run knows them.
+    scale_bits: Option<Vec<Dim>>,
+}
+
 /// The result's shape, and the scales where the model gives them.
-fn target(
-    cx: &mut Context,
-    node: &NodeView,
-    x: ValueId,
-    axes: &[usize],
-    roi: &[f32],
-) -> Result<(Vec<Dim>, Option<Vec<f32>>)> {
+fn target(cx: &mut Context, node: &NodeView, x: ValueId, axes: &[usize], roi: &[f32]) -> Result<Target> {
     let input = cx.shape(x)?;
+    let known = |(shape, scales)| Target { shape, scales, scale_bits: None };
     if let Some(sizes) = node.opt(3) {
         let sizes = cx.ints(sizes, "sizes")?;
         if sizes.len() != axes.len() {
             return Err(invalid!("`sizes` must have {} elements, found {}", axes.len(), sizes.len()));
         }
-        return sized(node, &input, axes, &sizes);
+        return sized(node, &input, axes, &sizes).map(known);
     }
     let scales = node.opt(2).ok_or_else(|| invalid!("neither `scales` nor `sizes` is given"))?;
+    if cx.tensor(scales).is_none() && roi.is_empty() {
+        let scales = cx.cast(scales, DType::F32)?;
+        return scaled_in_run(cx, &input, axes, scales);
+    }
     let scales = cx.floats(scales, "scales")?;
     if scales.len() != axes.len() {
         return Err(invalid!("`scales` must have {} elements, found {}", axes.len(), scales.len()));
@@ -93,7 +103,26 @@ fn target(
     let mut all = vec![1.0; input.len()];
     axes.iter().zip(&scales).for_each(|(&axis, &scale)| all[axis] = scale);
     let roi = (!roi.is_empty()).then_some(roi);
-    Ok((scaled_shape(&input, &all, roi)?, Some(all)))
+    Ok(known((scaled_shape(&input, &all, roi)?, Some(all))))
+}
+
+/// The target of f32 `scales` of some axes, which only a run knows: extents are multiplied and rounded down.
+fn scaled_in_run(cx: &mut Context, input: &[Dim], axes: &[usize], scales: ValueId) -> Result<Target> {
+    let n = cx.length(scales, "scales")?;
+    if n != axes.len() {
+        return Err(invalid!("`scales` must have {} elements, found {n}", axes.len()));
+    }
+    let ones = cx.vector(vec![1.0f32; input.len()])?;
+    let places = cx.vector(axes.iter().map(|&axis| axis as i64).collect())?;
+    let scales = cx.put(ones, places, scales)?;
+    let extents = cx.dims(input.to_vec())?;
+    let extents = cx.cast(extents, DType::F32)?;
+    let scaled = cx.binary(ScalarOp::Mul, extents, scales)?;
+    let scaled = cx.unary(ScalarOp::Floor, scaled)?;
+    let scaled = cx.cast(scaled, DType::I64)?;
+    let shape = cx.ints(scaled, "scales")?;
+    let wide = cx.cast(scales, DType::F64)?;
+    Ok(Target { shape, scales: None, scale_bits: Some(cx.read_bits(wide, "scale")?) })
 }
 
 /// The shape of given sizes. A policy that keeps the aspect ratio determines one scale for all axes.

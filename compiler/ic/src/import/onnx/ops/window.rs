@@ -28,6 +28,9 @@ fn table(cx: &mut Context, node: &NodeView, shape: Vec<usize>, elements: Vec<f64
 
 /// A sum of cosines: term `k` is `coefficients[k] * cos(2 pi k n / period)`.
 pub(super) fn cosine_sum(cx: &mut Context, node: &NodeView, coefficients: &[f64]) -> Results {
+    if cx.tensor(node.input(0)?).is_none() {
+        return cosine_sum_in_run(cx, node, coefficients);
+    }
     let size = *cx.constant_ints(node.input(0)?, "size")?.first().ok_or_else(|| invalid!("`size` is empty"))?;
     if !(0..=MAX_ELEMENTS).contains(&size) {
         return Err(invalid!("`size` is {size}"));
@@ -36,6 +39,26 @@ pub(super) fn cosine_sum(cx: &mut Context, node: &NodeView, coefficients: &[f64]
     let angle = |n: i64| if period == 0 { 0.0 } else { 2.0 * PI * n as f64 / period as f64 };
     let element = |n: i64| coefficients.iter().enumerate().map(|(k, c)| c * (k as f64 * angle(n)).cos()).sum();
     table(cx, node, vec![size as usize], (0..size).map(element).collect())
+}
+
+/// [`cosine_sum`] of a size that only a run knows.
+fn cosine_sum_in_run(cx: &mut Context, node: &NodeView, coefficients: &[f64]) -> Results {
+    let size = cx.ints(node.input(0)?, "size")?.pop().ok_or_else(|| invalid!("`size` is empty"))?;
+    let to = node.int("output_datatype").map_or(Ok(DType::F32), |code| dtype(code as i32))?;
+    let period = if node.flag("periodic", true) { size.clone() } else { size.clone() - Dim::constant(1) };
+    let period = cx.dim_scalar(period.maximum(&Dim::constant(1)))?;
+    let period = cx.cast(period, DType::F64)?;
+    let position = cx.iota(size, DType::I64)?;
+    let position = cx.cast(position, DType::F64)?;
+    let turns = cx.binary(ScalarOp::Div, position, period)?;
+    let mut sum = cx.scalar(DType::F64, 0.0)?;
+    for (k, &coefficient) in coefficients.iter().enumerate() {
+        let angle = cx.with_scalar(ScalarOp::Mul, turns, 2.0 * PI * k as f64)?;
+        let cosine = cx.unary(ScalarOp::Cos, angle)?;
+        let term = cx.with_scalar(ScalarOp::Mul, cosine, coefficient)?;
+        sum = cx.binary(ScalarOp::Add, sum, term)?;
+    }
+    Ok(vec![cx.cast(sum, to)?])
 }
 
 /// `MelWeightMatrix`: triangular filters from a spectrum to the mel scale.
