@@ -48,7 +48,9 @@ impl<const ROWS: usize, const PANELS: usize> DotTask for Body<'_, ROWS, PANELS> 
         // SAFETY: the caller's pointers cover the tile.
         unsafe {
             accumulate::<D, ROWS, PANELS>(self.0, &mut sums);
-            finish(&self.0.finish, &mut sums);
+            // A copy, so that the sums stay in registers until here.
+            let mut finished = sums;
+            finish(&self.0.finish, &mut finished);
         }
     }
 }
