@@ -200,7 +200,7 @@ impl<'a> Binder<'a> {
     /// Adds the outputs.
     fn finish(mut self) -> Result<(Graph, Vec<BoundState>), GraphError> {
         for (&output, name) in self.old.outputs().iter().zip(self.old.output_names()) {
-            let Some(value) = self.map[output.index()] else { continue };
+            let Some(value) = self.map[output.index()].filter(|_| !self.is_kept(output, name)) else { continue };
             let index = self.ports.iter().position(|p| p.append.is_some() && p.output.as_ref() == Some(name));
             let value = match index {
                 None => value,
@@ -217,6 +217,13 @@ impl<'a> Binder<'a> {
         Ok((self.new, bound))
     }
 
+    /// Whether an output is a state as a run finds it, so that there is nothing to write.
+    fn is_kept(&self, output: ValueId, name: &Arc<str>) -> bool {
+        let port = self.ports.iter().find(|port| port.output.as_ref() == Some(name));
+        let input = port.and_then(|port| input_named(self.old, port.input.as_deref()?));
+        input.is_some_and(|input| self.old.inputs()[input] == output)
+    }
+
     /// The buffer that holds what a port's output is, which is `value`.
     fn whole(&mut self, index: usize, value: ValueId) -> Result<ValueId, GraphError> {
         match (self.updated[index], self.buffers[index], &self.ports[index].append) {
@@ -230,7 +237,9 @@ impl<'a> Binder<'a> {
 
     fn bound(&self, port: &StatePort) -> BoundState {
         let old_input = port.input.as_deref().and_then(|name| input_named(self.old, name));
-        let output = port.output.as_deref().and_then(|name| output_named(self.old, name));
+        let output = port.output.as_deref().and_then(|name| output_named(&self.new, name));
+        let old_output =
+            port.output.as_deref().and_then(|name| output_named(self.old, name)).filter(|_| output.is_some());
         // A port that only writes what grows has an input of its own, called as the state is.
         let name = port.input.as_deref().unwrap_or(&port.name);
         let has_input = port.input.is_some() || port.append.is_some();
@@ -240,7 +249,7 @@ impl<'a> Binder<'a> {
             output,
             in_place: port.append.is_some() && output.is_some(),
             before: old_input.map(|i| self.old.tensor_ty(self.old.inputs()[i]).shape.clone()),
-            after: output.map(|i| self.old.tensor_ty(self.old.outputs()[i]).shape.clone()),
+            after: old_output.map(|i| self.old.tensor_ty(self.old.outputs()[i]).shape.clone()),
         }
     }
 }

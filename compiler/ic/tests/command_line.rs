@@ -195,6 +195,46 @@ fn what_a_device_has_no_kernel_for_is_listed_by_node() {
     assert!(!artifact.exists());
 }
 
+/// `y` is the sum over all rows so far, by a factor that depends on `scale` alone.
+const CACHE: &str = "graph @cache(%x: f32[1, seq, 4], %past: f32[1, past, 4], %scale: f32[4]) {
+  %present = concat(%past, %x) {axis = 1} : f32[1, seq + past, 4] @\"append\"
+  %sum = reduce(%present) {function = sum, axes = [1]} : f32[1, 1, 4] @\"sum\"
+  %factor = exp(%scale) : f32[4] @\"factor\"
+  %y = mul(%sum, %factor) : f32[1, 1, 4] @\"scale\"
+  return \"y\" = %y, \"present\" = %present
+}
+";
+
+#[test]
+fn states_are_compiled_shown_and_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, artifact) = (folder.path().join("cache.ic"), folder.path().join("cache.ica"));
+    std::fs::write(&model, CACHE).unwrap();
+    let (model, artifact) = (text(&model), text(&artifact));
+    let compile = ["compile", model, "-o", artifact, "--state", "past=present"];
+    check_refused(&compile, &["largest extent of `past` on axis 1", "--dim past=0..N"]);
+    let state = |pair: &'static str| ["compile", model, "-o", artifact, "--state", pair];
+    check_refused(&state("past=presence"), &["no model has an output `presence`"]);
+    check_refused(&state("fast=presence"), &["no model has an input `fast` or an output `presence`"]);
+    check_refused(&state("past=y"), &["neither input `past`", "nor of its type"]);
+    check_refused(&state("past_*=present"), &["one `*` on each side"]);
+    check_refused(&["compile", model, "-o", artifact, "--hoist", "z"], &["no model has an input `z`"]);
+    for hoist in [&[][..], &["--hoist", "scale"]] {
+        let done = ic(&[&compile[..], &["--dim", "past=0..8"], hoist].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let verify = |past: &str| ic(&["verify", model, artifact, "--entry", "main", "--dim", past, "--dim", "seq=3"]);
+        let done = verify("past=5");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let full = String::from_utf8(verify("past=6").stderr).unwrap();
+        assert!(full.contains("state `past` is full: it holds up to 8 on axis 1"), "{full}");
+        let done = ic(&["bench", artifact, "--entry", "main", "--dim", "seq=1", "--dim", "past=7", "--runs", "3"]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let shown = String::from_utf8(ic(&["inspect", artifact]).stdout).unwrap();
+        assert!(shown.contains("past: f32[1, 8, 4], grows along axis 1"), "{shown}");
+        assert_eq!(shown.contains("main.scale"), !hoist.is_empty(), "{shown}");
+    }
+}
+
 #[test]
 fn wrong_models_and_options_are_refused() {
     let (folder, _) = compiled();

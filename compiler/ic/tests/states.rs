@@ -220,6 +220,24 @@ fn entries_pass_states_on() {
 }
 
 #[test]
+fn a_state_that_an_entry_hands_on_unchanged_is_not_written() {
+    let mut graph = decoder(Shape { cross: true, given_keys: true, begins: false });
+    for name in ["cross_k", "cross_v"] {
+        let input = *graph.inputs().iter().find(|&&v| graph.value(v).name.as_deref() == Some(name)).unwrap();
+        graph.add_output(name.replace("cross", "kept"), input);
+    }
+    let model = compile(&[("main", &graph)], &options(&[CACHE, ("cross_*", "kept_*")], &[]));
+    let states = &model.entries()[0].states;
+    assert_eq!(states.iter().filter(|used| used.writes.is_none()).count(), 2);
+    let session = session(&model, "main");
+    let cross = tensor(4, vec![1, HEADS, SOURCE, DIM / HEADS]);
+    session.write_state("cross_k", &cross.view()).unwrap();
+    session.write_state("cross_v", &cross.view()).unwrap();
+    step(&session, &tensor(1, vec![1, 2, DIM]), 0..2).unwrap();
+    assert_eq!(session.read_state("cross_v").unwrap(), cross);
+}
+
+#[test]
 fn a_state_may_be_replaced_as_a_whole() {
     let graph = recurrence();
     let model = compile(&[("main", &graph)], &options(&[("h", "h_next")], &[]));

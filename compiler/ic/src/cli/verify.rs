@@ -62,8 +62,9 @@ impl Run {
         let (mut fed, mut given) = (Vec::new(), Vec::new());
         for before in model.entries().iter().filter(is_hoisted) {
             let feed = feed(model, before, args)?;
+            feed.write_states(session)?;
             session.sibling(&before.name)?.run(&feed.views())?;
-            fed.extend(feed.inputs);
+            fed.extend(feed.inputs.into_iter().chain(feed.states));
             given.extend(before.states.iter().filter(|used| used.writes.is_some()).map(|used| used.state));
         }
         let mut feed = feed(model, entry, args)?;
