@@ -24,12 +24,12 @@ fn model(folder: &Path, file: &str, name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_transformer_layer_is_one_artifact_for_a_cpu_and_an_npu() {
+fn a_transformer_layer_is_one_artifact_for_a_cpu_a_gpu_and_an_npu() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path(), "models.ic", "transformer_layer");
     let artifact = folder.path().join("layer.ica");
-    let compile = ["compile", text(&model), "--target", "cpu", "--target", "ascend:910b", "-o", text(&artifact)];
-    let done = ic(&compile);
+    let targets = ["cpu", "nvptx:sm_80", "ascend:910b"].map(|target| ["--target", target]).concat();
+    let done = ic(&[["compile", text(&model), "-o", text(&artifact)].as_slice(), &targets].concat());
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     for args in [vec!["verify", text(&model), text(&artifact)], vec!["inspect", text(&artifact)]] {
         let done = ic(&args);
