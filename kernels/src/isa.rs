@@ -7,7 +7,7 @@
 pub enum Isa {
     /// Plain Rust: any machine.
     Portable,
-    /// x86-64 with AVX2 and FMA (x86-64-v3).
+    /// x86-64 with AVX2, FMA and F16C (x86-64-v3).
     Avx2,
     /// x86-64 with AVX-512 F, VL, BW and DQ (x86-64-v4).
     Avx512,
@@ -39,7 +39,11 @@ impl Isa {
         match self {
             Isa::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma"),
+            Isa::Avx2 => {
+                std::is_x86_feature_detected!("avx2")
+                    && std::is_x86_feature_detected!("fma")
+                    && std::is_x86_feature_detected!("f16c")
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.is_supported()

@@ -9,6 +9,7 @@ mod cost;
 mod egraph;
 mod fold_constants;
 mod known;
+mod narrow_weights;
 mod options;
 pub mod partition;
 mod rebuild;
@@ -18,9 +19,10 @@ pub mod schedule;
 mod sink_dequantize;
 mod split;
 mod states;
+mod widen_halves;
 
 use ic_ir::{Diagnostic, Graph, GraphError};
-pub use options::{FpMode, Options};
+pub use options::{FpMode, Options, Precision};
 pub use partition::{PartitionOptions, hoist_branch_constants, partition, partition_with_states};
 pub use split::{Split, split_by_input};
 pub use states::{Append, BoundState, StatePort, append_axis, bind_states};
@@ -58,7 +60,9 @@ passes! {
     sink_dequantize, 0, "quantized contractions and what moves their operands on integers";
     fold_constants, 0, "small constants and shape arithmetic evaluated";
     saturate, 1, "equality saturation: algebra, recovery of compound ops, folding into weights";
+    widen_halves, 0, "contractions, pools and searches of 16-bit floats in f32";
     assign_layout, 0, "convolutions and their surroundings to channels last";
+    narrow_weights, 0, "weights rounded to the 16 bits that --precision says";
 }
 
 /// Why a pass failed: always a defect of the pass, as its input is a sound graph.

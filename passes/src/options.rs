@@ -12,6 +12,18 @@ pub enum FpMode {
     Fast,
 }
 
+/// What the weights of f32 contractions and embeddings are stored in. Arithmetic is f32 in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Precision {
+    /// As the model has them.
+    #[default]
+    F32,
+    /// Rounded to IEEE binary16.
+    F16,
+    /// Rounded to bfloat16.
+    BF16,
+}
+
 /// What the user decides about optimization.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -19,6 +31,8 @@ pub struct Options {
     pub opt_level: u8,
     /// Which floating-point rewrites are allowed.
     pub fp: FpMode,
+    /// What weights are stored in.
+    pub precision: Precision,
     /// Rounds of equality saturation.
     pub iterations: usize,
     /// Nodes that one e-graph may hold.
@@ -27,6 +41,6 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { opt_level: 2, fp: FpMode::Default, iterations: 12, e_nodes: 60_000 }
+        Options { opt_level: 2, fp: FpMode::Default, precision: Precision::F32, iterations: 12, e_nodes: 60_000 }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct View {
     pub(crate) strides: Option<Vec<Dim>>,
     /// Whether its elements are known at compile time.
     pub(crate) is_constant: bool,
+    /// The element type that they can be stored in: a narrower one for constants that were widened.
+    pub(crate) storage: DType,
 }
 
 /// A call of a library kernel in terms of the op's operands and results.
@@ -64,6 +66,8 @@ pub(crate) enum CallOperand {
         shape: Vec<Dim>,
         /// How it is packed.
         packing: Packing,
+        /// What its elements are stored in.
+        dtype: DType,
     },
     /// A result of the op, seen with this shape.
     Result {
@@ -200,6 +204,11 @@ impl Site<'_> {
 /// A call without packing or epilogue.
 fn plain(kernel: &'static str, operands: Vec<Option<CallOperand>>, attrs: Vec<Attr>) -> LibraryCall {
     LibraryCall { kernel, layout: 0, operands, attrs, bias: None, takes_epilogue: false }
+}
+
+/// The layout of packed panels of these elements: 1 for f32, 2 for 16-bit floats.
+fn panel_layout(storage: DType) -> u32 {
+    if storage == DType::F32 { 1 } else { 2 }
 }
 
 /// Fails unless `view` holds `dtype`.

@@ -7,7 +7,7 @@ use crate::Block;
 use ic_ir::ops::Op;
 use ic_ir::{Graph, Literal, LiteralData, ScalarOp, Tensors, ValueId};
 use ic_kernels::pack::{self, Bytes, Segments};
-use ic_types::{Data, Tensor};
+use ic_types::{DType, Data, Tensor, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use std::io::{self, Write};
 
 /// One block of the weight section.
@@ -15,8 +15,8 @@ use std::io::{self, Write};
 pub(crate) struct Weight {
     /// The value, which depends on constants alone.
     pub(crate) value: ValueId,
-    /// How it is laid out; row-major if `None`.
-    pub(crate) packing: Option<Packing>,
+    /// How it is laid out, and what its elements are stored in; row-major and as they are if `None`.
+    pub(crate) packing: Option<(Packing, DType)>,
 }
 
 impl Weight {
@@ -26,7 +26,8 @@ impl Weight {
         let elements: usize = ty.constant_shape().map_or(0, |shape| shape.iter().product());
         match &self.packing {
             None => elements as u64 * ty.dtype.size().unwrap_or(0) as u64,
-            Some(packing) => packing.bytes() as u64,
+            Some((packing, dtype)) if is_half(*dtype) => packing.bytes() as u64 / 2,
+            Some((packing, _)) => packing.bytes() as u64,
         }
     }
 
@@ -38,8 +39,48 @@ impl Weight {
         match (&self.packing, graph.constant(self.value)) {
             (None, Some(literal)) => Ok(Contents::Literal(literal)),
             (None, None) => Ok(Contents::Tensor(evaluate(graph, self.value)?)),
-            (Some(packing), _) => Ok(Contents::Tensor(packing.packed(&evaluate(graph, self.value)?)?)),
+            (Some((packing, dtype)), _) => {
+                let packed = packing.packed(&evaluate(graph, self.value)?)?;
+                Ok(Contents::Tensor(match packed.data() {
+                    Data::F32(elements) if is_half(*dtype) => {
+                        Tensor::new(packed.shape().to_vec(), narrowed(elements.clone(), *dtype))
+                    }
+                    _ => packed,
+                }))
+            }
         }
+    }
+}
+
+/// What the elements of a constant can be stored in: the 16-bit type that they were widened from, or their own.
+pub(crate) fn storage(graph: &Graph, value: ValueId) -> DType {
+    let own = graph.dtype(value);
+    let Some(node) = graph.def(value) else { return own };
+    let sources = node.operands.iter().flatten();
+    match &node.op {
+        Op::Cast(_) if own == DType::F32 => match node.operands[0].map(|x| graph.dtype(x)) {
+            Some(narrow @ (DType::F16 | DType::BF16)) => narrow,
+            _ => own,
+        },
+        Op::Transpose(_) | Op::Reshape(_) | Op::Slice(_) | Op::Expand(_) | Op::Concat(_) => {
+            let mut types = sources.map(|&source| storage(graph, source));
+            let first = types.next().unwrap_or(own);
+            if types.all(|dtype| dtype == first) { first } else { own }
+        }
+        _ => own,
+    }
+}
+
+fn is_half(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
+}
+
+/// The elements in a type that holds them exactly.
+fn narrowed(elements: Vec<f32>, dtype: DType) -> Data {
+    match dtype {
+        DType::F16 => Data::F16(elements.into_iter().map(f32_to_f16).collect()),
+        DType::BF16 => Data::BF16(elements.into_iter().map(f32_to_bf16).collect()),
+        _ => Data::F32(elements),
     }
 }
 
@@ -219,6 +260,15 @@ fn evaluate_fast(op: &Op, operands: &[Option<Tensor>]) -> Option<Tensor> {
             };
             Some(Tensor::new(shape, data))
         }
+        (Op::Cast(op), [Some(x)]) => {
+            let data = match (x.data(), op.to) {
+                (Data::F32(x), DType::F16 | DType::BF16) => narrowed(x.clone(), op.to),
+                (Data::F16(x), DType::F32) => Data::F32(x.iter().map(|&x| f16_to_f32(x)).collect()),
+                (Data::BF16(x), DType::F32) => Data::F32(x.iter().map(|&x| bf16_to_f32(x)).collect()),
+                _ => return None,
+            };
+            Some(Tensor::new(x.shape().to_vec(), data))
+        }
         (Op::Pointwise(op), [Some(a), Some(b)]) => {
             let function: fn(f32, f32) -> f32 = match op.function {
                 ScalarOp::Add => |a, b| a + b,
@@ -281,7 +331,7 @@ fn strided<T: Copy>(elements: &[T], shape: &[usize], strides: &[usize]) -> Vec<T
 mod tests {
     use super::*;
     use ic_ir::Builder;
-    use ic_ir::ops::Transpose;
+    use ic_ir::ops::{Cast, Transpose};
 
     #[test]
     fn fast_paths_give_the_bits_of_the_evaluator() {
@@ -293,5 +343,15 @@ mod tests {
         let moved = b.push(Transpose { perm: vec![2, 0, 1] }, &[scaled]).unwrap();
         let slow = ic_ir::eval::eval_values(&graph, &[], &Default::default(), &[moved]).unwrap().remove(0);
         assert_eq!(evaluate(&graph, moved).unwrap(), slow);
+        assert_eq!(storage(&graph, moved), DType::F32);
+        for to in [DType::F16, DType::BF16] {
+            let mut b = Builder { graph: &mut graph, location: "".into() };
+            let narrow = b.push(Cast { to, saturate: true }, &[scaled]).unwrap();
+            let wide = b.push(Cast { to: DType::F32, saturate: true }, &[narrow]).unwrap();
+            let moved = b.push(Transpose { perm: vec![2, 0, 1] }, &[wide]).unwrap();
+            let slow = ic_ir::eval::eval_values(&graph, &[], &Default::default(), &[moved]).unwrap().remove(0);
+            assert_eq!(evaluate(&graph, moved).unwrap(), slow);
+            assert_eq!(storage(&graph, moved), to);
+        }
     }
 }

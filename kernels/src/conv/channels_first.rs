@@ -146,6 +146,7 @@ impl Convolution<'_> {
                 y: self.y,
                 scratch: self.scratch,
                 copy_len: 0,
+                widened_bytes: 0,
             };
             // SAFETY: the caller vouches for the operands; the panels are packed.
             unsafe { contraction.run::<V>() };

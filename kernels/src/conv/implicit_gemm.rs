@@ -8,7 +8,7 @@ use super::rows::{PixelRows, Taps};
 use super::shape::{Attrs, Image, check, operands};
 use crate::abi::{Call, KernelError, Operand};
 use crate::epilogue::own_scratch;
-use crate::gemm::{Contraction, Panels, Tiles, scratch_bytes};
+use crate::gemm::{Contraction, Panels, Tiles, scratch_bytes, widened_bytes};
 use crate::pack::{PANEL, matmul_b_len};
 use std::ops::Range;
 
@@ -68,6 +68,12 @@ impl Plan {
     fn copy_len(&self) -> usize {
         let len = self.x.n * self.x.extent[0] * self.padded_width * self.x.channels;
         if self.segment == Segment::PaddedRow { len.next_multiple_of(PANEL) } else { 0 }
+    }
+
+    /// Bytes of one thread's widened panels.
+    fn widened_bytes<V: Tiles>(&self, w: &Operand, y: &Image) -> usize {
+        let (segments, segment_len) = self.segments();
+        widened_bytes::<V>(w, segments, segment_len, y.channels / self.attrs.groups)
     }
 
     /// The image that rows are read from, and the taps on its height and width.
@@ -133,7 +139,8 @@ pub(crate) fn scratch<V: Tiles>(operands: &[Operand], attrs: &[i64], threads: us
     let image = |i: usize| Image::of(&operands[i]).ok();
     let (Some(x), Some(y), Ok(attrs)) = (image(0), image(2), Attrs::of(attrs)) else { return 0 };
     let plan = Plan::new(x, &y, attrs);
-    (plan.zeros_len() + plan.copy_len()) * 4 + scratch_bytes(plan.segments().0, 0, threads)
+    let own = scratch_bytes(plan.segments().0, 0, threads) + plan.widened_bytes::<V>(&operands[1], &y) * threads;
+    (plan.zeros_len() + plan.copy_len()) * 4 + own
 }
 
 /// `f32_conv_nhwc`.
@@ -161,6 +168,7 @@ pub(crate) unsafe fn conv<V: Tiles>(call: &Call) -> Result<(), KernelError> {
     }
     let (segments, segment_len) = plan.segments();
     let (k, columns) = (segments * segment_len, y.channels / attrs.groups);
+    let widened_bytes = plan.widened_bytes::<V>(w, &y);
     let group = |group: usize| Contraction {
         call,
         rows: PixelRows {
@@ -174,11 +182,12 @@ pub(crate) unsafe fn conv<V: Tiles>(call: &Call) -> Result<(), KernelError> {
         first_row: 0,
         segments,
         segment_len,
-        b: Panels::packed(w.data.cast::<f32>().wrapping_add(group * matmul_b_len(k, columns)), k),
+        b: Panels::constant(w, group * matmul_b_len(k, columns), k),
         columns: group * columns..(group + 1) * columns,
         y: y.data,
         scratch: copy.wrapping_add(plan.copy_len()).cast(),
         copy_len: 0,
+        widened_bytes,
     };
     // SAFETY: the caller vouches for the operands.
     unsafe { run_groups::<V, _>(call, attrs.groups, group) };

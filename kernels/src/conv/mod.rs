@@ -6,6 +6,8 @@
 //!
 //! - `f32_conv_nhwc`, layout 1: weights from [`pack_conv_weights`](crate::pack::pack_conv_weights); the shape of `w`
 //!   is `[Cout, C / groups, KH, KW]`.
+//! - `f32_conv_nhwc`, layout 2: the same with weights of f16 or bf16 in that packing, which are widened as they are
+//!   read.
 //! - `f32_depthwise_conv_nhwc`, layout 1: one filter for each channel (`groups = C = Cout`); weights from
 //!   [`pack_depthwise_weights`](crate::pack::pack_depthwise_weights); the shape of `w` is `[C, 1, KH, KW]`.
 //! - `f32_conv_transpose_nhwc`, layout 1: weights from
@@ -43,11 +45,20 @@ pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {
     for_isa!(isa, V => const { &kernels_of::<V>() })
 }
 
-const fn kernels_of<V: Tiles>() -> [Kernel; 7] {
+const fn kernels_of<V: Tiles>() -> [Kernel; 8] {
     [
         Kernel {
             name: "f32_conv_nhwc",
             layout: 1,
+            revision: 1,
+            operands: &["x", "w", "y"],
+            attrs: ATTRS,
+            scratch: implicit_gemm::scratch::<V>,
+            run: implicit_gemm::conv::<V>,
+        },
+        Kernel {
+            name: "f32_conv_nhwc",
+            layout: 2,
             revision: 1,
             operands: &["x", "w", "y"],
             attrs: ATTRS,

@@ -5,7 +5,8 @@
 
 use super::microkernel::{MAX_ROWS, Start, TileArgs};
 use super::tiles::Tiles;
-use crate::abi::{Call, Parallel};
+use super::widen::{Stored, widen};
+use crate::abi::{Call, Operand, Parallel};
 use crate::cache::caches;
 use crate::epilogue::{call_back, finish_rows, split};
 use crate::pack::PANEL;
@@ -32,12 +33,21 @@ pub(crate) struct Panels {
     pub(crate) panel: usize,
     /// Whether columns are contiguous instead of rows: then neighbours on K are 1 apart, and `step` is between columns.
     pub(crate) transposed: bool,
+    /// What the elements are; those that are not f32 are packed.
+    pub(crate) stored: Stored,
 }
 
 impl Panels {
     /// A packed matrix with `k` rows.
     pub(crate) fn packed(data: *const f32, k: usize) -> Panels {
-        Panels { data, step: PANEL, panel: k * PANEL, transposed: false }
+        Panels { data, step: PANEL, panel: k * PANEL, transposed: false, stored: Stored::F32 }
+    }
+
+    /// A packed matrix with `k` rows, `skipped` elements after the operand's start.
+    pub(crate) fn constant(b: &Operand, skipped: usize, k: usize) -> Panels {
+        let stored = Stored::of(b.dtype);
+        let size = if stored == Stored::F32 { 4 } else { 2 };
+        Panels { stored, ..Panels::packed(b.data.wrapping_add(skipped * size).cast(), k) }
     }
 
     /// Element `k` of the first column of panel `panel`.
@@ -71,6 +81,8 @@ pub(crate) struct Contraction<'a, R> {
     pub(crate) scratch: *mut u8,
     /// Elements of `copies` that [`Rows::locate`] needs.
     pub(crate) copy_len: usize,
+    /// Bytes of each thread's widened panels, as [`widened_bytes`] gave them; they follow the rest of the scratch.
+    pub(crate) widened_bytes: usize,
 }
 
 // SAFETY: threads write disjoint parts of the result and of the scratch, and only read the rest.
@@ -84,6 +96,28 @@ fn thread_scratch(segments: usize, copy_len: usize) -> usize {
 /// Bytes of scratch of a contraction on `threads` threads.
 pub(crate) fn scratch_bytes(segments: usize, copy_len: usize, threads: usize) -> usize {
     thread_scratch(segments, copy_len) * threads
+}
+
+/// Bytes of scratch, for each thread, of a contraction with a packed B of `segments * segment_len` rows: those of a
+/// block of widened panels, if there is anything to widen.
+pub(crate) fn widened_bytes<V: Tiles>(b: &Operand, segments: usize, segment_len: usize, columns: usize) -> usize {
+    if Stored::of(b.dtype) == Stored::F32 {
+        return 0;
+    }
+    let (n_blocks, width) = blocks::<V>(segments * segment_len);
+    let longest =
+        if segments == 1 { segment_len.div_ceil(n_blocks) } else { segments.div_ceil(n_blocks) * segment_len };
+    width.min(columns.div_ceil(PANEL)) * longest * PANEL * 4
+}
+
+/// Number of blocks of a K of `k` elements, and panels in a block: half of the second-level cache holds panels of B;
+/// where K is too long for one tile's width, blocks of K follow each other.
+fn blocks<V: Tiles>(k: usize) -> (usize, usize) {
+    let budget = caches().l2 / 2 / (PANEL * 4);
+    let k_block = (budget / V::panels()).clamp(256, 1 << 20);
+    let n_blocks = k.div_ceil(k_block).max(1);
+    let width = (budget / k.div_ceil(n_blocks).max(1)).max(1).next_multiple_of(V::panels());
+    (n_blocks, width)
 }
 
 /// How many ways to split (rows, columns) so that `threads` threads have equal work: the least work of the busiest
@@ -138,24 +172,59 @@ impl<R: Rows> Contraction<'_, R> {
     /// # Safety
     /// As for [`run`](Self::run); `thread` is the caller's own.
     pub(crate) unsafe fn run_part<V: Tiles>(&self, rows: Range<usize>, panels: Range<usize>, thread: usize) {
-        let k = self.segments * self.segment_len;
-        // Half of the cache holds panels of B; where K is too long for one tile's width, blocks of K follow each other.
-        let budget = caches().l2 / 2 / (PANEL * 4);
-        let k_block = (budget / V::panels()).clamp(256, 1 << 20);
-        let n_blocks = k.div_ceil(k_block).max(1);
-        let width = (budget / k.div_ceil(n_blocks).max(1)).max(1).next_multiple_of(V::panels());
+        let (n_blocks, width) = blocks::<V>(self.segments * self.segment_len);
         let n_tiles = rows.len().div_ceil(V::ROWS);
         for first in panels.clone().step_by(width) {
             let block = first..(first + width).min(panels.end);
             for k_part in 0..n_blocks {
+                // SAFETY: the caller's pointers are valid.
+                let b = unsafe { self.f32_panels::<V>(block.clone(), (k_part, n_blocks), thread) };
                 for tile in 0..n_tiles {
                     let tile = part(rows.len(), n_tiles, tile);
                     let tile = rows.start + tile.start..rows.start + tile.end;
                     // SAFETY: the caller's pointers are valid.
-                    unsafe { self.run_tile::<V>(tile, block.clone(), (k_part, n_blocks), thread) };
+                    unsafe { self.run_tile::<V>(tile, block.clone(), b, (k_part, n_blocks), thread) };
                 }
             }
         }
+    }
+
+    /// Where part `index` of `parts` of K of the panels `block` is in f32: in place, or widened into scratch.
+    unsafe fn f32_panels<V: Tiles>(
+        &self,
+        block: Range<usize>,
+        (index, parts): (usize, usize),
+        thread: usize,
+    ) -> Panels {
+        if self.b.stored == Stored::F32 {
+            return self.b;
+        }
+        let k = self.k_range(index, parts);
+        let threads = self.call.pool.threads();
+        let own = scratch_bytes(self.segments, self.copy_len, threads);
+        let to = self.scratch.wrapping_add(own + self.widened_bytes * thread).cast::<f32>();
+        let panel_len = k.len() * PANEL;
+        for panel in block.clone() {
+            let from = self.b.data.cast::<u16>().wrapping_add(panel * self.b.panel + k.start * PANEL);
+            // SAFETY: the panels exist; the scratch has room for a block of this thread.
+            unsafe { widen::<V>(self.b.stored, from, to.wrapping_add((panel - block.start) * panel_len), k.len()) };
+        }
+        Panels {
+            data: to.wrapping_sub(block.start * panel_len + k.start * PANEL),
+            step: PANEL,
+            panel: panel_len,
+            transposed: false,
+            stored: Stored::F32,
+        }
+    }
+
+    /// Part `index` of `parts` of K.
+    fn k_range(&self, index: usize, parts: usize) -> Range<usize> {
+        if self.segments == 1 {
+            return part(self.segment_len, parts, index);
+        }
+        let segments = part(self.segments, parts, index);
+        segments.start * self.segment_len..segments.end * self.segment_len
     }
 
     /// One tile of rows by a block of panels, over part `index` of `parts` of K.
@@ -163,6 +232,7 @@ impl<R: Rows> Contraction<'_, R> {
         &self,
         rows: Range<usize>,
         block: Range<usize>,
+        b: Panels,
         (index, parts): (usize, usize),
         thread: usize,
     ) {
@@ -178,7 +248,7 @@ impl<R: Rows> Contraction<'_, R> {
         let (in_registers, rest) = split(self.call.epilogue);
         let mut panel = block.start;
         while panel < block.end {
-            let (width, tile) = match self.b.transposed {
+            let (width, tile) = match b.transposed {
                 true => (1, V::TRANSPOSED[rows.len() - 1]),
                 false => V::tile(rows.len(), block.end - panel),
             };
@@ -187,9 +257,9 @@ impl<R: Rows> Contraction<'_, R> {
                 a: segments.pointers,
                 segments: segments.n,
                 segment_len: segments.len,
-                b: self.b.at(panel, segments.k),
-                b_step: self.b.step,
-                b_panel: self.b.panel,
+                b: b.at(panel, segments.k),
+                b_step: b.step,
+                b_panel: b.panel,
                 start: if index == 0 { Start::Zero } else { Start::Stored },
                 y: self.y,
                 offsets: offsets.as_ptr(),

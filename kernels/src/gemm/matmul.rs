@@ -1,8 +1,9 @@
 //! `f32_matmul` and `f32_matmul_packed`: operands to rows and panels.
 
-use super::contraction::{Contraction, Panels, Rows, part, scratch_bytes};
+use super::contraction::{Contraction, Panels, Rows, part, scratch_bytes, widened_bytes};
 use super::pack_b::{Matrix, pack_panels};
 use super::tiles::Tiles;
+use super::widen::Stored;
 use crate::abi::{Call, KernelError, Operand};
 use crate::cache::caches;
 use crate::epilogue::own_scratch;
@@ -144,7 +145,13 @@ fn operands<'a>(call: &'a Call<'a>, row_axes: usize) -> Result<[&'a Operand<'a>;
 
 /// Bytes of scratch of `f32_matmul_packed`.
 pub(crate) fn packed_scratch<V: Tiles>(operands: &[Operand], _attrs: &[i64], threads: usize) -> usize {
-    scratch_bytes(1, copy_len::<V>(&operands[0]), threads)
+    scratch_bytes(1, copy_len::<V>(&operands[0]), threads) + packed_widened::<V>(operands) * threads
+}
+
+/// Bytes of one thread's widened panels.
+fn packed_widened<V: Tiles>(operands: &[Operand]) -> usize {
+    let columns = operands[2].shape.last().map_or(1, |&n| n as usize);
+    widened_bytes::<V>(&operands[1], 1, k_axis(&operands[0]).0, columns)
 }
 
 /// `f32_matmul_packed`.
@@ -168,11 +175,12 @@ pub(crate) unsafe fn matmul_packed<V: Tiles>(call: &Call) -> Result<(), KernelEr
         first_row: 0,
         segments: 1,
         segment_len: k,
-        b: Panels::packed(b.data.cast(), k),
+        b: Panels::constant(b, 0, k),
         columns: 0..columns,
         y: y.data.cast(),
         scratch: own_scratch(call),
         copy_len: copy_len::<V>(a),
+        widened_bytes: packed_widened::<V>(call.operands),
     };
     // SAFETY: the caller vouches for the operands.
     unsafe { contraction.run::<V>() };
@@ -331,11 +339,17 @@ impl<'a> Dynamic<'a> {
     ) -> impl Iterator<Item = (Contraction<'a, StridedRows<'a>>, Range<usize>)> {
         let panels = self.columns.div_ceil(PANEL);
         let direct = if b.column_stride == 1 && b.k_stride >= 0 && self.rows <= 2 * V::ROWS {
-            let rows = Panels { data: b.data, step: b.k_stride as usize, panel: PANEL, transposed: false };
+            let rows = Panels {
+                data: b.data,
+                step: b.k_stride as usize,
+                panel: PANEL,
+                transposed: false,
+                stored: Stored::F32,
+            };
             Some((rows, self.columns / PANEL))
         } else if b.k_stride == 1 && b.column_stride >= 0 && self.rows <= V::TRANSPOSED.len() {
             let step = b.column_stride as usize;
-            Some((Panels { data: b.data, step, panel: step * PANEL, transposed: true }, panels))
+            Some((Panels { data: b.data, step, panel: step * PANEL, transposed: true, stored: Stored::F32 }, panels))
         } else {
             None
         };
@@ -373,6 +387,7 @@ impl<'a> Dynamic<'a> {
             y: y.data.cast(),
             scratch: self.scratch,
             copy_len: self.copy_len,
+            widened_bytes: 0,
         }
     }
 }

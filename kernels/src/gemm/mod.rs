@@ -6,6 +6,8 @@
 //! - `f32_matmul_packed`, layout 1: `y[.., N] = a[.., K] x b[K, N]`, where `b` was packed by
 //!   [`pack_matmul_b`](crate::pack::pack_matmul_b) and its operand's shape is `[K, N]`. `a` and `y` have the same
 //!   leading axes.
+//! - `f32_matmul_packed`, layout 2: the same with a `b` of f16 or bf16 in that packing. Its elements are widened as
+//!   panels are read; all arithmetic is in f32.
 //! - `f32_matmul`, layout 0: `y[.., M, N] = a[.., M, K] x b[.., K, N]`. The leading axes of `a` and `b` are those of
 //!   `y`, right-aligned, or have extent 1, or are missing.
 //!
@@ -17,8 +19,9 @@ mod matmul;
 mod microkernel;
 mod pack_b;
 mod tiles;
+mod widen;
 
-pub(crate) use contraction::{Contraction, Panels, Rows, SERIAL, grid, part, scratch_bytes};
+pub(crate) use contraction::{Contraction, Panels, Rows, SERIAL, grid, part, scratch_bytes, widened_bytes};
 pub(crate) use matmul::{Axis, MAX_AXES, batch_axes, chunk, k_axis, row_axes, stride};
 pub(crate) use tiles::Tiles;
 
@@ -31,7 +34,7 @@ pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {
     for_isa!(isa, V => const { &kernels_of::<V>() })
 }
 
-const fn kernels_of<V: Tiles>() -> [Kernel; 2] {
+const fn kernels_of<V: Tiles>() -> [Kernel; 3] {
     [
         Kernel {
             name: "f32_matmul",
@@ -45,6 +48,15 @@ const fn kernels_of<V: Tiles>() -> [Kernel; 2] {
         Kernel {
             name: "f32_matmul_packed",
             layout: 1,
+            revision: 1,
+            operands: &["a", "b", "y"],
+            attrs: &[],
+            scratch: matmul::packed_scratch::<V>,
+            run: matmul::matmul_packed::<V>,
+        },
+        Kernel {
+            name: "f32_matmul_packed",
+            layout: 2,
             revision: 1,
             operands: &["a", "b", "y"],
             attrs: &[],

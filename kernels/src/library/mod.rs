@@ -20,6 +20,7 @@ mod grid_sample;
 mod gru;
 mod indices;
 mod lstm;
+mod matmul;
 mod minifloat;
 mod movement;
 mod non_max_suppression;
@@ -91,6 +92,7 @@ const ALL: &[Kernel] = &[
     arg_reduce::ARG_REDUCE,
     cumulative::CUMULATIVE,
     reduce::REDUCE,
+    matmul::MATMUL,
     cast::CAST,
     quantize::QUANTIZE_LINEAR,
     quantize::DEQUANTIZE_LINEAR,

@@ -341,6 +341,7 @@ impl Product<'_> {
             y,
             scratch: own,
             copy_len: 0,
+            widened_bytes: 0,
         };
         // SAFETY: The caller's promise.
         unsafe { contraction.run::<V>() };

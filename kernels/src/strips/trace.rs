@@ -127,6 +127,10 @@ impl Vector for Tracer {
         no_lanes()
     }
 
+    unsafe fn load_u16(_: *const u16) -> Self {
+        no_lanes()
+    }
+
     unsafe fn store(self, _: *mut f32) {
         no_lanes()
     }

@@ -1,7 +1,7 @@
 //! Convolutions: filters, strides, padding, groups, views, epilogues, threads.
 
 use super::conv_oracle;
-use super::harness::{Random, Tensor, Threads, assert_same_bits, run};
+use super::harness::{HALVES, Random, Tensor, Threads, assert_same_bits, run, run_halves};
 use crate::abi::{EpilogueOp, Kernel, Parallel, Serial, Strip};
 use crate::isa::Isa;
 use crate::pack::{
@@ -128,6 +128,22 @@ fn check_conv(case: Case, epilogue: &[EpilogueOp]) {
     check("f32_conv_nhwc", &operands, &case.attrs(), epilogue, &case);
     if epilogue.is_empty() {
         check_unpacked("f32_conv_nhwc", &operands, unpacked, &case.attrs(), &case);
+        check_halves(operands, &case);
+    }
+}
+
+/// Checks a convolution with weights of 16 bits against the one with the f32 weights that they widen to.
+fn check_halves([x, w, y]: [Tensor; 3], case: &Case) {
+    let attrs = case.attrs();
+    for halves in HALVES {
+        let (wide, bits) = halves.round(w.clone());
+        let mut operands = [x.clone(), wide, y.clone()];
+        for isa in Isa::supported() {
+            let kernel = |layout| find("f32_conv_nhwc", layout, isa).expect("exists");
+            let found = run_halves(kernel(2), &operands, (halves.dtype, &bits), &attrs, &Threads(2));
+            run(kernel(1), &mut operands, &attrs, &[], None, &Serial).expect("runs");
+            assert_same_bits(&found, &operands[2].data, &format!("{case:?} {} {}", halves.dtype, isa.name()));
+        }
     }
 }
 

@@ -111,6 +111,49 @@ pub(crate) fn run(
     result
 }
 
+/// A kind of 16-bit floats.
+pub(crate) struct Halves {
+    pub(crate) dtype: DType,
+    narrow: fn(f32) -> u16,
+    widen: fn(u16) -> f32,
+}
+
+/// Both kinds.
+pub(crate) const HALVES: [Halves; 2] = [
+    Halves { dtype: DType::F16, narrow: ic_types::f32_to_f16, widen: ic_types::f16_to_f32 },
+    Halves { dtype: DType::BF16, narrow: ic_types::f32_to_bf16, widen: ic_types::bf16_to_f32 },
+];
+
+impl Halves {
+    /// The tensor rounded to this kind, and the bits of its elements.
+    pub(crate) fn round(&self, tensor: Tensor) -> (Tensor, Vec<u16>) {
+        let bits: Vec<u16> = tensor.data.iter().map(|&x| (self.narrow)(x)).collect();
+        (Tensor { data: bits.iter().map(|&bits| (self.widen)(bits)).collect(), ..tensor }, bits)
+    }
+}
+
+/// Runs a kernel whose second operand holds 16-bit floats, and returns its third.
+pub(crate) fn run_halves(
+    kernel: &Kernel,
+    operands: &[Tensor; 3],
+    (dtype, halves): (DType, &[u16]),
+    attrs: &[i64],
+    pool: &dyn Parallel,
+) -> Vec<f32> {
+    let [mut a, mut b, mut y] = operands.clone();
+    let b = Operand { data: halves.as_ptr().cast_mut().cast(), dtype, ..b.operand() };
+    let operands = [a.operand(), b, y.operand()];
+    let bytes = (kernel.scratch)(&operands, attrs, pool.threads());
+    let mut scratch = vec![0x7fu8; bytes + 64 + 64];
+    let start = scratch.as_ptr().align_offset(64);
+    let data = scratch[start..].as_mut_ptr();
+    let call = Call { operands: &operands, attrs, epilogue: &[], callback: None, scratch: data, pool };
+    // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
+    unsafe { (kernel.run)(&call) }.expect("the kernel runs");
+    assert!(scratch[start + bytes..].iter().all(|&byte| byte == 0x7f), "{} wrote past its scratch", kernel.name);
+    y.data
+}
+
 /// Fails where `actual` and `expected` differ in any bit, NaN payloads aside.
 #[track_caller]
 pub(crate) fn assert_same_bits(actual: &[f32], expected: &[f32], what: &dyn std::fmt::Display) {

@@ -1,6 +1,6 @@
 //! Matrix products: shapes around tile edges, views, broadcasts, epilogues, threads.
 
-use super::harness::{Random, Tensor, Threads, assert_same_bits, run};
+use super::harness::{HALVES, Random, Tensor, Threads, assert_same_bits, run, run_halves};
 use super::matmul_oracle;
 use crate::abi::{Callback, EpilogueOp, Kernel, Parallel, Serial, Strip, Table, Tile};
 use crate::isa::Isa;
@@ -81,6 +81,27 @@ fn packed_views_and_batches() {
         let a = Tensor::random(&[2, m, 3, k], &mut random).swap(1, 2);
         let y = Tensor::unset(&[2, m, 3, n]).swap(1, 2);
         check("f32_matmul_packed", &[a, packed(k, n, &mut random), y], &[]);
+    }
+}
+
+#[test]
+fn packed_halves_give_the_bits_of_what_they_widen_to() {
+    let mut random = Random::new(9);
+    for (m, n, k) in [(0, 5, 3), (1, 1, 1), (1, 70, 33), (5, 16, 8), (13, 33, 17), (26, 129, 0), (3, 40, 20_000)] {
+        for halves in HALVES {
+            let (a, b) = (Tensor::random(&[m, k], &mut random), packed(k, n, &mut random));
+            let (b, bits) = halves.round(b);
+            let operands = [a, b, Tensor::unset(&[m, n])];
+            let expected = oracle("f32_matmul_packed", &operands, &[]);
+            for isa in Isa::supported() {
+                for pool in [&Serial as &dyn Parallel, &Threads(3)] {
+                    let kernel = find("f32_matmul_packed", 2, isa).expect("the kernel exists");
+                    let found = run_halves(kernel, &operands, (halves.dtype, &bits), &[], pool);
+                    let what = format!("{m} {n} {k} {} {} {} threads", halves.dtype, isa.name(), pool.threads());
+                    assert_same_bits(&found, &expected, &what);
+                }
+            }
+        }
     }
 }
 

@@ -37,7 +37,7 @@ fn first(n: usize) -> (__m256i, __m256i) {
     unsafe { (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast())) }
 }
 
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn vectorize<T: Task>(task: T) -> T::Output {
     // SAFETY: the caller vouches for the task.
     unsafe { task.run::<Avx2>() }
@@ -64,6 +64,24 @@ impl Vector for Avx2 {
         let (low, high) = first(n);
         // SAFETY: the caller vouches for `n` elements; masked lanes are not read.
         unsafe { Avx2(_mm256_maskload_ps(from, low), _mm256_maskload_ps(from.wrapping_add(8), high)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_u16(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe {
+            let (low, high) = (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(8).cast()));
+            Avx2(float(_mm256_cvtepu16_epi32(low)), float(_mm256_cvtepu16_epi32(high)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe {
+            let (low, high) = (_mm_loadu_si128(from.cast()), _mm_loadu_si128(from.add(8).cast()));
+            Avx2(_mm256_cvtph_ps(low), _mm256_cvtph_ps(high))
+        }
     }
 
     #[inline(always)]

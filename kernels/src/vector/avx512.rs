@@ -23,7 +23,7 @@ fn first(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as __mmask16
 }
 
-#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c")]
 unsafe fn vectorize<T: Task>(task: T) -> T::Output {
     // SAFETY: the caller vouches for the task.
     unsafe { task.run::<Avx512>() }
@@ -49,6 +49,18 @@ impl Vector for Avx512 {
     unsafe fn load_partial(from: *const f32, n: usize) -> Self {
         // SAFETY: the caller vouches for `n` elements; masked lanes are not read.
         Avx512(unsafe { _mm512_maskz_loadu_ps(first(n), from) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_u16(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe { Avx512(_mm512_castsi512_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe { Avx512(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
     }
 
     #[inline(always)]

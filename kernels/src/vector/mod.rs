@@ -66,6 +66,38 @@ pub(crate) trait Vector: Copy + 'static {
     /// `n` elements are readable at `from`.
     unsafe fn load_partial(from: *const f32, n: usize) -> Self;
 
+    /// Sixteen 16-bit integers, zero-extended.
+    ///
+    /// # Safety
+    /// 16 elements are readable at `from`.
+    unsafe fn load_u16(from: *const u16) -> Self;
+
+    /// Sixteen bf16 numbers.
+    ///
+    /// # Safety
+    /// 16 elements are readable at `from`.
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        unsafe { Self::load_u16(from) }.shift_left::<16>()
+    }
+
+    /// Sixteen IEEE binary16 numbers.
+    ///
+    /// # Safety
+    /// 16 elements are readable at `from`.
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        let bits = unsafe { Self::load_u16(from) };
+        let magnitude = bits.and(Self::splat_bits(0x7fff)).shift_left::<13>();
+        // The product moves the exponent by 112 and normalizes subnormals.
+        let finite = magnitude.mul(Self::splat_bits((127 + 112) << 23));
+        let special = magnitude.or(Self::splat_bits(0x7f80_0000));
+        let value = Self::select(magnitude.less(Self::splat_bits(0x7c00 << 13)), finite, special);
+        value.or(bits.and(Self::splat_bits(0x8000)).shift_left::<16>())
+    }
+
     /// # Safety
     /// 16 elements are writable at `to`.
     unsafe fn store(self, to: *mut f32);

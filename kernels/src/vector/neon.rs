@@ -63,6 +63,13 @@ impl Vector for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_u16(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        let wide = |i: usize| unsafe { vreinterpretq_f32_u32(vmovl_u16(vld1_u16(from.add(4 * i)))) };
+        Neon([wide(0), wide(1), wide(2), wide(3)])
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         for i in 0..4 {
             // SAFETY: the caller vouches for 16 elements.

@@ -52,6 +52,12 @@ impl Vector for Portable {
         }))
     }
 
+    #[inline(always)]
+    unsafe fn load_u16(from: *const u16) -> Self {
+        // SAFETY: the caller vouches for 16 elements.
+        Portable(from_fn(|i| f32::from_bits(u32::from(unsafe { *from.add(i) }))))
+    }
+
     #[inline(never)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller vouches for 16 elements.

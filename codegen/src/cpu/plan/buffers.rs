@@ -2,11 +2,11 @@
 
 use crate::cpu::dims::{DimBuilder, Unbound};
 use crate::cpu::select::Packing;
-use crate::cpu::weights::Weight;
+use crate::cpu::weights::{Weight, storage};
 use ic_artifact::{Buffer, BufferId, Place, Step};
-use ic_ir::Graph;
 use ic_ir::kernel::{self, BufferKind, Program};
-use ic_types::Dim;
+use ic_ir::{Graph, ValueId};
+use ic_types::{DType, Dim};
 use std::collections::HashMap;
 
 /// Buffers under construction. Those of the program that are neither constants nor views come first, then constants that
@@ -66,6 +66,11 @@ impl<'a> Buffers<'a> {
         &self.program.buffers[id as usize]
     }
 
+    /// What the elements of a constant can be stored in.
+    pub(super) fn storage(&self, value: ValueId) -> DType {
+        storage(self.graph, value)
+    }
+
     /// The plan's buffer for the program buffer `id`; a constant becomes a row-major weight.
     pub(crate) fn place(&mut self, id: kernel::BufferId) -> BufferId {
         if let Some(index) = (id as usize).checked_sub(self.program.buffers.len()) {
@@ -84,8 +89,8 @@ impl<'a> Buffers<'a> {
         (self.program.buffers.len() + self.temporaries.len() - 1) as kernel::BufferId
     }
 
-    /// The plan's buffer for the constant `id` in the given packing.
-    pub(super) fn packed(&mut self, id: kernel::BufferId, packing: Option<Packing>) -> BufferId {
+    /// The plan's buffer for the constant `id` in the given packing of elements of a type.
+    pub(super) fn packed(&mut self, id: kernel::BufferId, packing: Option<(Packing, DType)>) -> BufferId {
         let BufferKind::Constant(value) = self.program_buffer(id).kind else {
             unreachable!("only constants are packed");
         };

@@ -242,7 +242,12 @@ impl<'a, 'b> Builder<'a, 'b> {
         let param = &k.kernel.params[operand.param as usize];
         let is_dense = operand.strides == dense_strides(&operand.shape);
         let buffer = self.buffers.program_buffer(k.args[operand.param as usize]);
+        let storage = match buffer.kind {
+            BufferKind::Constant(value) => self.buffers.storage(value),
+            _ => param.dtype,
+        };
         Some(View {
+            storage,
             dtype: param.dtype,
             shape: operand.shape.clone(),
             strides: (!is_dense).then(|| operand.strides.clone()),
@@ -281,10 +286,10 @@ impl<'a, 'b> Builder<'a, 'b> {
                 let offset = (!source.offset.is(0)).then(|| self.slot(&source.offset)).transpose()?;
                 (buffer, offset, dtype, shape, strides.as_ref())
             }
-            CallOperand::Packed { index, shape, packing } => {
+            CallOperand::Packed { index, shape, packing, dtype } => {
                 let source = k.operands[*index].as_ref().ok_or("an absent operand")?;
-                let buffer = self.buffers.packed(k.args[source.param as usize], Some(packing.clone()));
-                (buffer, None, k.kernel.params[source.param as usize].dtype, shape, None)
+                let buffer = self.buffers.packed(k.args[source.param as usize], Some((packing.clone(), *dtype)));
+                (buffer, None, *dtype, shape, None)
             }
             CallOperand::Result { index, shape, strides } => {
                 let param = results.params[*index].ok_or("an absent result")?;
@@ -369,7 +374,7 @@ impl<'a, 'b> Builder<'a, 'b> {
 
 fn result_view(kernel: &Kernel, param: u32) -> View {
     let Param { dtype, shape, .. } = &kernel.params[param as usize];
-    View { dtype: *dtype, shape: shape.clone(), strides: None, is_constant: false }
+    View { dtype: *dtype, shape: shape.clone(), strides: None, is_constant: false, storage: *dtype }
 }
 
 /// Where the op's results are.

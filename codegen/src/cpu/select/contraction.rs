@@ -1,4 +1,7 @@
 //! Matrix products.
+//!
+//! f32 has microkernels; a constant right operand is packed, in 16 bits where these hold its elements. f64 and integers have
+//! a plain kernel.
 
 use super::{CallOperand, LibraryCall, Packing, Site, plain, require};
 use ic_types::DType;
@@ -6,15 +9,22 @@ use ic_types::DType;
 /// `f32_matmul_packed` where the right operand is a constant matrix, else `f32_matmul`. Both take strides.
 pub(super) fn matmul(site: &Site) -> Result<LibraryCall, String> {
     let (a, b) = (site.operand(0)?, site.operand(1)?);
+    if a.dtype == DType::F64 || a.dtype.is_int() && a.dtype.bits() >= 8 {
+        return Ok(plain("matmul", vec![site.pass(0), site.pass(1), site.give(0)], vec![]));
+    }
     require(a, DType::F32, "matmul")?;
     let matrix = b.is_constant && b.shape.len() == 2 && b.strides.is_none();
     if let (true, [Some(k), Some(n)]) =
         (matrix, [b.shape.first(), b.shape.get(1)].map(|d| d.and_then(|d| d.as_const())))
     {
         let packing = Packing::MatmulB { k: k as usize, n: n as usize };
-        let packed = CallOperand::Packed { index: 1, shape: b.shape.clone(), packing };
+        let packed = CallOperand::Packed { index: 1, shape: b.shape.clone(), packing, dtype: b.storage };
         let operands = vec![site.pass(0), Some(packed), site.give(0)];
-        return Ok(LibraryCall { layout: 1, takes_epilogue: true, ..plain("f32_matmul_packed", operands, vec![]) });
+        return Ok(LibraryCall {
+            layout: super::panel_layout(b.storage),
+            takes_epilogue: true,
+            ..plain("f32_matmul_packed", operands, vec![])
+        });
     }
     let operands = vec![site.pass(0), site.pass(1), site.give(0)];
     Ok(LibraryCall { takes_epilogue: true, ..plain("f32_matmul", operands, vec![]) })
@@ -29,7 +39,7 @@ pub(super) fn integer_matmul(site: &Site) -> Result<LibraryCall, String> {
     let (kernel, layout, packed) = match extents {
         [Some(k), Some(n)] if matrix => {
             let packing = Packing::Int8Matmul { k: k as usize, n: n as usize };
-            let packed = CallOperand::Packed { index: 1, shape: b.shape.clone(), packing };
+            let packed = CallOperand::Packed { index: 1, shape: b.shape.clone(), packing, dtype: b.dtype };
             ("int8_matmul_packed", 1, Some(packed))
         }
         _ => ("int8_matmul", 0, site.pass(1)),

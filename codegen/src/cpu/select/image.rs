@@ -88,11 +88,11 @@ fn weight_extents(w: &View) -> Result<[usize; 4], String> {
     }
 }
 
-/// The weights of a channels-last convolution and the layout of the kernel: packed if they are constant, else as they
-/// are.
-fn weights(w: &View, extents: [usize; 4], packing: Packing) -> (CallOperand, u32) {
+/// The weights of a channels-last convolution and the layout of the kernel: packed, their elements stored as `dtype`, if
+/// they are constant, else as they are.
+fn weights(w: &View, extents: [usize; 4], packing: Packing, dtype: DType) -> (CallOperand, u32) {
     match w.is_constant {
-        true => (CallOperand::Packed { index: 1, shape: dims(extents), packing }, 1),
+        true => (CallOperand::Packed { index: 1, shape: dims(extents), packing, dtype }, super::panel_layout(dtype)),
         false => (CallOperand::Input { index: 1, shape: dims(extents), strides: None }, 0),
     }
 }
@@ -126,13 +126,13 @@ pub(super) fn convolution(op: &Convolution, site: &Site) -> Result<LibraryCall, 
     let kernel = [kernel_h, kernel_w];
     let window = Window::new(&kernel[4 - w.shape.len()..], &op.strides, &op.dilations, &op.pads)?;
     let depthwise = inputs == 1 && op.groups == outputs && outputs > 1 && w.is_constant;
-    let (name, packing) = if depthwise {
-        ("f32_depthwise_conv_nhwc", Packing::Depthwise { channels: outputs, kernel })
+    let (name, packing, dtype) = if depthwise {
+        ("f32_depthwise_conv_nhwc", Packing::Depthwise { channels: outputs, kernel }, DType::F32)
     } else {
         let shape = ConvWeightShape { outputs, inputs, kernel_h, kernel_w, groups: op.groups };
-        ("f32_conv_nhwc", Packing::Conv(shape))
+        ("f32_conv_nhwc", Packing::Conv(shape), w.storage)
     };
-    let (weights, layout) = weights(w, extents, packing);
+    let (weights, layout) = weights(w, extents, packing, dtype);
     let operands = vec![Some(image_operand(0, x)), Some(weights), Some(image_result(y))];
     let bias = site.operands.get(2).and_then(Option::as_ref).map(|_| 2);
     Ok(LibraryCall { layout, bias, takes_epilogue: true, ..plain(name, operands, window.attrs(op.groups)) })
@@ -153,7 +153,8 @@ pub(super) fn integer_convolution(op: &IntegerConvolution, site: &Site) -> Resul
         let weights = ConvWeightShape { outputs, inputs, kernel_h, kernel_w, groups: op.groups };
         ("int8_conv_nhwc", Packing::Int8Conv(Int8ConvShape { weights, dilation_w: window.dilations[1] }))
     };
-    let packed = CallOperand::Packed { index: 1, shape: dims([outputs, inputs, kernel_h, kernel_w]), packing };
+    let packed =
+        CallOperand::Packed { index: 1, shape: dims([outputs, inputs, kernel_h, kernel_w]), packing, dtype: w.dtype };
     let parameters = [site.dense(2)?, site.dense(3)?, site.dense(4)?];
     let operands = [Some(image_operand(0, x)), Some(packed)].into_iter().chain(parameters);
     let operands = operands.chain([Some(image_result(y))]).collect();
@@ -172,7 +173,7 @@ pub(super) fn conv_transpose(op: &ConvTranspose, site: &Site) -> Result<LibraryC
     let (stride, dilation) = (window.strides, window.dilations);
     let packing =
         Packing::ConvTranspose(ConvTransposeShape { inputs, outputs, kernel, stride, dilation, groups: op.groups });
-    let (weights, layout) = weights(w, extents, packing);
+    let (weights, layout) = weights(w, extents, packing, DType::F32);
     let operands = vec![Some(image_operand(0, x)), Some(weights), Some(image_result(y))];
     let bias = site.operands.get(2).and_then(Option::as_ref).map(|_| 2);
     let attrs = window.attrs(op.groups);

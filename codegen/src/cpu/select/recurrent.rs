@@ -58,7 +58,12 @@ fn weights(site: &Site, index: usize, gates: usize) -> Option<CallOperand> {
         {
             let hidden = units / gates;
             let shape = recurrent_weights_shape(directions, gates, hidden, k).map(|d| Dim::constant(d as i64)).into();
-            Some(CallOperand::Packed { index, shape, packing: Packing::Recurrent { directions, gates, hidden, k } })
+            Some(CallOperand::Packed {
+                index,
+                shape,
+                packing: Packing::Recurrent { directions, gates, hidden, k },
+                dtype: DType::F32,
+            })
         }
         _ => site.pass(index),
     }

@@ -68,6 +68,9 @@ pub(crate) struct CompileArgs {
     /// Which classes of rewrites may run
     #[arg(long, value_enum, default_value_t = Fp::Default)]
     pub(crate) fp: Fp,
+    /// What the weights of contractions and embeddings are stored in; arithmetic and activations stay f32
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub(crate) precision: Precision,
     /// Print an intermediate form: graph, kernels, asm, ptx, ascend, dot, report, deps (the model's files) or rust (the
     /// artifact's typed interface); KIND=PATH writes a file
     #[arg(long = "emit", value_name = "KIND[=PATH]")]
@@ -89,6 +92,17 @@ pub(crate) enum Fp {
     Default,
     /// Approximate rewrites too
     Fast,
+}
+
+/// Element types of stored weights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Precision {
+    /// As the model has them
+    F32,
+    /// Rounded to IEEE binary16
+    F16,
+    /// Rounded to bfloat16
+    Bf16,
 }
 
 #[derive(Args, Debug)]

@@ -1,6 +1,6 @@
 //! `ic compile`.
 
-use super::args::{CompileArgs, Fp};
+use super::args::{CompileArgs, Fp, Precision};
 use super::feed::parse_dims;
 use super::output::Say;
 use anyhow::{Context, Result, bail, ensure};
@@ -118,10 +118,15 @@ fn options(args: &CompileArgs) -> Result<Options> {
         Fp::Default => FpMode::Default,
         Fp::Fast => FpMode::Fast,
     };
+    let precision = match args.precision {
+        Precision::F32 => ic_passes::Precision::F32,
+        Precision::F16 => ic_passes::Precision::F16,
+        Precision::Bf16 => ic_passes::Precision::BF16,
+    };
     let outputs = (!args.outputs.is_empty()).then(|| args.outputs.clone());
     let (dims, ranges) = parse_dims(&args.dims)?;
     let import = ImportOptions { dims, ranges, outputs, ..Default::default() };
-    let passes = ic_passes::Options { opt_level: args.opt_level, fp, ..Default::default() };
+    let passes = ic_passes::Options { opt_level: args.opt_level, fp, precision, ..Default::default() };
     let states = args.states.iter().map(|text| state_pair(text)).collect::<Result<_>>()?;
     Ok(Options { import, passes, targets, states, hoist: args.hoist.clone() })
 }

@@ -4,11 +4,11 @@ use super::args::InspectArgs;
 use super::output::Say;
 use anyhow::{Context, Result};
 use ic::import::{ImportOptions, import};
-use ic_artifact::{ArtifactReader, EntryState, Manifest, Plan, Port, State, Step, Target};
+use ic_artifact::{ArtifactReader, EntryState, Manifest, Operand, Place, Plan, Port, State, Step, Target};
 use ic_ir::Graph;
 use ic_types::DType;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 pub(crate) fn inspect(args: &InspectArgs, say: &mut Say) -> Result<()> {
@@ -111,23 +111,40 @@ fn describe_use(manifest: &Manifest, used: &EntryState) -> String {
     format!("{name}:{}{}", reads.unwrap_or_default(), writes.unwrap_or_default())
 }
 
-/// Steps by kernel, and sizes.
+/// The element types of a kernel's operands in the weight section.
+fn weight_types(plan: &Plan, operands: &[Option<Operand>]) -> String {
+    let is_weight = |operand: &&Operand| {
+        let buffer = plan.buffers.get(operand.buffer as usize);
+        buffer.is_some_and(|buffer| matches!(buffer.place, Place::Weight { .. }))
+    };
+    let types = operands.iter().flatten().filter(is_weight).map(|operand| DType::from_code(operand.dtype));
+    let types: BTreeSet<&str> = types.map(|dtype| dtype.map_or("?", DType::name)).collect();
+    types.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// Steps by kernel and element type of its weights, and sizes.
 fn describe_plan(plan: &Plan) -> Value {
-    let mut kernels: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut kernels: BTreeMap<String, usize> = BTreeMap::new();
     let mut contractions: BTreeMap<String, usize> = BTreeMap::new();
     for step in &plan.steps {
         if let Some(precision) = contraction(plan, step) {
             *contractions.entry(precision).or_default() += 1;
         }
         let name = match step {
-            Step::Library { kernel, .. } => plan.kernels.get(*kernel as usize).map_or("?", |k| k.name.as_str()),
-            Step::Code { .. } => "generated",
-            Step::Branch { .. } => "branch",
-            Step::Jump { .. } => "jump",
-            Step::Launch { function, .. } => plan.functions.get(*function as usize).map_or("?", String::as_str),
-            Step::Copy { .. } => "copy",
-            Step::Loop { .. } => "loop",
-            Step::Next { .. } => "next",
+            Step::Library { kernel, operands, .. } => {
+                let name = plan.kernels.get(*kernel as usize).map_or("?", |k| k.name.as_str());
+                match weight_types(plan, operands).as_str() {
+                    "" => name.to_string(),
+                    types => format!("{name}, weights {types}"),
+                }
+            }
+            Step::Code { .. } => "generated".into(),
+            Step::Branch { .. } => "branch".into(),
+            Step::Jump { .. } => "jump".into(),
+            Step::Launch { function, .. } => plan.functions.get(*function as usize).cloned().unwrap_or("?".into()),
+            Step::Copy { .. } => "copy".into(),
+            Step::Loop { .. } => "loop".into(),
+            Step::Next { .. } => "next".into(),
         };
         *kernels.entry(name).or_default() += 1;
     }

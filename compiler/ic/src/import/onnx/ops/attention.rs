@@ -33,8 +33,12 @@ pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
         Some(scale) => f64::from(scale),
         None => default_scale(&cx.shape(q)?[3])?,
     };
-    let scaled = cx.with_scalar(ScalarOp::Mul, q, scale)?;
-    let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, k)?, scores.grouped(cx, v)?);
+    // 16-bit floats round each product: the definition scales both sides by the root.
+    let is_half = matches!(cx.dtype(q)?, DType::F16 | DType::BF16) && scale >= 0.0;
+    let (q_scale, k) =
+        if is_half { (scale.sqrt(), cx.with_scalar(ScalarOp::Mul, k, scale.sqrt())?) } else { (scale, k) };
+    let scaled = cx.with_scalar(ScalarOp::Mul, q, q_scale)?;
+    let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, key)?, scores.grouped(cx, v)?);
     let columns = cx.transpose_last(keys)?;
     let raw = cx.matmul(rows, columns)?;
     let capped = softcap(cx, node, raw)?;
