@@ -206,8 +206,7 @@ impl Model<'_> {
         self.push(LayerNormalization { axis: -1, epsilon: F32(epsilon as f32) }, &[x, scale, bias])
     }
 
-    /// The mask `[batch, 1, seq, seq]` that is added to attention scores: 0 where the token `[batch, seq]` takes part,
-    /// else the least f32.
+    /// Which tokens take part in the attention of which: `[batch, 1, seq, seq]`, of those `[batch, seq]` that are not 0.
     ///
     /// # Errors
     /// If `tokens` has another rank.
@@ -234,12 +233,10 @@ impl Model<'_> {
         }
         let indices = self.push(Concat { axis: 4 }, &indices)?;
         let takes_part = self.push(GatherNd { batch_dims: 0 }, &[takes_part, indices])?;
-        let condition = self.push(ScalarOp::And, &[known, takes_part])?;
-        let (zero, least) = (self.scalar(0.0)?, self.scalar(f64::from(f32::MIN))?);
-        self.push(ScalarOp::Select, &[condition, zero, least])
+        self.push(ScalarOp::And, &[known, takes_part])
     }
 
-    /// Scaled dot-product attention of `x` `[batch, seq, width]` with itself, projected back.
+    /// Scaled dot-product attention of `x` `[batch, seq, width]` with itself where the mask is true, projected back.
     ///
     /// # Errors
     /// If weights are not there, or `x` has another rank.
@@ -260,12 +257,13 @@ impl Model<'_> {
         let keys = self.reshape(turned, &[batch.clone(), heads, extent, seq.clone()])?;
         let queries = self.push(ScalarOp::Mul, &[split[0], scale])?;
         let keys = self.push(ScalarOp::Mul, &[keys, scale])?;
+        let (zero, least) = (self.scalar(0.0)?, self.scalar(f64::from(f32::MIN))?);
+        let added = self.push(ScalarOp::Select, &[mask, zero, least])?;
         let scores = self.push(Matmul {}, &[queries, keys])?;
-        let masked = self.push(ScalarOp::Add, &[scores, mask])?;
+        let masked = self.push(ScalarOp::Add, &[scores, added])?;
         let shares = self.push(Softmax { axis: 3 }, &[masked])?;
         // Rows without any token are zero.
         let none = self.push(ScalarOp::IsNan, &[shares])?;
-        let zero = self.scalar(0.0)?;
         let shares = self.push(ScalarOp::Select, &[none, zero, shares])?;
         let mixed = self.push(Matmul {}, &[shares, split[2]])?;
         let joined = self.transpose(mixed, &[0, 2, 1, 3])?;
