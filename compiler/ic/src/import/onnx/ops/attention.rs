@@ -35,7 +35,7 @@ pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
     };
     // 16-bit floats round each product: the definition scales both sides by the root.
     let is_half = matches!(cx.dtype(q)?, DType::F16 | DType::BF16) && scale >= 0.0;
-    let (q_scale, k) =
+    let (q_scale, key) =
         if is_half { (scale.sqrt(), cx.with_scalar(ScalarOp::Mul, k, scale.sqrt())?) } else { (scale, k) };
     let scaled = cx.with_scalar(ScalarOp::Mul, q, q_scale)?;
     let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, key)?, scores.grouped(cx, v)?);
