@@ -71,8 +71,9 @@ mod tests {
     #[test]
     fn every_half_widens_as_the_definition_says() {
         let halves: Vec<u16> = (0..=u16::MAX).collect();
-        let kinds: [(Stored, fn(u16) -> f32); 2] =
-            [(Stored::F16, ic_types::f16_to_f32), (Stored::BF16, ic_types::bf16_to_f32)];
+        type Definition = fn(u16) -> f32;
+        let definitions: [Definition; 2] = [ic_types::f16_to_f32, ic_types::bf16_to_f32];
+        let kinds = [Stored::F16, Stored::BF16].into_iter().zip(definitions);
         for (stored, expected) in kinds {
             for isa in Isa::supported() {
                 let mut wide = vec![0.0f32; halves.len()];
