@@ -141,9 +141,8 @@ fn precision_rounds_weights_and_nothing_else() {
     let artifact = folder.path().join("m.ica");
     ic(&["compile", text(&exact), "-o", text(&artifact)]);
     let whole = std::fs::metadata(&artifact).unwrap().len();
-    let cases: [(&str, fn(f32) -> f32); 2] =
-        [("f16", |x| f16_to_f32(f32_to_f16(x))), ("bf16", |x| bf16_to_f32(f32_to_bf16(x)))];
-    for (precision, round) in cases {
+    let rounds: [fn(f32) -> f32; 2] = [|x| f16_to_f32(f32_to_f16(x)), |x| bf16_to_f32(f32_to_bf16(x))];
+    for (precision, round) in ["f16", "bf16"].into_iter().zip(rounds) {
         let rounded = write(folder.path(), "rounded.ic", &mlp(round));
         ic(&["compile", text(&exact), "-o", text(&artifact), "--precision", precision]);
         let weights = 2 * (50 * 64 + 64 * 200 + 200 * 40);
