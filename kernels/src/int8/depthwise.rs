@@ -185,12 +185,11 @@ impl Tile<'_> {
             for quad in 0..k.quads() {
                 let weight = D::Vector::load(panel.add(quad * 4 * PANEL).cast());
                 for i in 0..WIDE {
-                    let tap = |t: usize| -> D::Vector {
+                    let mut x = D::Vector::splat(0.0);
+                    for t in (0..4).rev() {
                         let pointer = *self.pointers.add((quad * 4 + t) * WIDE + i);
-                        columns.load_bytes(pointer, columns.column as isize, false)
-                    };
-                    let low = tap(0).or(tap(1).shift_left::<8>());
-                    let x = low.or(tap(2).shift_left::<16>()).or(tap(3).shift_left::<24>());
+                        x = x.shift_left::<8>().or(columns.load_bytes(pointer, columns.column as isize, false));
+                    }
                     sums[i][0] = D::dot(sums[i][0], x, weight);
                     if !corrections.zeros.is_null() {
                         row_sums[i] = D::dot(row_sums[i], x, ones);

@@ -103,7 +103,7 @@ pub(crate) unsafe fn finish<V: Vector, const ROWS: usize, const PANELS: usize>(
         match to.stored {
             Stored::Sum => {
                 for (row, sums) in sums.iter().enumerate() {
-                    store(to, row, sums, |columns, sum, at| columns.store(sum, to.y.cast(), at));
+                    store(to, row, sums);
                 }
             }
             _ => finish_floats(to, sums),
@@ -117,7 +117,9 @@ unsafe fn correct<V: Vector, const ROWS: usize, const PANELS: usize>(to: &Finish
     for panel in 0..PANELS {
         // SAFETY: the lists have whole panels.
         let start = unsafe { V::load(to.start.add(panel * 16).cast()) };
-        (0..ROWS).for_each(|row| sums[row][panel] = sums[row][panel].add_int(start));
+        for sums in sums.iter_mut() {
+            sums[panel] = sums[panel].add_int(start);
+        }
         if !to.zeros.is_null() {
             // SAFETY: as above.
             let zeros = unsafe { V::load(to.zeros.add(panel * 16).cast()) };
@@ -130,18 +132,19 @@ unsafe fn correct<V: Vector, const ROWS: usize, const PANELS: usize>(to: &Finish
     }
 }
 
+/// Stores a row of the tile. Closures would not be compiled with the instruction set's features.
 #[inline(always)]
-unsafe fn store<V: Vector, const PANELS: usize>(
-    to: &Finish,
-    row: usize,
-    values: &[V; PANELS],
-    store: impl Fn(Columns, V, isize),
-) {
-    // SAFETY: there is an offset for each row.
-    let offset = unsafe { *to.offsets.add(row) };
+unsafe fn store<V: Vector, const PANELS: usize>(to: &Finish, row: usize, values: &[V; PANELS]) {
     for (panel, &value) in values.iter().enumerate() {
         let columns = to.columns.panel(panel);
-        store(columns, value, offset + columns.column as isize);
+        // SAFETY: there is an offset for each row, and the row is writable.
+        unsafe {
+            let at = *to.offsets.add(row) + columns.column as isize;
+            match to.stored {
+                Stored::Byte => columns.store_bytes(value.to_int(), to.y, at),
+                Stored::Sum | Stored::Float => columns.store(value, to.y.cast(), at),
+            }
+        }
     }
 }
 
@@ -174,16 +177,12 @@ unsafe fn finish_floats<V: Vector, const ROWS: usize, const PANELS: usize>(to: &
             for op in to.chain.middle {
                 in_registers(op, &mut values, to.columns, to.offsets.add(row));
             }
-            let values = match to.chain.quantizer {
-                Some(quantizer) => values[0].map(|value| quantizer.quantize(value)),
-                None => values[0],
-            };
-            match to.stored {
-                Stored::Byte => store(to, row, &values, |columns, value, at| {
-                    columns.store_bytes(value.to_int(), to.y, at);
-                }),
-                _ => store(to, row, &values, |columns, value, at| columns.store(value, to.y.cast(), at)),
+            if let Some(quantizer) = to.chain.quantizer {
+                for value in &mut values[0] {
+                    *value = quantizer.quantize(*value);
+                }
             }
+            store(to, row, &values[0]);
         }
     }
 }

@@ -95,13 +95,15 @@ impl PackPanel {
         // SAFETY: the caller vouches for the matrix.
         unsafe {
             if column_stride == 1 {
-                let row = |i: usize| match width {
-                    _ if i >= n => V::splat(0.0),
-                    PANEL => V::load_bytes::<false>(at(i, 0)),
-                    _ => V::load_bytes_partial::<false>(at(i, 0), width),
-                };
-                let low = row(0).or(row(1).shift_left::<8>());
-                return low.or(row(2).shift_left::<16>()).or(row(3).shift_left::<24>());
+                let mut lanes = V::splat(0.0);
+                for i in (0..n).rev() {
+                    let row = match width {
+                        PANEL => V::load_bytes::<false>(at(i, 0)),
+                        _ => V::load_bytes_partial::<false>(at(i, 0), width),
+                    };
+                    lanes = lanes.shift_left::<8>().or(row);
+                }
+                return lanes;
             }
             V::from_array(std::array::from_fn(|j| {
                 let mut bytes = [0; 4];
