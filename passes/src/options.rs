@@ -33,6 +33,8 @@ pub struct Options {
     pub fp: FpMode,
     /// What weights are stored in.
     pub precision: Precision,
+    /// Whether a target has contractions of 16-bit floats, so that they keep their types.
+    pub native_halves: bool,
     /// Rounds of equality saturation.
     pub iterations: usize,
     /// Nodes that one e-graph may hold.
@@ -41,6 +43,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { opt_level: 2, fp: FpMode::Default, precision: Precision::F32, iterations: 12, e_nodes: 60_000 }
+        Options {
+            opt_level: 2,
+            fp: FpMode::Default,
+            precision: Precision::F32,
+            native_halves: false,
+            iterations: 12,
+            e_nodes: 60_000,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `widen_halves`: what sums, searches or interpolates 16-bit floats does it in f32.
 //!
-//! Kernels of contractions, pools, recurrent cells and searches compute in f32. Their 16-bit operands are widened by a
+//! CPU kernels of contractions, pools, recurrent cells and searches compute in f32. Their 16-bit operands are widened by a
 //! `cast` that the kernel before takes as its epilogue or the weights as their own, and their results are rounded once.
 //! Pointwise ops, reductions along rows and data movement keep 16 bits: generated code widens single elements.
 //!
@@ -19,6 +19,9 @@ use ic_types::{DType, Dim};
 /// If a widened node does not fit together.
 #[expect(clippy::only_used_in_recursion, reason = "all passes have one signature")]
 pub(crate) fn widen_halves(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
+    if options.native_halves {
+        return Ok(graph.clone());
+    }
     let mut rebuild = Rebuild::new(graph);
     for (_, node) in rebuild.live_nodes() {
         let regions = map_regions(node, |region| widen_halves(region, options, report))?;

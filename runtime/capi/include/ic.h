@@ -2,6 +2,7 @@
 //
 // Written by cbindgen from runtime/capi/src; IC_BLESS=1 cargo test -p ic-capi writes it anew.
 
+
 #ifndef IC_H
 #define IC_H
 

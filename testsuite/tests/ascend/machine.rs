@@ -38,7 +38,7 @@ pub(crate) fn cases(file: &str) -> Vec<Case> {
 pub(crate) fn check(case: &Case, target: AscendTarget, execute: &mut dyn FnMut(&AscendKernel, &Kernel, Params)) {
     let mut graph = case.graph.clone();
     for pass in PASSES {
-        graph = (pass.run)(&graph, &Options::default()).unwrap();
+        graph = (pass.run)(&graph, &Options { native_halves: true, ..Default::default() }).unwrap();
     }
     let graph = hoist_branch_constants(&graph).unwrap();
     let program = partition(&graph, &PartitionOptions::default()).unwrap();

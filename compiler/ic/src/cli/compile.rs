@@ -8,7 +8,7 @@ use ic::import::ImportOptions;
 use ic::pipeline::{self, Lowered, Options, Source, StatePair};
 use ic::{Form, bindings};
 use ic_artifact::Manifest;
-use ic_codegen::{Target, ascend, cpu};
+use ic_codegen::{Target, TargetClass, ascend, cpu};
 use ic_ir::kernel::Step;
 use ic_ir::{Graph, text};
 use ic_passes::{FpMode, PASSES};
@@ -126,7 +126,8 @@ fn options(args: &CompileArgs) -> Result<Options> {
     let outputs = (!args.outputs.is_empty()).then(|| args.outputs.clone());
     let (dims, ranges) = parse_dims(&args.dims)?;
     let import = ImportOptions { dims, ranges, outputs, ..Default::default() };
-    let passes = ic_passes::Options { opt_level: args.opt_level, fp, precision, ..Default::default() };
+    let native_halves = targets.iter().any(|target| target.class() != TargetClass::Cpu);
+    let passes = ic_passes::Options { opt_level: args.opt_level, fp, precision, native_halves, ..Default::default() };
     let states = args.states.iter().map(|text| state_pair(text)).collect::<Result<_>>()?;
     Ok(Options { import, passes, targets, states, hoist: args.hoist.clone() })
 }
