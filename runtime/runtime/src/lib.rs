@@ -9,7 +9,7 @@
 //! # fn main() -> Result<(), ic_runtime::Error> {
 //! use ic_runtime::{Model, Options, TensorView};
 //!
-//! // SAFETY: we made the artifact, and nobody changes the file meanwhile.
+//! // Sound: we made the artifact, and nobody changes the file meanwhile.
 //! let model = unsafe { Model::load("model.ica")? };
 //! let session = model.session(&Options::new().threads(2))?;
 //! let ids = TensorView::new(&[1, 3], &[101i64, 2023, 102]).expect("three ids");
