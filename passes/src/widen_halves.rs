@@ -53,6 +53,7 @@ fn computes_in_f32(op: &Op) -> bool {
             | Op::TopK(_)
             | Op::ArgReduce(_)
             | Op::Cumulative(_)
+            | Op::Unique(_)
             | Op::GridSample(_)
             | Op::RoiAlign(_)
             | Op::Det(_)

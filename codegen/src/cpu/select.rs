@@ -6,6 +6,7 @@
 mod contraction;
 mod image;
 mod movement;
+mod quantized;
 mod recurrent;
 mod sample;
 mod search;
@@ -256,6 +257,9 @@ pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
         Op::Dft(op) => sample::dft(op, site),
         Op::MaxUnpool(op) => sample::max_unpool(op, site),
         Op::BitCast(op) => sample::bit_cast(op, site),
+        Op::Col2Im(op) => sample::col2im(op, site),
+        Op::Quantize(op) => quantized::quantize(op, site),
+        Op::Dequantize(op) => quantized::dequantize(op, site),
         op => Err(format!("`{}` has no kernel for this target", op.name())),
     }
 }

@@ -16,6 +16,7 @@ mod support;
 mod arg_reduce;
 mod bit_cast;
 mod cast;
+mod col2im;
 mod concat;
 mod constant;
 mod conv_transpose;
@@ -69,6 +70,7 @@ pub use crate::scalar::ReduceFn;
 pub use arg_reduce::{ArgFn, ArgReduce};
 pub use bit_cast::BitCast;
 pub use cast::Cast;
+pub use col2im::Col2Im;
 pub use concat::Concat;
 pub use constant::Constant;
 pub use conv_transpose::ConvTranspose;
@@ -274,6 +276,7 @@ ops! {
     det => Det,
     reverse_sequence => ReverseSequence,
     dft => Dft,
+    col2im => Col2Im,
 }
 
 impl From<ScalarOp> for Op {

@@ -32,6 +32,7 @@ mod shape;
 mod transpose;
 mod unpacked;
 
+pub(crate) use geometry::Geometry;
 pub(crate) use rows::{PixelRows, Taps};
 pub(crate) use shape::{ATTRS, Attrs, Image, check};
 

@@ -19,6 +19,7 @@ mod gather;
 mod grid_sample;
 mod gru;
 mod indices;
+mod integer_conv;
 mod lstm;
 mod matmul;
 mod minifloat;
@@ -106,4 +107,5 @@ const ALL: &[Kernel] = &[
     fourier::STFT,
     fourier::MEL_WEIGHT_MATRIX,
     deform_conv::F32_DEFORM_CONV,
+    integer_conv::INTEGER_CONV,
 ];

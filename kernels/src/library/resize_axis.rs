@@ -55,7 +55,8 @@ impl Axis {
             CoordinateMode::HalfPixelSymmetric => input / 2.0 * (1.0 - self.output as f64 / length) + half_pixel,
             CoordinateMode::TfCropAndResize => {
                 let size = (self.roi[1] - self.roi[0]) * (input - 1.0);
-                let inside = if length == 1.0 { size / 2.0 } else { i * size / (length - 1.0) };
+                let resized = self.output as f64;
+                let inside = if resized == 1.0 { size / 2.0 } else { i * size / (resized - 1.0) };
                 inside + self.roi[0] * (input - 1.0)
             }
             CoordinateMode::TfHalfPixelForNn => (i + 0.5) / self.scale,

@@ -40,9 +40,11 @@ pub(super) fn role(graph: &Graph, node: &Node) -> Role {
     let image = |layout: Layout| layout == Layout::ChannelsFirst && matches!(ty.rank(), 3 | 4);
     match &node.op {
         Op::Convolution(op) if image(op.layout) => Role::ChannelsLast,
-        Op::IntegerConvolution(op) if image(op.layout) => Role::ChannelsLast,
+        Op::IntegerConvolution(op) if image(op.layout) && has_known_weights(graph, node) => Role::ChannelsLast,
+        Op::IntegerConvolution(_) => Role::Plain,
         Op::ConvTranspose(op) if image(op.layout) => Role::ChannelsLast,
         Op::Pool(op) if image(op.layout) && pools_channels_last(op.function, ty.dtype) => Role::ChannelsLast,
+        Op::Resize(_) if node.operands.len() > 1 => Role::Plain,
         Op::Resize(_) if ty.rank() == 4 && scales_image(ty, first) => Role::ChannelsLast,
         Op::Transpose(op) => match &op.perm {
             perm if *perm == Form::ChannelsLast.perm(ty.rank()) => Role::ToLast,
@@ -54,6 +56,12 @@ pub(super) fn role(graph: &Graph, node: &Node) -> Role {
             _ => Role::Plain,
         },
     }
+}
+
+/// Whether the weights of a convolution depend on constants alone.
+fn has_known_weights(graph: &Graph, node: &Node) -> bool {
+    let weights = node.operands.get(1).copied().flatten();
+    weights.is_some_and(|weights| crate::known::known_values(graph)[weights.index()])
 }
 
 /// Whether there are kernels of channels-last images; other pools have some of channels-first ones alone.
@@ -164,7 +172,6 @@ fn resize(op: &ops::Resize, rank: usize) -> ops::Resize {
         shape: pick(&perm, &op.shape),
         scales: op.scales.as_ref().map(|scales| pick(&perm, scales)),
         scale_bits: op.scale_bits.as_ref().map(|bits| pick(&perm, bits)),
-        roi: op.roi.chunks_exact(rank).flat_map(|half| pick(&perm, half)).collect(),
         ..op.clone()
     }
 }

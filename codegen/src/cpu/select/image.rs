@@ -141,8 +141,14 @@ pub(super) fn convolution(op: &Convolution, site: &Site) -> Result<LibraryCall, 
 /// `int8_conv_nhwc`, or `int8_depthwise_conv_nhwc` where every channel has a filter of its own.
 pub(super) fn integer_convolution(op: &IntegerConvolution, site: &Site) -> Result<LibraryCall, String> {
     let (x, w, y) = (site.operand(0)?, site.operand(1)?, site.result(0)?);
-    if op.layout == Layout::ChannelsFirst || !w.is_constant {
-        return Err("an integer convolution of channels first or with computed weights has no kernel".into());
+    if op.layout == Layout::ChannelsFirst {
+        let attrs = channels_first("integer_conv", (&op.strides, &op.dilations, &op.pads, op.groups), site)?.attrs;
+        let parameters = [site.dense(2)?, site.dense(3)?, site.dense(4)?];
+        let operands = [site.dense(0)?, site.dense(1)?].into_iter().chain(parameters).chain([site.give(0)]).collect();
+        return Ok(plain("integer_conv", operands, attrs));
+    }
+    if !w.is_constant {
+        return Err("a channels-last integer convolution with computed weights has no kernel".into());
     }
     let [outputs, inputs, kernel_h, kernel_w] = weight_extents(w)?;
     let kernel = [kernel_h, kernel_w];
@@ -274,9 +280,7 @@ fn nearest_mode(mode: NearestMode) -> i64 {
 /// Channels-last images with untouched batch and channels have a kernel of their own.
 pub(super) fn resize(op: &Resize, site: &Site) -> Result<LibraryCall, String> {
     let (x, y) = (site.operand(0)?, site.result(0)?);
-    if op.coordinates == CoordinateMode::TfCropAndResize {
-        return Err("`tf_crop_and_resize` has no kernel".into());
-    }
+    let crops = op.coordinates == CoordinateMode::TfCropAndResize;
     if !matches!(x.dtype, DType::F32 | DType::F64) && op.mode != ResizeMode::Nearest {
         return Err(format!("`{}` resizing of {} has no kernel", op.mode.name(), x.dtype));
     }
@@ -291,7 +295,8 @@ pub(super) fn resize(op: &Resize, site: &Site) -> Result<LibraryCall, String> {
         && x.shape[0] == y.shape[0]
         && x.shape[3] == y.shape[3]
         && op.mode != ResizeMode::Cubic
-        && !op.antialias;
+        && !op.antialias
+        && !crops;
     let mut attrs: Vec<Attr> = modes.map(Attr::from).into();
     if image {
         attrs.extend([scale(1), scale(2)]);
@@ -300,5 +305,11 @@ pub(super) fn resize(op: &Resize, site: &Site) -> Result<LibraryCall, String> {
     attrs.extend([op.antialias.into(), op.exclude_outside.into()]);
     attrs.extend([Attr::F32(op.cubic_coeff_a.0), Attr::F32(op.extrapolation.0)]);
     attrs.extend((0..x.shape.len()).map(scale));
-    Ok(plain("resize", vec![site.pass(0), None, site.give(0)], attrs))
+    let roi = site.pass(1).filter(|_| crops);
+    if let (Some(_), Some(Some(view))) = (&roi, site.operands.get(1))
+        && !matches!(view.dtype, DType::F32 | DType::F64)
+    {
+        return Err(format!("a region of interest of {} has no kernel", view.dtype));
+    }
+    Ok(plain("resize", vec![site.pass(0), roi, site.give(0)], attrs))
 }

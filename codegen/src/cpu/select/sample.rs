@@ -1,7 +1,7 @@
 //! Sampling at computed positions, transforms and what else is called as it is.
 
 use super::{Attr, LibraryCall, Site, plain, require};
-use ic_ir::ops::{BitCast, Dft, GridPadding, GridSample, MaxUnpool, ResizeMode, RoiAlign, RoiMode};
+use ic_ir::ops::{BitCast, Col2Im, Dft, GridPadding, GridSample, MaxUnpool, ResizeMode, RoiAlign, RoiMode};
 use ic_kernels::library::codes;
 use ic_types::DType;
 
@@ -77,4 +77,15 @@ pub(super) fn bit_cast(op: &BitCast, site: &Site) -> Result<LibraryCall, String>
         return Err(format!("the bits of {from} as {} have no kernel", op.to));
     }
     Ok(plain("bit_cast", vec![site.pass(0), site.give(0)], vec![]))
+}
+
+pub(super) fn col2im(op: &Col2Im, site: &Site) -> Result<LibraryCall, String> {
+    let dtype = site.operand(0)?.dtype;
+    let has_kernel = matches!(dtype, DType::F32 | DType::F64) || (dtype.is_int() && dtype.bits() >= 8);
+    if !has_kernel {
+        return Err(format!("col2im of {dtype} has no kernel"));
+    }
+    let extents = op.image.iter().chain(&op.block).cloned().map(Attr::Int);
+    let window = op.dilations.iter().chain(&op.pads).chain(&op.strides).map(|&d| Attr::from(d));
+    Ok(plain("col2im", vec![site.dense(0)?, site.give(0)], extents.chain(window).collect()))
 }

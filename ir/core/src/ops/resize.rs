@@ -51,7 +51,8 @@ crate::word_attr! {
 }
 
 crate::attrs! {
-    /// Every axis resampled.
+    /// Every axis resampled. In mode `tf_crop_and_resize`, `roi` has a fraction of each axis where the region of interest
+    /// begins, then where it ends.
     Resize {
         /// The result's shape.
         shape: Vec<Dim>,
@@ -72,14 +73,12 @@ crate::attrs! {
         /// Whether filters widen when an axis shrinks.
         antialias: bool = false,
         /// The elements outside of the operand in mode `tf_crop_and_resize`.
-        extrapolation: F32 = F32(0.0),
-        /// Region of interest: a fraction of each axis where it begins, then where it ends; may be empty.
-        roi: Vec<F32> = Vec::new()
+        extrapolation: F32 = F32(0.0)
     }
 }
 
 impl OpDef for Resize {
-    const OPERANDS: &'static [OperandSpec] = &[OperandSpec::required("x")];
+    const OPERANDS: &'static [OperandSpec] = &[OperandSpec::required("x"), OperandSpec::optional("roi")];
 
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, OpError> {
         let ty = x.ty(0)?;
@@ -87,6 +86,10 @@ impl OpDef for Resize {
         self.check(rank)?;
         let number = ty.dtype.is_float() || ty.dtype.is_int() || ty.dtype == DType::Bool;
         ensure!(number || self.mode == ResizeMode::Nearest, "`x` must be numbers, found {}", ty.dtype);
+        if let Some(roi) = x.opt(1) {
+            ensure!(roi.dtype.is_float(), "`roi` must be floats, found {}", roi.dtype);
+            x.equal(&roi.elements(), &(2 * rank as i64).into(), "the numbers of `roi` and of ends of axes")?;
+        }
         Ok(vec![TensorType::new(ty.dtype, self.shape.clone()).into()])
     }
 
@@ -101,8 +104,11 @@ impl OpDef for Resize {
         if checked_len(&shape)? == 0 {
             return Ok(vec![zeros(input.dtype(), shape)?]);
         }
+        let roi = x.opt(1).map(reals).transpose()?.unwrap_or_default();
+        ensure!(roi.is_empty() || roi.len() == 2 * input.rank(), "`roi` has {} elements", roi.len());
+        let along = |axis: usize| Along { axis, before: input.shape()[axis], after: shape[axis], roi: &roi };
         let taps = (0..input.rank())
-            .map(|axis| (0..shape[axis]).map(|at| self.taps(axis, at, input.shape()[axis], shape[axis])).collect())
+            .map(|axis| (0..shape[axis]).map(|at| self.taps(&along(axis), at)).collect())
             .collect::<Result<Vec<Vec<Taps>>, OpError>>()?;
         if self.mode == ResizeMode::Nearest && self.coordinates != CoordinateMode::TfCropAndResize {
             let steps = strides(input.shape());
@@ -125,6 +131,14 @@ impl OpDef for Resize {
 /// Samples of an axis with their weights; `None` outside of the axis.
 type Taps = Option<Vec<(usize, f64)>>;
 
+/// An axis before and after, and the region of interest of all axes, which may be empty.
+struct Along<'a> {
+    axis: usize,
+    before: usize,
+    after: usize,
+    roi: &'a [f64],
+}
+
 impl Resize {
     fn check(&self, rank: usize) -> Result<(), OpError> {
         ensure!(self.shape.len() == rank, "`shape` must have {rank} extents, found {}", self.shape.len());
@@ -135,8 +149,6 @@ impl Resize {
         if let Some(bits) = &self.scale_bits {
             ensure!(bits.len() == rank && self.scales.is_none(), "`scale_bits` must have {rank} elements");
         }
-        let roi = self.roi.len();
-        ensure!(roi == 0 || roi == 2 * rank, "`roi` must have {} elements, found {roi}", 2 * rank);
         Ok(())
     }
 
@@ -171,10 +183,11 @@ impl Resize {
     }
 
     /// The samples that make element `at` of an axis.
-    fn taps(&self, axis: usize, at: usize, before: usize, after: usize) -> Result<Taps, OpError> {
+    fn taps(&self, along: &Along, at: usize) -> Result<Taps, OpError> {
+        let (before, after) = (along.before, along.after);
         ensure!(before > 0, "an axis without elements cannot be resampled");
-        let scale = self.scales.as_ref().map_or(after as f64 / before as f64, |s| s[axis].0.into());
-        let x = self.coordinate(axis, at as f64, scale, before as f64, after as f64);
+        let scale = self.scales.as_ref().map_or(after as f64 / before as f64, |s| s[along.axis].0.into());
+        let x = self.coordinate(along, at as f64, scale);
         let last = (before - 1) as f64;
         if self.coordinates == CoordinateMode::TfCropAndResize && !(0.0..=last).contains(&x) {
             return Ok(None);
@@ -227,7 +240,8 @@ impl Resize {
     }
 
     /// Where element `x` of the result is on the operand's axis.
-    fn coordinate(&self, axis: usize, x: f64, scale: f64, before: f64, after: f64) -> f64 {
+    fn coordinate(&self, along: &Along, x: f64, scale: f64) -> f64 {
+        let (before, after) = (along.before as f64, along.after as f64);
         // The extent before it was rounded.
         let width = scale * before;
         match self.coordinates {
@@ -240,10 +254,12 @@ impl Resize {
             CoordinateMode::Asymmetric => x / scale,
             CoordinateMode::TfHalfPixelForNn => (x + 0.5) / scale,
             CoordinateMode::TfCropAndResize => {
-                let (rank, end) = (self.roi.len() / 2, |i: usize, or: f64| self.roi.get(i).map_or(or, |v| v.0.into()));
-                let (low, high) = (end(axis, 0.0), if rank == 0 { 1.0 } else { end(rank + axis, 1.0) });
-                let along = if width == 1.0 { 0.5 } else { x / (width - 1.0) };
-                (low + along * (high - low)) * (before - 1.0)
+                let (low, high) = match along.roi.split_at(along.roi.len() / 2) {
+                    ([], _) => (0.0, 1.0),
+                    (begins, ends) => (begins[along.axis], ends[along.axis]),
+                };
+                let fraction = if after == 1.0 { 0.5 } else { x / (after - 1.0) };
+                (low + fraction * (high - low)) * (before - 1.0)
             }
         }
     }
@@ -267,7 +283,6 @@ mod tests {
             exclude_outside: false,
             antialias: false,
             extrapolation: F32(0.0),
-            roi: Vec::new(),
         };
         op.eval(&x).unwrap()[0].elements().unwrap().to_vec()
     }

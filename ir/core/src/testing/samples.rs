@@ -64,6 +64,7 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("det", det),
     ("reverse_sequence", reverse_sequence),
     ("dft", dft),
+    ("col2im", col2im),
 ];
 
 /// A random instance of a pointwise op.
@@ -452,14 +453,14 @@ fn resize(r: &mut Random) -> Sample {
         exclude_outside: r.flag(),
         antialias: r.flag(),
         extrapolation: F32(7.0),
-        roi: if coordinates == CoordinateMode::TfCropAndResize {
-            (0..2 * rank).map(|i| F32(if i < rank { 0.2 } else { 1.1 })).collect()
-        } else {
-            Vec::new()
-        },
     };
     let dtype = r.pick(NUMBERS);
-    Sample::new(op, vec![r.tensor(dtype, &before)])
+    let mut sample = Sample::new(op, vec![r.tensor(dtype, &before)]);
+    if coordinates == CoordinateMode::TfCropAndResize {
+        let roi = (0..2 * rank).map(|i| if i < rank { 0.2f32 } else { 1.1 }).collect();
+        sample.operands.push(Some(Tensor::from_elements(vec![2 * rank], roi)));
+    }
+    sample
 }
 
 fn grid_sample(r: &mut Random) -> Sample {
@@ -722,4 +723,21 @@ fn dft(r: &mut Random) -> Sample {
     let parts = r.between(1, 2);
     let op = Dft { axis, length: Dim::constant(r.between(1, 6) as i64), inverse: r.flag(), onesided: r.flag() };
     Sample::new(op, vec![r.tensor(dtype, &[shape, vec![parts]].concat())])
+}
+
+fn col2im(r: &mut Random) -> Sample {
+    let w = window(r);
+    let n = w.kernel.len();
+    let blocks = |axis: usize| {
+        let pads: usize = [axis, n + axis].iter().map(|&i| w.pads[i].as_const().unwrap_or(0) as usize).sum();
+        let reach = (w.kernel[axis] - 1) * w.dilations[axis] + 1;
+        (w.spatial[axis] + pads).checked_sub(reach).map_or(0, |room| room / w.strides[axis] + 1)
+    };
+    let (total, area): (usize, usize) = ((0..n).map(blocks).product(), w.kernel.iter().product());
+    let shape = [r.below(3), area * r.between(1, 2), total];
+    let pads = w.pads.iter().map(|pad| pad.as_const().unwrap_or(0) as usize).collect();
+    let op =
+        Col2Im { image: dims(&w.spatial), block: dims(&w.kernel), dilations: w.dilations, pads, strides: w.strides };
+    let dtype = r.pick(NUMBERS);
+    Sample::new(op, vec![r.tensor(dtype, &shape)])
 }

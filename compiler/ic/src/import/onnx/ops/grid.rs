@@ -4,10 +4,7 @@
 use super::prelude::*;
 use super::sliding::per_axis;
 use ic_ir::F32;
-use ic_ir::ops::{ConvTranspose, GridPadding, GridSample, Layout, MaxUnpool, PadMode, ResizeMode, RoiAlign, RoiMode};
-
-/// Elements of the weights of `Col2Im` beyond which it is refused.
-const MAX_WEIGHTS: i64 = 1 << 24;
+use ic_ir::ops::{Col2Im, GridPadding, GridSample, MaxUnpool, PadMode, ResizeMode, RoiAlign, RoiMode};
 
 /// `GridSample`.
 pub(super) fn grid_sample(cx: &mut Context, node: &NodeView) -> Results {
@@ -118,56 +115,31 @@ pub(super) fn max_unpool(cx: &mut Context, node: &NodeView) -> Results {
     }
     let y = cx.push(MaxUnpool { shape: pooled.clone() }, &[x, indices])?;
     let Some(target) = node.opt(2) else { return Ok(vec![y]) };
-    let target = cx.ints(target, "output_shape")?;
-    if target.len() != pooled.len() {
-        return Err(invalid!("`output_shape` must have {} extents, found {}", pooled.len(), target.len()));
+    let behind: Vec<Dim> = match cx.try_ints(target) {
+        Some(target) => target.into_iter().zip(&pooled).map(|(target, extent)| target - extent.clone()).collect(),
+        None => {
+            let target = cx.vector_of(target, "output_shape")?;
+            let pooled = cx.dims(pooled.clone())?;
+            let behind = cx.binary(ScalarOp::Sub, target, pooled)?;
+            cx.ints(behind, "output_shape")?
+        }
+    };
+    if behind.len() != pooled.len() {
+        return Err(invalid!("`output_shape` must have {} extents, found {}", pooled.len(), behind.len()));
     }
-    let behind = target.into_iter().zip(pooled).map(|(target, extent)| target - extent);
     let pads = std::iter::repeat_n(Dim::constant(0), n + 2).chain(behind).collect();
     Ok(vec![super::slice::pad_or_crop(cx, y, pads, PadMode::Constant, None)?])
 }
 
-/// `Col2Im`: a transposed convolution in which each channel of a block has a kernel with a single 1.
+/// `Col2Im`.
 pub(super) fn col2im(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
-    let dtype = cx.dtype(x)?;
-    let image = cx.constant_ints(node.input(1)?, "image_shape")?;
-    let block = cx.constant_ints(node.input(2)?, "block_shape")?;
+    let image = cx.ints(node.input(1)?, "image_shape")?;
+    let block = cx.ints(node.input(2)?, "block_shape")?;
     let n = image.len();
     let (strides, dilations) = (per_axis(node, "strides", n)?, per_axis(node, "dilations", n)?);
     let pads = node.ints("pads").filter(|p| !p.is_empty()).map_or(vec![0; 2 * n], <[i64]>::to_vec);
-    let area = block.iter().try_fold(1i64, |area, &b| area.checked_mul(b).filter(|_| b > 0));
-    let shape = cx.shape(x)?;
-    let channels = shape.get(1).and_then(Dim::as_const).ok_or_else(|| unsupported!("the channels are symbolic"))?;
-    let fits = shape.len() == 3 && block.len() == n && pads.len() == 2 * n;
-    let area = area.filter(|area| fits && channels % area == 0 && channels.checked_mul(*area).is_some());
-    let area = area.ok_or_else(|| invalid!("`image_shape`, `block_shape` and `pads` do not fit `input`"))?;
-    if channels.saturating_mul(area) > MAX_WEIGHTS {
-        return Err(unsupported!("blocks of {area} elements for {channels} channels are too many"));
-    }
-    let (mut split, mut output_padding) = (vec![shape[0].clone(), Dim::constant(channels)], Vec::new());
-    for axis in 0..n {
-        let reach = (block[axis] - 1).saturating_mul(dilations[axis] as i64).saturating_add(1);
-        let room = image[axis].saturating_add(pads[axis]).saturating_add(pads[n + axis]).saturating_sub(reach);
-        let stride = strides[axis] as i64;
-        if room < 0 {
-            return Err(invalid!("blocks are larger than the image along axis {axis}"));
-        }
-        split.push(Dim::constant(room / stride + 1));
-        output_padding.push((room % stride) as usize);
-    }
-    let columns = cx.reshape(x, split)?;
-    // Entry `i, j` of the weights, as rows of a block, is 1 where `j` is the position of channel `i` in its block.
-    let channel = cx.iota(Dim::constant(channels), DType::I64)?;
-    let within = cx.with_scalar(ScalarOp::Mod, channel, area as f64)?;
-    let within = cx.unsqueeze(within, &[1])?;
-    let position = cx.iota(Dim::constant(area), DType::I64)?;
-    let is_own = cx.binary(ScalarOp::Eq, within, position)?;
-    let weights = cx.cast(is_own, dtype)?;
-    let kernel = [channels, 1].iter().chain(&block).map(|&d| Dim::constant(d)).collect();
-    let weights = cx.reshape(weights, kernel)?;
-    let groups = (channels / area) as usize;
-    let pads = pads.into_iter().map(Dim::constant).collect();
-    let op = ConvTranspose { strides, pads, output_padding, dilations, groups, layout: Layout::ChannelsFirst };
-    Ok(vec![cx.push(op, &[columns, weights])?])
+    let pads = pads.into_iter().map(usize::try_from).collect::<std::result::Result<Vec<_>, _>>();
+    let pads = pads.map_err(|_| invalid!("`pads` is negative"))?;
+    Ok(vec![cx.push(Col2Im { image, block, dilations, pads, strides }, &[x])?])
 }

@@ -21,24 +21,24 @@ const MAX_ITERATIONS: i64 = 1 << 10;
 const ENDLESS: i64 = 1 << 31;
 
 /// A loop, as both ops spell it.
-struct Iteration<'a> {
-    body: &'a GraphProto,
+pub(super) struct Iteration<'a> {
+    pub(super) body: &'a GraphProto,
     /// The most iterations, if there is a limit.
-    trips: Option<Dim>,
+    pub(super) trips: Option<Dim>,
     /// The most iterations, where that is no dim.
-    limit: Option<ValueId>,
+    pub(super) limit: Option<ValueId>,
     /// Whether to begin.
-    condition: Option<ValueId>,
+    pub(super) condition: Option<ValueId>,
     /// Depth of the frame that the loop is in.
-    depth: usize,
+    pub(super) depth: usize,
     /// The carried values before the first iteration.
-    carried: Vec<ValueId>,
+    pub(super) carried: Vec<ValueId>,
     /// What the body gets besides: how it makes its inputs from the number of the iteration and the carried values.
-    arguments: Arguments<'a>,
+    pub(super) arguments: Arguments<'a>,
 }
 
 /// How the inputs of a body are made.
-enum Arguments<'a> {
+pub(super) enum Arguments<'a> {
     /// The number of the iteration, true, and the carried values.
     Loop,
     /// The carried values, and slices of these tensors along these axes, from the end where marked.
@@ -46,10 +46,10 @@ enum Arguments<'a> {
 }
 
 /// What a loop gives.
-struct Given {
-    carried: Vec<ValueId>,
+pub(super) struct Given {
+    pub(super) carried: Vec<ValueId>,
     /// The elements of each scan along axis 0.
-    scans: Vec<ValueId>,
+    pub(super) scans: Vec<ValueId>,
 }
 
 /// `Loop`: inputs are the most iterations, whether to begin, and the values that iterations pass on.
@@ -89,7 +89,7 @@ fn most_iterations(cx: &mut Context, limit: ValueId) -> Result<Option<Dim>> {
 /// `Scan` from opset 9: inputs are states that iterations pass on, then tensors that are cut along an axis.
 pub(super) fn scan(cx: &mut Context, node: &NodeView) -> Results {
     if node.opset < 9 {
-        return Err(unsupported!("the batched form of opset 8 is not supported"));
+        return super::scan_batched::scan(cx, node);
     }
     let body = node.graph("body")?;
     let inputs = node.all_inputs()?;
@@ -123,9 +123,10 @@ pub(super) fn scan(cx: &mut Context, node: &NodeView) -> Results {
     Ok(results)
 }
 
-fn run(cx: &mut Context, of: &Iteration) -> Result<Given> {
+pub(super) fn run(cx: &mut Context, of: &Iteration) -> Result<Given> {
     let trips = of.trips.as_ref().and_then(Dim::as_const);
-    if trips.is_some_and(|n| n * n_nodes(&of.body.node) <= MAX_UNROLLED)
+    if of.limit.is_none()
+        && trips.is_some_and(|n| n * n_nodes(&of.body.node) <= MAX_UNROLLED)
         && let Some(given) = unrolled(cx, of, trips.unwrap_or(0))?
     {
         return Ok(given);
@@ -135,7 +136,7 @@ fn run(cx: &mut Context, of: &Iteration) -> Result<Given> {
         other => return other,
     };
     let given = match trips {
-        Some(n) if n <= MAX_ITERATIONS => unrolled(cx, of, n)?,
+        Some(n) if n <= MAX_ITERATIONS && of.limit.is_none() => unrolled(cx, of, n)?,
         _ => None,
     };
     given.ok_or(Refusal::Unsupported(problem))

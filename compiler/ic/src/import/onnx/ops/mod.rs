@@ -31,6 +31,7 @@ mod reduce;
 mod reduce_in_run;
 mod resize;
 mod rotary;
+mod scan_batched;
 mod scatter;
 mod select;
 pub(crate) mod sequence;

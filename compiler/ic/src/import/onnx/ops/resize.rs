@@ -2,15 +2,15 @@
 
 use super::prelude::*;
 use ic_ir::F32;
-use ic_ir::ops::{CoordinateMode, NearestMode, Resize, ResizeMode};
+use ic_ir::ops::{CoordinateMode, NearestMode, ReduceFn, Resize, ResizeMode};
+use ic_types::Element;
 
 /// `Resize`. Opset 10 has no coordinate modes; later ones take `roi`, `scales` and `sizes`.
 pub(super) fn resize(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
     let rank = cx.rank(x)?;
     if node.opset < 11 {
-        let scales = cx.floats(node.input(1)?, "scales")?;
-        return scale(cx, node, x, scales);
+        return scale(cx, node, x, node.input(1)?);
     }
     let axes = match node.ints("axes") {
         Some(axes) => axes.iter().map(|&a| cx.axis(x, a)).collect::<Result<Vec<_>>>()?,
@@ -18,10 +18,10 @@ pub(super) fn resize(cx: &mut Context, node: &NodeView) -> Results {
     };
     let coordinates = coordinate_mode(node)?;
     let roi = match node.opt(1).filter(|_| coordinates == CoordinateMode::TfCropAndResize) {
-        Some(roi) => all_axes_roi(&cx.floats(roi, "roi")?, &axes, rank)?,
-        None => Vec::new(),
+        Some(roi) => Some(all_axes_roi(cx, roi, &axes, rank)?),
+        None => None,
     };
-    let Target { shape, scales, scale_bits } = target(cx, node, x, &axes, &roi)?;
+    let Target { shape, scales, scale_bits } = target(cx, node, x, &axes, roi)?;
     let op = Resize {
         shape,
         scales: scales.map(|s| s.into_iter().map(F32).collect()),
@@ -33,32 +33,33 @@ pub(super) fn resize(cx: &mut Context, node: &NodeView) -> Results {
         exclude_outside: node.flag("exclude_outside", false),
         antialias: node.flag("antialias", false),
         extrapolation: F32(node.float("extrapolation_value").unwrap_or(0.0)),
-        roi: roi.into_iter().map(F32).collect(),
     };
-    Ok(vec![cx.push(op, &[x])?])
+    let operands: Vec<ValueId> = std::iter::once(x).chain(roi).collect();
+    Ok(vec![cx.push(op, &operands)?])
 }
 
 /// `Upsample`: scales are attributes before opset 9.
 pub(super) fn upsample(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
     let scales = match (node.floats("scales"), node.opt(1)) {
-        (Some(scales), _) => scales.to_vec(),
-        (None, Some(scales)) => cx.floats(scales, "scales")?,
+        (Some(scales), _) => cx.vector(scales.to_vec())?,
+        (None, Some(scales)) => scales,
         (None, None) => {
             let factor = |name| node.float(name).ok_or_else(|| invalid!("`scales` is missing"));
-            vec![1.0, 1.0, factor("height_scale")?, factor("width_scale")?]
+            cx.vector(vec![1.0, 1.0, factor("height_scale")?, factor("width_scale")?])?
         }
     };
     scale(cx, node, x, scales)
 }
 
 /// The older definition: sample `i` is at `i / scale`.
-fn scale(cx: &mut Context, node: &NodeView, x: ValueId, scales: Vec<f32>) -> Results {
-    let shape = scaled_shape(&cx.shape(x)?, &scales, None)?;
+fn scale(cx: &mut Context, node: &NodeView, x: ValueId, scales: ValueId) -> Results {
+    let axes: Vec<usize> = (0..cx.rank(x)?).collect();
+    let Target { shape, scales, scale_bits } = scaled(cx, x, &axes, scales, None)?;
     let op = Resize {
         shape,
-        scales: Some(scales.into_iter().map(F32).collect()),
-        scale_bits: None,
+        scales: scales.map(|s| s.into_iter().map(F32).collect()),
+        scale_bits,
         mode: mode(node)?,
         coordinates: CoordinateMode::Asymmetric,
         nearest: NearestMode::Floor,
@@ -66,7 +67,6 @@ fn scale(cx: &mut Context, node: &NodeView, x: ValueId, scales: Vec<f32>) -> Res
         exclude_outside: false,
         antialias: false,
         extrapolation: F32(0.0),
-        roi: Vec::new(),
     };
     Ok(vec![cx.push(op, &[x])?])
 }
@@ -80,21 +80,72 @@ struct Target {
     scale_bits: Option<Vec<Dim>>,
 }
 
-/// The result's shape, and the scales where the model gives them.
-fn target(cx: &mut Context, node: &NodeView, x: ValueId, axes: &[usize], roi: &[f32]) -> Result<Target> {
-    let input = cx.shape(x)?;
-    let known = |(shape, scales)| Target { shape, scales, scale_bits: None };
-    if let Some(sizes) = node.opt(3) {
-        let sizes = cx.ints(sizes, "sizes")?;
-        if sizes.len() != axes.len() {
-            return Err(invalid!("`sizes` must have {} elements, found {}", axes.len(), sizes.len()));
-        }
-        return sized(node, &input, axes, &sizes).map(known);
+/// What the node's `sizes` or `scales` ask for.
+fn target(cx: &mut Context, node: &NodeView, x: ValueId, axes: &[usize], roi: Option<ValueId>) -> Result<Target> {
+    let Some(sizes) = node.opt(3) else {
+        let scales = node.opt(2).ok_or_else(|| invalid!("neither `scales` nor `sizes` is given"))?;
+        return scaled(cx, x, axes, scales, roi);
+    };
+    let n = cx.ty(sizes)?.elements();
+    if !n.is(axes.len() as i64) {
+        return Err(invalid!("`sizes` must have {} elements, found {n}", axes.len()));
     }
-    let scales = node.opt(2).ok_or_else(|| invalid!("neither `scales` nor `sizes` is given"))?;
-    if cx.tensor(scales).is_none() && roi.is_empty() {
+    let pick = match node.text("keep_aspect_ratio_policy") {
+        None | Some("stretch" | "") => {
+            let mut shape = cx.shape(x)?;
+            axes.iter().zip(cx.ints(sizes, "sizes")?).for_each(|(&axis, size)| shape[axis] = size);
+            return Ok(Target { shape, scales: None, scale_bits: None });
+        }
+        Some("not_larger") => ReduceFn::Min,
+        Some("not_smaller") => ReduceFn::Max,
+        Some(other) => return Err(invalid!("attribute `keep_aspect_ratio_policy` is `{other}`")),
+    };
+    let input = cx.shape(x)?;
+    let constants = |dims: &[Dim]| dims.iter().map(Dim::as_const).collect::<Option<Vec<i64>>>();
+    let before = constants(&axes.iter().map(|&axis| input[axis].clone()).collect::<Vec<_>>());
+    match (before, cx.try_ints(sizes).and_then(|sizes| constants(&sizes))) {
+        (Some(before), Some(sizes)) => Ok(sized(pick, &input, axes, &before, &sizes)),
+        _ => sized_in_run(cx, pick, input, axes, sizes),
+    }
+}
+
+/// The target of one scale for all axes: the smallest or largest that a size asks for.
+fn sized(pick: ReduceFn, input: &[Dim], axes: &[usize], before: &[i64], sizes: &[i64]) -> Target {
+    let ratios = sizes.iter().zip(before).map(|(&size, &extent)| size as f64 / extent as f64);
+    let scale = if pick == ReduceFn::Min { ratios.reduce(f64::min) } else { ratios.reduce(f64::max) };
+    let (mut shape, mut scales) = (input.to_vec(), vec![1.0; input.len()]);
+    for (&axis, &extent) in axes.iter().zip(before) {
+        let scale = scale.unwrap_or(1.0);
+        shape[axis] = Dim::constant((scale * extent as f64 + 0.5).floor() as i64);
+        scales[axis] = scale as f32;
+    }
+    Target { shape, scales: Some(scales), scale_bits: None }
+}
+
+/// [`sized`] where only a run knows extents or sizes.
+fn sized_in_run(cx: &mut Context, pick: ReduceFn, input: Vec<Dim>, axes: &[usize], sizes: ValueId) -> Result<Target> {
+    let before = cx.dims(axes.iter().map(|&axis| input[axis].clone()).collect())?;
+    let before = cx.cast(before, DType::F64)?;
+    let sizes = cx.cast(sizes, DType::F64)?;
+    let ratios = cx.binary(ScalarOp::Div, sizes, before)?;
+    let scale = cx.reduce(pick, ratios, vec![0])?;
+    let extents = cx.binary(ScalarOp::Mul, scale, before)?;
+    let extents = cx.with_scalar(ScalarOp::Add, extents, 0.5)?;
+    let extents = cx.unary(ScalarOp::Floor, extents)?;
+    let extents = cx.cast(extents, DType::I64)?;
+    let mut shape = input;
+    axes.iter().zip(cx.ints(extents, "sizes")?).for_each(|(&axis, size)| shape[axis] = size);
+    let scales = cx.expand(scale, vec![Dim::constant(axes.len() as i64)])?;
+    let scales = of_all_axes(cx, scales, axes, vec![1.0f64; shape.len()])?;
+    Ok(Target { shape, scales: None, scale_bits: Some(cx.read_bits(scales, "scale")?) })
+}
+
+/// The target of `scales` of some axes.
+fn scaled(cx: &mut Context, x: ValueId, axes: &[usize], scales: ValueId, roi: Option<ValueId>) -> Result<Target> {
+    let input = cx.shape(x)?;
+    if cx.tensor(scales).is_none() || roi.is_some() {
         let scales = cx.cast(scales, DType::F32)?;
-        return scaled_in_run(cx, &input, axes, scales);
+        return scaled_in_run(cx, input, axes, scales, roi);
     }
     let scales = cx.floats(scales, "scales")?;
     if scales.len() != axes.len() {
@@ -102,21 +153,31 @@ fn target(cx: &mut Context, node: &NodeView, x: ValueId, axes: &[usize], roi: &[
     }
     let mut all = vec![1.0; input.len()];
     axes.iter().zip(&scales).for_each(|(&axis, &scale)| all[axis] = scale);
-    let roi = (!roi.is_empty()).then_some(roi);
-    Ok(known((scaled_shape(&input, &all, roi)?, Some(all))))
+    Ok(Target { shape: scaled_shape(&input, &all)?, scales: Some(all), scale_bits: None })
 }
 
-/// The target of f32 `scales` of some axes, which only a run knows: extents are multiplied and rounded down.
-fn scaled_in_run(cx: &mut Context, input: &[Dim], axes: &[usize], scales: ValueId) -> Result<Target> {
-    let n = cx.length(scales, "scales")?;
+/// The target of f32 `scales` of some axes, which only a run knows: extents, or the parts of them that are the region of
+/// interest, are multiplied and rounded down.
+fn scaled_in_run(
+    cx: &mut Context,
+    input: Vec<Dim>,
+    axes: &[usize],
+    scales: ValueId,
+    roi: Option<ValueId>,
+) -> Result<Target> {
+    let (n, rank) = (cx.length(scales, "scales")?, Dim::constant(input.len() as i64));
     if n != axes.len() {
         return Err(invalid!("`scales` must have {} elements, found {n}", axes.len()));
     }
-    let ones = cx.vector(vec![1.0f32; input.len()])?;
-    let places = cx.vector(axes.iter().map(|&axis| axis as i64).collect())?;
-    let scales = cx.put(ones, places, scales)?;
-    let extents = cx.dims(input.to_vec())?;
-    let extents = cx.cast(extents, DType::F32)?;
+    let scales = of_all_axes(cx, scales, axes, vec![1.0f32; input.len()])?;
+    let extents = cx.dims(input)?;
+    let mut extents = cx.cast(extents, DType::F32)?;
+    if let Some(roi) = roi {
+        let roi = cx.cast(roi, DType::F32)?;
+        let (begin, end) = (cx.slice(roi, 0, 0.into(), rank.clone())?, cx.slice(roi, 0, rank.clone(), rank)?);
+        let part = cx.binary(ScalarOp::Sub, end, begin)?;
+        extents = cx.binary(ScalarOp::Mul, extents, part)?;
+    }
     let scaled = cx.binary(ScalarOp::Mul, extents, scales)?;
     let scaled = cx.unary(ScalarOp::Floor, scaled)?;
     let scaled = cx.cast(scaled, DType::I64)?;
@@ -125,43 +186,21 @@ fn scaled_in_run(cx: &mut Context, input: &[Dim], axes: &[usize], scales: ValueI
     Ok(Target { shape, scales: None, scale_bits: Some(cx.read_bits(wide, "scale")?) })
 }
 
-/// The shape of given sizes. A policy that keeps the aspect ratio determines one scale for all axes.
-fn sized(node: &NodeView, input: &[Dim], axes: &[usize], sizes: &[Dim]) -> Result<(Vec<Dim>, Option<Vec<f32>>)> {
-    let mut shape = input.to_vec();
-    axes.iter().zip(sizes).for_each(|(&axis, size)| shape[axis] = size.clone());
-    let pick: fn(f64, f64) -> f64 = match node.text("keep_aspect_ratio_policy") {
-        None | Some("stretch" | "") => return Ok((shape, None)),
-        Some("not_larger") => f64::min,
-        Some("not_smaller") => f64::max,
-        Some(other) => return Err(invalid!("attribute `keep_aspect_ratio_policy` is `{other}`")),
-    };
-    let constant = |dim: &Dim| dim.as_const().ok_or_else(|| unsupported!("the aspect ratio depends on symbolic dims"));
-    let mut scale = None;
-    for &axis in axes {
-        let ratio = constant(&shape[axis])? as f64 / constant(&input[axis])? as f64;
-        scale = Some(scale.map_or(ratio, |s| pick(s, ratio)));
-    }
-    let scale = scale.unwrap_or(1.0);
-    let mut scales = vec![1.0; input.len()];
-    for &axis in axes {
-        shape[axis] = Dim::constant((scale * constant(&input[axis])? as f64 + 0.5).floor() as i64);
-        scales[axis] = scale as f32;
-    }
-    Ok((shape, Some(scales)))
+/// `defaults` with `values` in the places `axes`.
+fn of_all_axes<T: Element>(cx: &mut Context, values: ValueId, axes: &[usize], defaults: Vec<T>) -> Result<ValueId> {
+    let defaults = cx.vector(defaults)?;
+    let places = cx.vector(axes.iter().map(|&axis| axis as i64).collect())?;
+    cx.put(defaults, places, values)
 }
 
-/// `floor(extent * scale)`, of the region of interest where there is one.
-fn scaled_shape(input: &[Dim], scales: &[f32], roi: Option<&[f32]>) -> Result<Vec<Dim>> {
+/// `floor(extent * scale)`.
+fn scaled_shape(input: &[Dim], scales: &[f32]) -> Result<Vec<Dim>> {
     if scales.len() != input.len() {
         return Err(invalid!("`scales` must have {} elements, found {}", input.len(), scales.len()));
     }
-    let scaled = |(axis, (extent, &scale)): (usize, (&Dim, &f32))| {
+    let scaled = |(extent, &scale): (&Dim, &f32)| {
         if !scale.is_finite() || scale <= 0.0 {
             return Err(invalid!("a scale is {scale}"));
-        }
-        if let (Some(roi), Some(extent)) = (roi, extent.as_const()) {
-            let part = roi[scales.len() + axis] - roi[axis];
-            return Ok(Dim::constant((extent as f32 * part * scale).floor() as i64));
         }
         if let Some(extent) = extent.as_const() {
             return Ok(Dim::constant((extent as f32 * scale).floor() as i64));
@@ -170,7 +209,7 @@ fn scaled_shape(input: &[Dim], scales: &[f32], roi: Option<&[f32]>) -> Result<Ve
             .ok_or_else(|| unsupported!("a symbolic extent is scaled by {scale}, which is no short fraction"))?;
         Ok((extent.clone() * Dim::constant(numerator)).floor_div(&Dim::constant(denominator)))
     };
-    input.iter().zip(scales).enumerate().map(scaled).collect()
+    input.iter().zip(scales).map(scaled).collect()
 }
 
 /// `scale` as a fraction of small numbers, if it is exactly one.
@@ -182,16 +221,18 @@ fn fraction(scale: f32) -> Option<(i64, i64)> {
 }
 
 /// Begins and ends of all axes from those of some.
-fn all_axes_roi(roi: &[f32], axes: &[usize], rank: usize) -> Result<Vec<f32>> {
-    if roi.len() != 2 * axes.len() {
-        return Err(invalid!("`roi` must have {} elements, found {}", 2 * axes.len(), roi.len()));
+fn all_axes_roi(cx: &mut Context, roi: ValueId, axes: &[usize], rank: usize) -> Result<ValueId> {
+    let n = cx.length(roi, "roi")?;
+    if n != 2 * axes.len() {
+        return Err(invalid!("`roi` must have {} elements, found {n}", 2 * axes.len()));
     }
-    let mut all = [vec![0.0; rank], vec![1.0; rank]].concat();
-    for (i, &axis) in axes.iter().enumerate() {
-        all[axis] = roi[i];
-        all[rank + axis] = roi[axes.len() + i];
+    let roi = if cx.dtype(roi)? == DType::F64 { roi } else { cx.cast(roi, DType::F32)? };
+    let ends: Vec<usize> = axes.iter().map(|axis| rank + axis).collect();
+    let all = [vec![0.0; rank], vec![1.0; rank]].concat();
+    match cx.dtype(roi)? {
+        DType::F64 => of_all_axes(cx, roi, &[axes, &ends].concat(), all),
+        _ => of_all_axes(cx, roi, &[axes, &ends].concat(), all.into_iter().map(|x| x as f32).collect()),
     }
-    Ok(all)
 }
 
 fn mode(node: &NodeView) -> Result<ResizeMode> {

@@ -1,7 +1,7 @@
 //! ONNX ops that make tables for signals: `HannWindow`, `HammingWindow`, `BlackmanWindow`, `MelWeightMatrix`.
 
 use super::prelude::*;
-use ic_ir::eval::{from_ints, from_reals, ints, reals};
+use ic_ir::eval::{from_ints, from_reals};
 use std::f64::consts::PI;
 
 /// Coefficients of `HannWindow`.
@@ -61,45 +61,67 @@ fn cosine_sum_in_run(cx: &mut Context, node: &NodeView, coefficients: &[f64]) ->
     Ok(vec![cx.cast(sum, to)?])
 }
 
-/// `MelWeightMatrix`: triangular filters from a spectrum to the mel scale.
+/// `MelWeightMatrix`: triangular filters from a spectrum to the mel scale, `[dft_length / 2 + 1, num_mel_bins]`.
 pub(super) fn mel_weight_matrix(cx: &mut Context, node: &NodeView) -> Results {
-    let names = ["num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz"];
-    let mut numbers = Vec::new();
-    for (i, name) in names.iter().enumerate() {
-        let tensor = cx.tensor(node.input(i)?).ok_or_else(|| unsupported!("`{name}` is not a constant"))?;
-        let number = match tensor.dtype().is_float() {
-            true => reals(&tensor)?.first().copied(),
-            false => ints(&tensor)?.first().map(|&x| x as f64),
-        };
-        numbers.push(number.ok_or_else(|| invalid!("`{name}` is empty"))?);
+    let to = node.int("output_datatype").map_or(Ok(DType::F32), |code| dtype(code as i32))?;
+    let mut sizes = Vec::new();
+    for (i, name) in ["num_mel_bins", "dft_length"].into_iter().enumerate() {
+        sizes.push(cx.ints(node.input(i)?, name)?.pop().ok_or_else(|| invalid!("`{name}` is empty"))?);
     }
-    let (n_bands, n_bins) = (numbers[0] as i64, numbers[1] as i64 / 2 + 1);
-    let plausible = n_bands >= 0 && n_bins >= 1 && numbers[2] > 0.0;
-    if !plausible || n_bands.checked_mul(n_bins).is_none_or(|n| n > MAX_ELEMENTS) {
-        return Err(invalid!("`num_mel_bins`, `dft_length` or `sample_rate` is out of range"));
-    }
-    let edges = band_edges(n_bands as usize, &numbers);
-    let (n_bands, n_bins) = (n_bands as usize, n_bins as usize);
-    let mut weights = vec![0.0; n_bands * n_bins];
-    for (band, edge) in edges.windows(3).enumerate() {
-        let (low, centre, high) = (edge[0], edge[1], edge[2]);
-        for bin in (low.max(0)..high.max(centre + 1)).take_while(|&bin| bin < n_bins as i64) {
-            let weight = match bin {
-                bin if bin == centre => 1.0,
-                bin if bin < centre => (bin - low) as f64 / (centre - low) as f64,
-                bin => (high - bin) as f64 / (high - centre) as f64,
-            };
-            weights[bin as usize * n_bands + band] = weight;
-        }
-    }
-    table(cx, node, vec![n_bins, n_bands], weights)
+    let (bands, bins) = (sizes[0].clone(), sizes[1].floor_div(&Dim::constant(2)) + Dim::constant(1));
+    let edges = band_edges(cx, node, &bands)?;
+    let bin = cx.iota(bins, DType::F64)?;
+    let bin = cx.unsqueeze(bin, &[1])?;
+    let edge = |cx: &mut Context, first: i64| cx.slice(edges, 0, Dim::constant(first), bands.clone());
+    let (low, centre, high) = (edge(cx, 0)?, edge(cx, 1)?, edge(cx, 2)?);
+    let slope = |cx: &mut Context, from: ValueId, to: ValueId| -> Result<ValueId> {
+        let (part, whole) = (cx.binary(ScalarOp::Sub, bin, from)?, cx.binary(ScalarOp::Sub, to, from)?);
+        cx.binary(ScalarOp::Div, part, whole)
+    };
+    let (rising, falling) = (slope(cx, low, centre)?, slope(cx, high, centre)?);
+    let (one, zero) = (cx.scalar(DType::F64, 1.0)?, cx.scalar(DType::F64, 0.0)?);
+    let before = cx.binary(ScalarOp::Lt, bin, centre)?;
+    let slopes = cx.select(before, rising, falling)?;
+    // A triangle without a side still has its peak.
+    let is_peak = cx.binary(ScalarOp::Eq, bin, centre)?;
+    let weights = cx.select(is_peak, one, slopes)?;
+    let (is_above, is_below) = (cx.binary(ScalarOp::Ge, bin, low)?, cx.binary(ScalarOp::Lt, bin, high)?);
+    let is_inside = cx.binary(ScalarOp::And, is_above, is_below)?;
+    let is_inside = cx.binary(ScalarOp::Or, is_inside, is_peak)?;
+    let weights = cx.select(is_inside, weights, zero)?;
+    Ok(vec![cx.cast(weights, to)?])
 }
 
-/// The bins at which triangles begin, peak and end: equal steps on the mel scale.
-fn band_edges(n_bands: usize, numbers: &[f64]) -> Vec<i64> {
-    let [length, rate, low, high] = [numbers[1], numbers[2], numbers[3], numbers[4]];
-    let mel = |hertz: f64| 2595.0 * (hertz / 700.0).ln_1p() / 10f64.ln();
-    let step = (mel(high) - mel(low)) / (n_bands + 2) as f64;
-    let hertz = |i: usize| 700.0 * ((i as f64 * step + mel(low)) / 2595.0 * 10f64.ln()).exp_m1();
-    (0..n_bands + 2).map(|i| ((length + 1.0) * hertz(i) / rate).floor() as i64).collect()
+/// The f64 bins at which triangles begin, peak and end, two more than bands: equal steps on the mel scale.
+fn band_edges(cx: &mut Context, node: &NodeView, bands: &Dim) -> Result<ValueId> {
+    let number = |cx: &mut Context, index: usize| -> Result<ValueId> {
+        let number = cx.reshape(node.input(index)?, vec![])?;
+        cx.cast(number, DType::F64)
+    };
+    let (length, rate) = (number(cx, 1)?, number(cx, 2)?);
+    // 2595 * log10(1 + f / 700)
+    let mel = |cx: &mut Context, index: usize| -> Result<ValueId> {
+        let hertz = number(cx, index)?;
+        let ratio = cx.with_scalar(ScalarOp::Div, hertz, 700.0)?;
+        let ratio = cx.with_scalar(ScalarOp::Add, ratio, 1.0)?;
+        let log = cx.unary(ScalarOp::Log, ratio)?;
+        cx.with_scalar(ScalarOp::Mul, log, 2595.0 / 10f64.ln())
+    };
+    let (low, high) = (mel(cx, 3)?, mel(cx, 4)?);
+    let count = bands.clone() + Dim::constant(2);
+    let n = cx.dim_scalar(count.clone())?;
+    let n = cx.cast(n, DType::F64)?;
+    let range = cx.binary(ScalarOp::Sub, high, low)?;
+    let step = cx.binary(ScalarOp::Div, range, n)?;
+    let i = cx.iota(count, DType::F64)?;
+    let along = cx.binary(ScalarOp::Mul, i, step)?;
+    let mels = cx.binary(ScalarOp::Add, along, low)?;
+    let power = cx.with_scalar(ScalarOp::Mul, mels, 10f64.ln() / 2595.0)?;
+    let power = cx.unary(ScalarOp::Exp, power)?;
+    let ratio = cx.with_scalar(ScalarOp::Sub, power, 1.0)?;
+    let hertz = cx.with_scalar(ScalarOp::Mul, ratio, 700.0)?;
+    let length = cx.with_scalar(ScalarOp::Add, length, 1.0)?;
+    let bins = cx.binary(ScalarOp::Mul, length, hertz)?;
+    let bins = cx.binary(ScalarOp::Div, bins, rate)?;
+    cx.unary(ScalarOp::Floor, bins)
 }
