@@ -62,10 +62,24 @@ struct Maker<'a> {
     graph: Graph,
     vars: Vec<Option<ValueId>>,
     ops: Vec<Option<Op>>,
+    /// How many parts precede the one that is made otherwise than the pattern says.
+    miss: Option<usize>,
+    missed: bool,
 }
 
 /// A graph whose only output may match `pattern`; `None` if random choices did not fit together.
 pub(super) fn instance(pattern: &Pattern, random: &mut Random) -> Option<Graph> {
+    make(pattern, random, None)
+}
+
+/// An instance of which one part is not as the pattern says: another number, function or attribute, or two values where
+/// the pattern has one twice.
+pub(super) fn near_miss(pattern: &Pattern, random: &mut Random) -> Option<Graph> {
+    let miss = random.below(8);
+    make(pattern, random, Some(miss))
+}
+
+fn make(pattern: &Pattern, random: &mut Random, miss: Option<usize>) -> Option<Graph> {
     let rank = if random.chance(50) { 4 } else { 1 + random.below(3) };
     let shape = (0..rank).map(|_| 1 + random.below(4)).collect();
     let dtype = random.pick(&[DType::F32, DType::F32, DType::F32, DType::F64, DType::I32, DType::Bool]);
@@ -74,27 +88,54 @@ pub(super) fn instance(pattern: &Pattern, random: &mut Random) -> Option<Graph> 
         graph: Graph::new("instance"),
         vars: vec![None; pattern.vars.len()],
         ops: vec![None; pattern.captures.len()],
+        miss,
+        missed: false,
     };
     let root = maker.part(&pattern.root, &Wish { dtype, shape })??;
+    if maker.missed != miss.is_some() {
+        return None;
+    }
     maker.graph.add_output("left", root);
     Some(maker.graph)
 }
 
 impl Maker<'_> {
+    /// Whether this part is the one to make otherwise.
+    fn misses(&mut self) -> bool {
+        let (is_this, rest) = match self.miss {
+            Some(0) => (true, None),
+            Some(n) => (false, Some(n - 1)),
+            None => (false, None),
+        };
+        self.miss = rest;
+        self.missed |= is_this;
+        is_this
+    }
+
+    /// Another function that takes and gives the same types.
+    fn other(&mut self, function: ScalarOp) -> ScalarOp {
+        let fits = |f: &&ScalarOp| f.arity() == function.arity() && f.rule() == function.rule() && **f != function;
+        let others: Vec<ScalarOp> = ScalarOp::ALL.iter().filter(fits).copied().collect();
+        if others.is_empty() { function } else { self.random.pick(&others) }
+    }
+
     /// The value of a part; the inner `None` is an absent operand, the outer a failure.
     fn part(&mut self, part: &Part, wish: &Wish) -> Option<Option<ValueId>> {
         Some(match part {
             Part::Absent => None,
-            Part::Number(number) => Some(self.number(*number, wish.dtype)?),
-            Part::Var(var) => match self.vars[*var] {
-                Some(value) => Some(value),
-                None => {
-                    let value = self.fresh(wish)?;
-                    self.vars[*var] = Some(value);
-                    Some(value)
-                }
-            },
+            Part::Number(number) => {
+                let number = if self.misses() { number + 1.0 } else { *number };
+                Some(self.number(number, wish.dtype)?)
+            }
+            Part::Var(var) => {
+                let known = self.vars[*var];
+                let is_given = known.is_some() && !self.misses();
+                let value = if is_given { known? } else { self.fresh(wish)? };
+                self.vars[*var] = known.or(Some(value));
+                Some(value)
+            }
             Part::Chain(function, parts) => {
+                let function = if self.misses() { self.other(*function) } else { *function };
                 let mut parts = parts.clone();
                 let swap = self.random.below(parts.len());
                 parts.swap(0, swap);
@@ -102,13 +143,20 @@ impl Maker<'_> {
                 for part in &parts[1..] {
                     let term = self.part(part, wish)??;
                     let operands = if self.random.chance(50) { [chain, term] } else { [term, chain] };
-                    chain = self.push((*function).into(), &[Some(operands[0]), Some(operands[1])])?;
+                    chain = self.push(function.into(), &[Some(operands[0]), Some(operands[1])])?;
                 }
                 Some(chain)
             }
             Part::Node { head, attrs, capture, children } => {
-                let given = capture.and_then(|c| self.ops[c].clone());
-                let (op, operands) = self.node(*head, attrs, given, children, wish)?;
+                let misses = self.misses();
+                let given = capture.and_then(|c| self.ops[c].clone()).filter(|_| !misses);
+                let (head, attrs) = match head {
+                    PartHead::Op(Head::Pointwise(function)) if misses => {
+                        (PartHead::Op(Head::Pointwise(self.other(*function))), attrs.as_slice())
+                    }
+                    head => (*head, if misses { &[] } else { attrs.as_slice() }),
+                };
+                let (op, operands) = self.node(head, attrs, given, children, wish)?;
                 if let Some(capture) = capture {
                     self.ops[*capture] = Some(op.clone());
                 }
