@@ -73,6 +73,11 @@ fn conv(label: &'static str, from: i64, to: i64, size: i64, kernel: i64, stride:
     }
 }
 
+/// A 3 by 3 convolution by transformed tiles; its work is that of the direct one.
+fn winograd(label: &'static str, from: i64, to: i64, size: i64) -> Row {
+    Row { kernel: "f32_winograd_conv_nhwc", ..conv(label, from, to, size, 3, 1) }
+}
+
 /// The same on bytes.
 fn int8(label: &'static str, row: Row) -> Row {
     let kernel = match row.kernel {
@@ -111,6 +116,14 @@ fn rows() -> Vec<Row> {
         conv("conv 1x1 256->64 56", 256, 64, 56, 1, 1),
         conv("conv 1x1 64->256 56", 64, 256, 56, 1, 1),
         conv("conv 3x3 512->512 7", 512, 512, 7, 3, 1),
+        conv("conv 3x3 16->16 160", 16, 16, 160, 3, 1),
+        winograd("winograd 16->16 160", 16, 16, 160),
+        winograd("winograd 32->32 80", 32, 32, 80),
+        winograd("winograd 64->64 56", 64, 64, 56),
+        winograd("winograd 128->128 28", 128, 128, 28),
+        winograd("winograd 256->256 14", 256, 256, 14),
+        conv("conv 3x3 256->256 14", 256, 256, 14, 3, 1),
+        winograd("winograd 512->512 7", 512, 512, 7),
         conv("conv 7x7s2 3->64 224", 3, 64, 224, 7, 2),
         conv("conv 3x3s2 3->32 224", 3, 32, 224, 3, 2),
         conv("conv 1x1 16->96 112", 16, 96, 112, 1, 1),
@@ -133,8 +146,8 @@ fn buffer(len: usize) -> (Vec<f32>, usize) {
 
 fn measure(row: &Row, isa: Isa) -> f64 {
     let kernel = find(row.kernel, row.layout, isa).expect("the kernel exists");
-    // Packed weights are padded to 16 columns.
-    let padded = row.shapes.each_ref().map(|shape| len(shape) + 16 * len(&shape[1..]) + 4096);
+    // Packed weights are padded to 16 columns; transformed ones take four times the memory.
+    let padded = row.shapes.each_ref().map(|shape| 4 * (len(shape) + 16 * len(&shape[1..])) + 4096);
     let mut buffers = padded.map(buffer);
     let strides: Vec<Vec<i64>> = row
         .shapes

@@ -22,8 +22,13 @@ const INTEGER_FLOPS: u64 = 64;
 /// The value of a dim where every symbol has the assumed extent. What is not constant is at least 1, as nothing is
 /// free at every size.
 pub(crate) fn assumed(dim: &Dim) -> u64 {
+    assumed_at(dim, ASSUMED_EXTENT)
+}
+
+/// The value of a dim where every symbol is `extent`; at least 1 if it is not constant.
+pub(crate) fn assumed_at(dim: &Dim, extent: i64) -> u64 {
     let least = u64::from(dim.as_const().is_none());
-    u64::try_from(dim.eval(&|_| Some(ASSUMED_EXTENT)).unwrap_or(1)).unwrap_or(0).max(least)
+    u64::try_from(dim.eval(&|_| Some(extent)).unwrap_or(1)).unwrap_or(0).max(least)
 }
 
 /// Number of elements, symbols assumed.

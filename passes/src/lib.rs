@@ -5,6 +5,7 @@
 
 mod assign_layout;
 mod canonicalize;
+mod choose_winograd;
 mod cost;
 mod egraph;
 mod fold_constants;
@@ -62,6 +63,7 @@ passes! {
     saturate, 1, "equality saturation: algebra, recovery of compound ops, folding into weights";
     widen_halves, 0, "contractions, pools and searches of 16-bit floats in f32";
     assign_layout, 0, "convolutions and their surroundings to channels last";
+    choose_winograd, 1, "3 by 3 convolutions in a quarter of the multiplications";
     narrow_weights, 0, "weights rounded to the 16 bits that --precision says";
 }
 

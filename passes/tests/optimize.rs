@@ -207,6 +207,7 @@ fn convolution(b: &mut Builder, random: &mut Random, x: ValueId, channels: usize
         dilations: vec![1; n_spatial],
         groups,
         layout: Layout::ChannelsFirst,
+        algorithm: ConvAlgorithm::Direct,
     };
     let bias = if random.below(2) == 0 { Some(b.constant(random.tensor(&[out])).ok()?) } else { None };
     Some(b.push_all(Op::from(op), &[Some(x), Some(w), bias]).ok()?[0])

@@ -93,6 +93,13 @@ pub(crate) enum Packing {
     },
     /// Convolution weights.
     Conv(ConvWeightShape),
+    /// Weights of a Winograd convolution.
+    Winograd {
+        /// Output channels.
+        outputs: usize,
+        /// Input channels.
+        inputs: usize,
+    },
     /// Depthwise convolution weights.
     Depthwise {
         /// Channels.

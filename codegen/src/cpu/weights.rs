@@ -114,6 +114,7 @@ impl Packing {
         let floats = match self {
             Packing::MatmulB { k, n } => pack::matmul_b_len(*k, *n),
             Packing::Conv(shape) => pack::conv_weights_len(*shape),
+            Packing::Winograd { outputs, inputs } => pack::winograd_weights_len(*outputs, *inputs),
             Packing::Depthwise { channels, kernel: [h, w] } => pack::depthwise_weights_len(*channels, *h, *w),
             Packing::ConvTranspose(shape) => pack::conv_transpose_weights_len(*shape),
             Packing::Recurrent { directions, gates, hidden, k } => {
@@ -149,6 +150,7 @@ impl Packing {
         match self {
             Packing::MatmulB { k, n } => pack::pack_matmul_b(*k, *n, filter, packed),
             Packing::Conv(shape) => pack::pack_conv_weights(*shape, filter, packed),
+            Packing::Winograd { outputs, inputs } => pack::pack_winograd_weights(*outputs, *inputs, filter, packed),
             Packing::Depthwise { channels, kernel: [h, w] } => {
                 pack::pack_depthwise_weights(*channels, *h, *w, filter, packed);
             }
@@ -173,6 +175,7 @@ impl Packing {
             }
             Packing::MatmulB { .. }
             | Packing::Conv(_)
+            | Packing::Winograd { .. }
             | Packing::Depthwise { .. }
             | Packing::ConvTranspose(_)
             | Packing::Recurrent { .. } => {

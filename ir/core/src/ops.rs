@@ -74,7 +74,7 @@ pub use col2im::Col2Im;
 pub use concat::Concat;
 pub use constant::Constant;
 pub use conv_transpose::ConvTranspose;
-pub use convolution::Convolution;
+pub use convolution::{ConvAlgorithm, Convolution};
 pub use cumulative::{Cumulative, CumulativeFn};
 pub use dequantize::Dequantize;
 pub use det::Det;

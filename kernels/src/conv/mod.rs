@@ -14,6 +14,10 @@
 //!   [`pack_conv_transpose_weights`](crate::pack::pack_conv_transpose_weights); the shape of `w` is
 //!   `[C, Cout / groups, KH, KW]`.
 //!
+//! - `f32_winograd_conv_nhwc`, layout 1: filters of 3 by 3, stride and dilation 1, one group; weights from
+//!   [`pack_winograd_weights`](crate::pack::pack_winograd_weights); the shape of `w` is `[Cout, C, 3, 3]`. Its results
+//!   are sums of transformed products, which round differently, by the same operations on every instruction set.
+//!
 //! - layout 0 of `f32_conv_nhwc` and `f32_conv_transpose_nhwc`: the same with dense weights as ONNX has them.
 //!
 //! `x` and `y` take any strides but that of their last axis, which is 1: a slice of the channels of a larger tensor is
@@ -31,6 +35,7 @@ mod rows;
 mod shape;
 mod transpose;
 mod unpacked;
+mod winograd;
 
 pub(crate) use geometry::Geometry;
 pub(crate) use rows::{PixelRows, Taps};
@@ -46,7 +51,7 @@ pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {
     for_isa!(isa, V => const { &kernels_of::<V>() })
 }
 
-const fn kernels_of<V: Tiles>() -> [Kernel; 8] {
+const fn kernels_of<V: Tiles>() -> [Kernel; 9] {
     [
         Kernel {
             name: "f32_conv_nhwc",
@@ -65,6 +70,15 @@ const fn kernels_of<V: Tiles>() -> [Kernel; 8] {
             attrs: ATTRS,
             scratch: implicit_gemm::scratch::<V>,
             run: implicit_gemm::conv::<V>,
+        },
+        Kernel {
+            name: "f32_winograd_conv_nhwc",
+            layout: 1,
+            revision: 1,
+            operands: &["x", "w", "y"],
+            attrs: ATTRS,
+            scratch: winograd::scratch::<V>,
+            run: winograd::conv::<V>,
         },
         Kernel {
             name: "f32_depthwise_conv_nhwc",

@@ -8,6 +8,7 @@ mod conv;
 mod int8;
 mod matrix;
 mod recurrent;
+mod winograd;
 
 pub(crate) use conv::phase_taps;
 pub use conv::{
@@ -17,6 +18,8 @@ pub use conv::{
 pub use int8::{Bytes, Int8ConvShape, Segments, pack_int8_conv, pack_int8_depthwise, pack_int8_matmul};
 pub use matrix::{matmul_b_len, pack_matmul_b, pack_matmul_b_transposed};
 pub use recurrent::{pack_recurrent_weights, recurrent_weights_len, recurrent_weights_shape};
+pub(crate) use winograd::{WINOGRAD_POINTS, WINOGRAD_TILE};
+pub use winograd::{pack_winograd_weights, winograd_weights_len};
 
 /// Columns in one panel.
 pub const PANEL: usize = 16;

@@ -10,3 +10,4 @@ mod matmul;
 mod matmul_oracle;
 mod norms;
 mod strips;
+mod winograd;

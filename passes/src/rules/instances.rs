@@ -349,7 +349,7 @@ impl Maker<'_> {
         };
         let bias = with(vec![o * groups]);
         if name == "convolution" {
-            let op = Convolution { strides, pads, dilations, groups, layout };
+            let op = Convolution { strides, pads, dilations, groups, layout, algorithm: ConvAlgorithm::Direct };
             return (op.into(), vec![with(image), with(vec![o * groups, i, 2, 2]), bias]);
         }
         let op = ConvTranspose { strides, pads, output_padding: vec![0, 0], dilations, groups, layout };

@@ -4,8 +4,8 @@
 
 use super::{Attr, CallOperand, LibraryCall, Packing, Site, View, plain, require};
 use ic_ir::ops::{
-    ConvTranspose, Convolution, CoordinateMode, IntegerConvolution, Layout, MaxPoolIndices, NearestMode, Pool, PoolFn,
-    Resize, ResizeMode,
+    ConvAlgorithm, ConvTranspose, Convolution, CoordinateMode, IntegerConvolution, Layout, MaxPoolIndices, NearestMode,
+    Pool, PoolFn, Resize, ResizeMode,
 };
 use ic_kernels::library::codes;
 use ic_kernels::pack::{ConvTransposeShape, ConvWeightShape, Int8ConvShape};
@@ -126,8 +126,11 @@ pub(super) fn convolution(op: &Convolution, site: &Site) -> Result<LibraryCall, 
     let kernel = [kernel_h, kernel_w];
     let window = Window::new(&kernel[4 - w.shape.len()..], &op.strides, &op.dilations, &op.pads)?;
     let depthwise = inputs == 1 && op.groups == outputs && outputs > 1 && w.is_constant;
+    let transformed = op.algorithm == ConvAlgorithm::Winograd && w.is_constant && w.storage == DType::F32;
     let (name, packing, dtype) = if depthwise {
         ("f32_depthwise_conv_nhwc", Packing::Depthwise { channels: outputs, kernel }, DType::F32)
+    } else if transformed {
+        ("f32_winograd_conv_nhwc", Packing::Winograd { outputs, inputs }, DType::F32)
     } else {
         let shape = ConvWeightShape { outputs, inputs, kernel_h, kernel_w, groups: op.groups };
         ("f32_conv_nhwc", Packing::Conv(shape), w.storage)

@@ -5,6 +5,16 @@ use crate::eval::{Number, checked_len, coordinates_of};
 use crate::{OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
 use ic_types::{Dim, Tensor};
 
+crate::word_attr! {
+    /// How a kernel may compute a convolution. The reference evaluation is direct in any case.
+    ConvAlgorithm {
+        /// One sum of products for each result.
+        Direct = "direct",
+        /// By transformed tiles, which round differently (Winograd's minimal filtering).
+        Winograd = "winograd",
+    }
+}
+
 crate::attrs! {
     /// `y[n, o, p] = bias[o] + Σ w[o, i, k] x[n, i, p * stride + k * dilation - pad]` within each group of channels.
     ///
@@ -19,7 +29,9 @@ crate::attrs! {
         /// Into how many parts the channels are divided, each with kernels of its own.
         groups: usize = 1,
         /// Layout of the image and the result.
-        layout: Layout = Layout::ChannelsFirst
+        layout: Layout = Layout::ChannelsFirst,
+        /// How a kernel may compute it.
+        algorithm: ConvAlgorithm = ConvAlgorithm::Direct
     }
 }
 
@@ -122,7 +134,14 @@ mod tests {
         {
             let x = Tensors { operands: vec![Some(&x), Some(&w)], regions: &[], symbols: &|_| None };
             let pads = vec![Dim::constant(1), Dim::constant(0)];
-            let op = Convolution { strides: vec![2], pads, dilations: vec![1], groups: 1, layout };
+            let op = Convolution {
+                strides: vec![2],
+                pads,
+                dilations: vec![1],
+                groups: 1,
+                layout,
+                algorithm: ConvAlgorithm::Direct,
+            };
             assert_eq!(op.eval(&x).unwrap()[0], Tensor::from_elements(shape, vec![1.0f32, 23.0]));
         }
     }

@@ -1,6 +1,6 @@
 //! `integer_convolution`: cross-correlation of 8-bit integers with zero points. ONNX `ConvInteger`.
 
-use super::convolution::Convolution;
+use super::convolution::{ConvAlgorithm, Convolution};
 use super::integer_matmul::{INTEGER_OPERANDS, centred, check_integers};
 use super::spatial::Layout;
 use crate::{OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type};
@@ -29,13 +29,13 @@ impl IntegerConvolution {
     /// The convolution with these attributes on numbers.
     pub fn window(&self) -> Convolution {
         let IntegerConvolution { strides, pads, dilations, groups, layout } = self.clone();
-        Convolution { strides, pads, dilations, groups, layout }
+        Convolution { strides, pads, dilations, groups, layout, algorithm: ConvAlgorithm::Direct }
     }
 }
 
 impl From<Convolution> for IntegerConvolution {
     fn from(op: Convolution) -> IntegerConvolution {
-        let Convolution { strides, pads, dilations, groups, layout } = op;
+        let Convolution { strides, pads, dilations, groups, layout, .. } = op;
         IntegerConvolution { strides, pads, dilations, groups, layout }
     }
 }

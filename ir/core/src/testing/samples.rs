@@ -327,7 +327,14 @@ fn convolution(r: &mut Random) -> Sample {
     let (n, n_in, n_out) = (r.below(3), r.between(1, 2), groups * r.between(1, 2));
     let x = r.tensor(dtype, &image(layout, n, n_in * groups, &w.spatial));
     let weight = r.tensor(dtype, &[&[n_out, n_in], w.kernel.as_slice()].concat());
-    let op = Convolution { strides: w.strides, pads: w.pads, dilations: w.dilations, groups, layout };
+    let op = Convolution {
+        strides: w.strides,
+        pads: w.pads,
+        dilations: w.dilations,
+        groups,
+        layout,
+        algorithm: ConvAlgorithm::Direct,
+    };
     let mut sample = Sample::new(op, vec![x, weight]);
     if r.flag() {
         sample.operands.push(Some(r.tensor(dtype, &[n_out])));

@@ -2,7 +2,7 @@
 
 use super::prelude::*;
 use super::sliding::{Window, spatial};
-use ic_ir::ops::{Convolution, Layout};
+use ic_ir::ops::{ConvAlgorithm, Convolution, Layout};
 
 /// Number of groups of channels.
 pub(super) fn groups(node: &NodeView) -> Result<usize> {
@@ -21,6 +21,7 @@ pub(super) fn conv(cx: &mut Context, node: &NodeView) -> Results {
         dilations: window.dilations,
         groups: groups(node)?,
         layout: Layout::ChannelsFirst,
+        algorithm: ConvAlgorithm::Direct,
     };
     cx.push_all(op, &[Some(x), Some(w), node.opt(2)])
 }

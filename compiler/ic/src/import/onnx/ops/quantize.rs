@@ -5,7 +5,9 @@
 
 use super::prelude::*;
 use super::sliding::{Window, spatial};
-use ic_ir::ops::{Convolution, Dequantize, IntegerConvolution, IntegerMatmul, Layout, Quantize, ReduceFn};
+use ic_ir::ops::{
+    ConvAlgorithm, Convolution, Dequantize, IntegerConvolution, IntegerMatmul, Layout, Quantize, ReduceFn,
+};
 
 fn type_attribute(node: &NodeView, name: &str) -> Result<Option<DType>> {
     let code = node.int(name).filter(|code| *code != 0);
@@ -208,7 +210,14 @@ fn convolution(cx: &mut Context, node: &NodeView, x: Factor, w: Factor, bias: Op
     let (space, kernel) = (spatial(cx, x.value)?, spatial(cx, w.value)?);
     let Window { strides, dilations, pads, .. } = Window::new(node, &space, Some(&kernel))?;
     let groups = super::conv::groups(node)?;
-    let op = Convolution { strides, pads, dilations, groups, layout: Layout::ChannelsFirst };
+    let op = Convolution {
+        strides,
+        pads,
+        dilations,
+        groups,
+        layout: Layout::ChannelsFirst,
+        algorithm: ConvAlgorithm::Direct,
+    };
     let zeros = [flat_zero_point(cx, x.zero_point)?, flat_zero_point(cx, w.zero_point)?];
     if is_8_bit(cx.dtype(x.value)?) && is_8_bit(cx.dtype(w.value)?) && is_single(cx, zeros[0])? {
         let op = IntegerConvolution::from(op);

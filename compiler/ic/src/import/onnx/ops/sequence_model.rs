@@ -1,7 +1,7 @@
 //! ONNX ops of recurrent language models: `CausalConvWithState`, `SwiGLU`.
 
 use super::prelude::*;
-use ic_ir::ops::{Convolution, Layout};
+use ic_ir::ops::{ConvAlgorithm, Convolution, Layout};
 
 /// `SwiGLU`: `a * sigmoid(alpha * a) * b`.
 pub(super) fn swiglu(cx: &mut Context, node: &NodeView) -> Results {
@@ -29,7 +29,14 @@ pub(super) fn causal_conv_with_state(cx: &mut Context, node: &NodeView) -> Resul
     };
     let padded = cx.concat(&[past, x], 2)?;
     let pads = vec![Dim::constant(0); 2];
-    let op = Convolution { strides: vec![1], pads, dilations: vec![1], groups, layout: Layout::ChannelsFirst };
+    let op = Convolution {
+        strides: vec![1],
+        pads,
+        dilations: vec![1],
+        groups,
+        layout: Layout::ChannelsFirst,
+        algorithm: ConvAlgorithm::Direct,
+    };
     let mut y = cx.push_all(op, &[Some(padded), Some(w), node.opt(2)])?[0];
     match node.text("activation") {
         None | Some("none" | "") => {}
