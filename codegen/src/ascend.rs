@@ -11,6 +11,8 @@ mod functions;
 mod kernel;
 mod lanes;
 mod lower;
+#[cfg(feature = "mlir")]
+mod mlir;
 mod plan;
 mod print;
 mod program;
@@ -28,6 +30,8 @@ pub use eval::{eval_contraction, eval_function, eval_kernel};
 pub use functions::{BinaryFn, CompareFn, FoldFn, UnaryFn};
 pub use kernel::{AscendKernel, lower_kernel};
 pub use lower::{VectorKernel, lower_vector};
+#[cfg(feature = "mlir")]
+pub use mlir::{MlirError, lower_in_process};
 pub use print::Spelling;
 pub use program::{AscendFunction, AscendFunctions, AscendLaunch};
 pub use tree::{Function, Number, Operand, TensorId, TensorOp, TensorType, Value};

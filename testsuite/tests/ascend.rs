@@ -1,4 +1,4 @@
-//! Ascend kernels of the graphs in `ascend/*.ic`, run three ways against the graph's evaluator.
+//! Ascend kernels of the graphs in `ascend/*.ic` and `programs/*.ic`, run three ways against the graph's evaluator.
 //!
 //! The tree of each kernel always runs in its interpreter. Its text runs on this CPU where the tools are: the vendor's
 //! spelling lowered by `bishengir-opt`, upstream's by `mlir-opt` of LLVM 22; and `bishengir-compile` takes each kernel as
@@ -14,14 +14,14 @@ use ic_codegen::AscendTarget;
 use ic_codegen::ascend::{AscendKernel, Spelling, eval_kernel};
 use ic_ir::kernel::Kernel;
 use ic_types::{DType, Tensor};
-use machine::{cases, check};
+use machine::{cases, check, programs};
 use tools::{Tools, Verdict};
 
 const FILES: &[&str] = &["pointwise", "rows", "movement", "contraction", "models"];
 
 #[test]
 fn the_trees_compute_what_the_graphs_do() {
-    for case in FILES.iter().flat_map(|file| cases(file)) {
+    for case in FILES.iter().flat_map(|file| cases(file)).chain(programs()) {
         for target in AscendTarget::ALL {
             if *target == AscendTarget::A310p && case.needs_f32_contractions {
                 continue;
@@ -71,6 +71,28 @@ fn the_vendors_compiler_takes_every_kernel() {
         });
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Upstream's spelling of every kernel, of the programs too, is taken by MLIR in this process.
+#[cfg(feature = "mlir")]
+#[test]
+fn upstreams_spelling_is_lowered_in_process() {
+    for case in FILES.iter().flat_map(|file| cases(file)).chain(programs()) {
+        let mut number = 0;
+        check(&case, AscendTarget::A910b, &mut |kernel, source, params| {
+            number += 1;
+            let name = format!("{}_{number}", case.graph.name);
+            let text = kernel.text(source, &name, Spelling::Upstream);
+            let lowered = ic_codegen::ascend::lower_in_process(&name, &text);
+            let lowered = lowered.unwrap_or_else(|error| panic!("{error}\n{text}"));
+            assert!(lowered.contains(&format!("llvm.func @{name}")), "{lowered}");
+            // Verification sees what is not well-formed, and says where.
+            let broken = text.replacen("-> tensor<", "-> tensor<3x", 1).replacen("memref<?x", "memref<?x?x", 1);
+            let error = ic_codegen::ascend::lower_in_process(&name, &broken).unwrap_err();
+            assert!(error.to_string().contains(&name), "{error}");
+            eval_kernel(kernel, params).unwrap();
+        });
+    }
 }
 
 /// What a contraction must have become: operands in the cube unit's layout, products there, results moved out.

@@ -17,6 +17,7 @@ pub(crate) fn compile(sources: &[Source], targets: &[Target]) -> Result<Compiled
     for target in npus(targets) {
         match lower(sources, target) {
             Ok((functions, launches)) => {
+                verify(sources, &functions)?;
                 let section = section(&functions, target).encode().map_err(|message| whole(sources, &message))?;
                 code.push(TargetCode { targets: vec![Target::Ascend(target)], code: Code::Device(section) });
                 lowered = Some((functions, launches));
@@ -57,6 +58,18 @@ fn lower(sources: &[Source], target: AscendTarget) -> Result<(AscendFunctions, V
         }
     }
     if refused.is_empty() { Ok((functions, launches)) } else { Err(refused) }
+}
+
+/// With the feature `mlir`, refuses functions whose text MLIR does not take.
+fn verify(sources: &[Source], functions: &AscendFunctions) -> Result<(), Refused> {
+    #[cfg(feature = "mlir")]
+    for function in &functions.list {
+        super::mlir::lower_in_process(&function.name, &function.text(Spelling::Upstream))
+            .map_err(|error| whole(sources, &error.to_string()))?;
+    }
+    #[cfg(not(feature = "mlir"))]
+    let _ = (sources, functions);
+    Ok(())
 }
 
 fn section(functions: &AscendFunctions, target: AscendTarget) -> AscendSection {

@@ -3,6 +3,7 @@
 //! [`attrs!`] declares an op's attributes once; printing, parsing, defaults and errors follow from the field types.
 
 use crate::literal::Literal;
+use crate::substitute::Replacement;
 use ic_types::{DType, Dim};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,6 +22,9 @@ pub trait Attr: Sized + PartialEq {
 
     /// Adds the names of the symbols in the attribute.
     fn collect_symbols(&self, _names: &mut BTreeSet<Arc<str>>) {}
+
+    /// Replaces symbols.
+    fn substitute(&mut self, _replace: Replacement) {}
 }
 
 /// Why attributes could not be read.
@@ -80,6 +84,9 @@ pub trait Attrs: Sized {
     /// Adds the names of the symbols in the attributes.
     fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>);
 
+    /// Replaces symbols in the attributes.
+    fn substitute(&mut self, replace: Replacement);
+
     /// Reads the attributes.
     ///
     /// # Errors
@@ -115,6 +122,11 @@ macro_rules! attrs {
             #[allow(unused_variables, clippy::allow_attributes, reason = "ops without attributes have no symbols")]
             fn collect_symbols(&self, names: &mut std::collections::BTreeSet<std::sync::Arc<str>>) {
                 $($crate::Attr::collect_symbols(&self.$field, names);)*
+            }
+
+            #[allow(unused_variables, clippy::allow_attributes, reason = "ops without attributes have no symbols")]
+            fn substitute(&mut self, replace: $crate::Replacement) {
+                $($crate::Attr::substitute(&mut self.$field, replace);)*
             }
 
             fn from_attrs(map: &mut $crate::AttrMap) -> Result<Self, $crate::AttrError> {
@@ -260,6 +272,9 @@ impl Attr for Dim {
     fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>) {
         Dim::collect_symbols(self, names);
     }
+    fn substitute(&mut self, replace: Replacement) {
+        *self = Dim::substitute(self, replace);
+    }
 }
 
 impl<T: Attr> Attr for Vec<T> {
@@ -273,6 +288,9 @@ impl<T: Attr> Attr for Vec<T> {
     fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>) {
         self.iter().for_each(|item| item.collect_symbols(names));
     }
+    fn substitute(&mut self, replace: Replacement) {
+        self.iter_mut().for_each(|item| item.substitute(replace));
+    }
 }
 
 impl<T: Attr> Attr for Option<T> {
@@ -284,6 +302,9 @@ impl<T: Attr> Attr for Option<T> {
     }
     fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>) {
         self.iter().for_each(|item| item.collect_symbols(names));
+    }
+    fn substitute(&mut self, replace: Replacement) {
+        self.iter_mut().for_each(|item| item.substitute(replace));
     }
 }
 

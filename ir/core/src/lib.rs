@@ -20,6 +20,7 @@ pub mod minifloat;
 mod op;
 pub mod ops;
 pub mod scalar;
+mod substitute;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;
@@ -35,5 +36,6 @@ pub use literal::{Literal, LiteralData, Source};
 pub use op::{Constraint, OpDef, OpError, OperandSpec, Operands, Tensors};
 pub use ops::Op;
 pub use scalar::ScalarOp;
+pub use substitute::Replacement;
 pub use types::{MAX_TENSOR_BYTES, TensorType, Type};
 pub use verify::verify;

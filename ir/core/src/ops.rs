@@ -6,6 +6,7 @@
 use crate::attr::{AttrError, AttrMap, Attrs};
 use crate::op::{OpDef, OpError, OperandSpec, Operands, Tensors};
 use crate::scalar::ScalarOp;
+use crate::substitute::Replacement;
 use crate::types::Type;
 use ic_types::{Dim, Tensor};
 use std::collections::BTreeSet;
@@ -177,6 +178,14 @@ macro_rules! ops {
                 match self {
                     Op::Pointwise(_) => {}
                     $(Op::$variant(op) => op.collect_symbols(names),)*
+                }
+            }
+
+            /// Replaces symbols in the attributes.
+            pub fn substitute(&mut self, replace: Replacement) {
+                match self {
+                    Op::Pointwise(_) => {}
+                    $(Op::$variant(op) => op.substitute(replace),)*
                 }
             }
 

@@ -7,7 +7,7 @@ use ic_ir::eval::{Symbols, eval_graph, eval_values};
 use ic_ir::kernel::{BufferKind, Kernel, Program, Step};
 use ic_ir::{Graph, Op, ValueId, text};
 use ic_passes::{Options, PASSES, PartitionOptions, hoist_branch_constants, partition};
-use ic_types::{DType, Tensor};
+use ic_types::{DType, Dim, Tensor};
 use std::path::Path;
 
 /// A graph to check.
@@ -20,18 +20,37 @@ pub(crate) struct Case {
 /// The graphs of `ascend/<file>.ic`.
 pub(crate) fn cases(file: &str) -> Vec<Case> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ascend").join(file).with_extension("ic");
-    let source = std::fs::read_to_string(&path).unwrap();
+    graphs(&path).into_iter().map(Case::new).collect()
+}
+
+/// The graphs of `programs/*.ic`, with their symbols bound.
+pub(crate) fn programs() -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let extent = |name: &str| {
+        let extents = [("N", 5), ("B", 2), ("S", 9)];
+        extents.iter().find(|(symbol, _)| *symbol == name).map(|&(_, extent)| Dim::constant(extent))
+    };
+    let graphs = files.iter().flat_map(|file| graphs(file));
+    graphs.map(|graph| Case::new(graph.substitute(&extent).unwrap())).collect()
+}
+
+fn graphs(path: &Path) -> Vec<Graph> {
+    let source = std::fs::read_to_string(path).unwrap();
     let graphs = source.split_inclusive("\n}\n").filter(|graph| !graph.trim().is_empty());
-    graphs
-        .map(|source| {
-            let graph = text::parse(source).unwrap_or_else(|e| panic!("{}: {e}\n{source}", path.display()));
-            let f32_operand = |v: &Option<ValueId>| v.is_some_and(|v| graph.dtype(v) == DType::F32);
-            let needs_f32_contractions = graph
-                .nodes()
-                .any(|(_, node)| matches!(node.op, Op::Matmul(_)) && node.operands.iter().any(f32_operand));
-            Case { graph, needs_f32_contractions }
-        })
-        .collect()
+    let parse = |source| text::parse(source).unwrap_or_else(|e| panic!("{}: {e}\n{source}", path.display()));
+    graphs.map(parse).collect()
+}
+
+impl Case {
+    fn new(graph: Graph) -> Case {
+        let f32_operand = |v: &Option<ValueId>| v.is_some_and(|v| graph.dtype(v) == DType::F32);
+        let is_f32 =
+            |op: &Op, operands: &[Option<ValueId>]| matches!(op, Op::Matmul(_)) && operands.iter().any(f32_operand);
+        let needs_f32_contractions = graph.nodes().any(|(_, node)| is_f32(&node.op, &node.operands));
+        Case { graph, needs_f32_contractions }
+    }
 }
 
 /// Runs the graph's kernels by `execute` and compares the outputs with the evaluator's.

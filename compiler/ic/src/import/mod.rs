@@ -8,7 +8,7 @@ mod safetensors;
 mod source;
 
 use ic_ir::{Diagnostic, Graph, Location, SymbolRange};
-use ic_types::{Tensor, symbols_of};
+use ic_types::{Dim, Tensor, symbols_of};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -63,9 +63,18 @@ fn import_text(path: &Path, options: &ImportOptions) -> Result<Imported, Diagnos
     let location = Location { file: path.to_string_lossy().into(), node: "".into() };
     let text = std::fs::read_to_string(path)
         .map_err(|e| Diagnostic::new(location.clone(), format!("cannot read the graph: {e}")))?;
-    let mut graph = ic_ir::text::parse(&text).map_err(|e| Diagnostic::new(location, e.to_string()))?;
+    let refuse = |message: String| Diagnostic::new(location.clone(), message);
+    let mut graph = ic_ir::text::parse(&text).map_err(|e| refuse(e.to_string()))?;
     let inputs = graph.inputs().iter().filter_map(|&v| graph.ty(v).as_tensor());
-    let dims = symbols_of(inputs.flat_map(|ty| &ty.shape)).iter().map(|name| name.to_string()).collect();
+    let dims = symbols_of(inputs.flat_map(|ty| &ty.shape));
+    let dims: Vec<String> = dims.iter().map(|name| name.to_string()).collect();
+    let unknown = options.dims.keys().chain(options.ranges.keys()).find(|name| !dims.contains(name));
+    if let Some(name) = unknown.filter(|_| !options.dims_of_others) {
+        let known = if dims.is_empty() { "none".into() } else { format!("`{}`", dims.join("`, `")) };
+        return Err(refuse(format!("no dim is called `{name}`; the graph's dims are {known}")));
+    }
+    let extent = |name: &str| options.dims.get(name).map(|&extent| Dim::constant(extent));
+    graph = graph.substitute(&extent).map_err(|e| refuse(e.to_string()))?;
     set_ranges(&mut graph, options);
     Ok(Imported { graph, warnings: Vec::new(), metadata: Vec::new(), dims, files: vec![path.to_path_buf()] })
 }

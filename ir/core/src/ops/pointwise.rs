@@ -2,6 +2,7 @@
 
 use crate::op::{OpDef, OpError, OperandSpec, Operands, Tensors};
 use crate::scalar::{Scalar, ScalarOp};
+use crate::substitute::Replacement;
 use crate::types::{TensorType, Type};
 use crate::{AttrError, AttrMap, Attrs, ensure};
 use ic_types::{Dim, Tensor};
@@ -21,6 +22,8 @@ impl Attrs for Pointwise {
     }
 
     fn collect_symbols(&self, _names: &mut BTreeSet<Arc<str>>) {}
+
+    fn substitute(&mut self, _replace: Replacement) {}
 
     fn from_attrs(_map: &mut AttrMap) -> Result<Pointwise, AttrError> {
         Err(AttrError::Missing("function".into()))
