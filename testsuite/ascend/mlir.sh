@@ -15,5 +15,4 @@ if [ ! -x "$prefix/bin/llvm-config" ] || [ ! -d "$prefix/include/mlir-c" ]; then
     }
 fi
 export MLIR_SYS_220_PREFIX=$prefix TABLEGEN_220_PREFIX=$prefix LIBCLANG_PATH=$prefix/lib
-cargo test -p ic-codegen --lib --features mlir mlir
-cargo test -p ic-testsuite --test ascend --features mlir in_process
+cargo test -p ic-codegen -p ic-testsuite --features ic-codegen/mlir,ic-testsuite/mlir --lib --test ascend -- mlir in_process

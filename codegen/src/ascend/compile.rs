@@ -1,7 +1,7 @@
 //! From programs, one per entry, to everything that an artifact holds for Ascend targets.
 
 use super::kernel::AscendKernel;
-use super::plan::{Planned, plan};
+use super::plan::plan;
 use super::print::Spelling;
 use super::program::{AscendFunctions, AscendLaunch};
 use crate::backend::{Code, Compiled, Refused, Source, TargetCode, whole};
@@ -26,13 +26,18 @@ pub(crate) fn compile(sources: &[Source], targets: &[Target]) -> Result<Compiled
         }
     }
     let Some((functions, launches)) = lowered.filter(|_| refused.is_empty()) else { return Err(refused) };
-    let names: Vec<String> = functions.list.iter().map(|function| function.name.clone()).collect();
     let (mut plans, mut weights) = (Vec::new(), Vec::new());
-    for (source, launches) in sources.iter().zip(&launches) {
-        let planned = plan(source.program, launches, &names);
-        let Planned { plan, weights: of_plan } = planned.map_err(|message| whole(sources, &message))?;
-        plans.push(plan);
-        weights.push(of_plan);
+    for (index, (source, launches)) in sources.iter().zip(&launches).enumerate() {
+        match plan(source, launches, &functions) {
+            Ok(planned) => {
+                plans.push(planned.plan);
+                weights.push(planned.weights);
+            }
+            Err(list) => refused.extend(list.into_iter().map(|diagnostic| (index, diagnostic))),
+        }
+    }
+    if !refused.is_empty() {
+        return Err(refused);
     }
     Ok(Compiled { class: TargetClass::Ascend, plans, code, weights })
 }
@@ -80,7 +85,6 @@ fn section(functions: &AscendFunctions, target: AscendTarget) -> AscendSection {
             AscendKernel::Cube(cube) if cube.is_mixed() => AscendForm::Mixed,
             AscendKernel::Cube(_) => AscendForm::Cube,
         },
-        grid: function.kernel.grid().map(|extent| extent as u32),
         options: function.kernel.compiler_options(target),
         text: function.text(Spelling::Vendor),
         object: None,

@@ -3,26 +3,26 @@
 //! A block computes one tile of the result: it walks along the contracted axis, multiplies tiles on the cube unit, and
 //! hands the sums to the vector cores if an epilogue follows. Grid axes are tiles along M, tiles along N, and batches.
 
-use super::access::{Affine, extents, number};
+use super::access::{Affine, natural};
 use super::lanes::Lane;
 use super::lower::{Lowering, Tiles};
-use super::tree::Function;
+use super::tree::{Function, add_symbolic};
 use crate::target::AscendTarget;
 use ic_ir::Op;
 use ic_ir::kernel::{Anchor, Kernel, Operand, Stage};
-use ic_types::DType;
+use ic_types::{DType, Dim};
 
 /// A matrix product over batches, with an epilogue.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CubeKernel {
     /// Extents of the batch axes.
-    pub batch: Vec<usize>,
+    pub batch: Vec<Dim>,
     /// Rows of the result.
-    pub m: usize,
+    pub m: Dim,
     /// Columns of the result.
-    pub n: usize,
+    pub n: Dim,
     /// The contracted extent.
-    pub k: usize,
+    pub k: Dim,
     /// Element type of both operands; sums are f32.
     pub dtype: DType,
     /// The left operand, `M × K`.
@@ -45,19 +45,20 @@ pub struct Access {
     /// The kernel's parameter.
     pub param: u32,
     /// The first element.
-    pub offset: usize,
+    pub offset: Dim,
     /// Distance between neighbours along each batch axis.
-    pub batch: Vec<usize>,
+    pub batch: Vec<Dim>,
     /// Distance between rows.
-    pub row: usize,
+    pub row: Dim,
     /// Distance between columns.
-    pub column: usize,
+    pub column: Dim,
 }
 
 impl CubeKernel {
     /// Blocks along M, N and the batches.
-    pub fn grid(&self) -> [usize; 3] {
-        [self.m.div_ceil(self.tile[0]), self.n.div_ceil(self.tile[1]), self.batch.iter().product()]
+    pub fn grid(&self) -> [Dim; 3] {
+        let tiles = |extent: &Dim, tile: usize| extent.ceil_div(&Dim::constant(tile as i64));
+        [tiles(&self.m, self.tile[0]), tiles(&self.n, self.tile[1]), self.batch.iter().cloned().product()]
     }
 
     /// Whether the vector cores have work.
@@ -74,6 +75,33 @@ impl CubeKernel {
         params
     }
 
+    /// Every extent, stride and offset that is no constant, once.
+    pub fn symbolic_extents(&self) -> Vec<Dim> {
+        let mut found = self.epilogue.symbolic_extents();
+        add_symbolic(&mut found, &self.batch);
+        add_symbolic(&mut found, &[self.m.clone(), self.n.clone(), self.k.clone()]);
+        for access in [&self.a, &self.b].into_iter().chain(&self.loads).chain(&self.stores) {
+            add_symbolic(&mut found, &access.batch);
+            add_symbolic(&mut found, &[access.offset.clone(), access.row.clone(), access.column.clone()]);
+        }
+        found
+    }
+
+    /// The kernel with every extent replaced by what `bind` makes of it.
+    pub(crate) fn bound<E>(&self, bind: &dyn Fn(&Dim) -> Result<Dim, E>) -> Result<CubeKernel, E> {
+        let all = |dims: &[Dim]| dims.iter().map(bind).collect::<Result<Vec<_>, E>>();
+        let mut cube = self.clone();
+        cube.batch = all(&cube.batch)?;
+        (cube.m, cube.n, cube.k) = (bind(&cube.m)?, bind(&cube.n)?, bind(&cube.k)?);
+        cube.epilogue = cube.epilogue.bound(bind)?;
+        for (access, _) in cube.accesses() {
+            access.batch = all(&access.batch)?;
+            access.offset = bind(&access.offset)?;
+            (access.row, access.column) = (bind(&access.row)?, bind(&access.column)?);
+        }
+        Ok(cube)
+    }
+
     fn accesses(&mut self) -> impl Iterator<Item = (&mut Access, bool)> {
         let (a, b) = (&mut self.a, &mut self.b);
         [(a, true), (b, false)].into_iter().chain(self.loads.iter_mut().chain(&mut self.stores).map(|x| (x, true)))
@@ -81,11 +109,11 @@ impl CubeKernel {
 
     /// Makes the last batch axis part of M while every access allows it, so that tiles are full.
     fn merge_batches(&mut self) {
-        while let Some(&extent) = self.batch.last() {
-            let m = self.m;
+        while let Some(extent) = self.batch.last().cloned() {
+            let m = self.m.clone();
             let fits = |(access, has_rows): (&mut Access, bool)| {
-                let stride = access.batch.last().copied().unwrap_or(0);
-                extent == 1 || stride == if has_rows { m * access.row } else { 0 }
+                let stride = access.batch.last().cloned().unwrap_or_default();
+                extent.is(1) || stride == if has_rows { m.clone() * access.row.clone() } else { Dim::default() }
             };
             if !self.accesses().all(fits) {
                 break;
@@ -94,7 +122,7 @@ impl CubeKernel {
                 access.batch.pop();
             });
             self.batch.pop();
-            self.m *= extent;
+            self.m = self.m.clone() * extent;
         }
     }
 }
@@ -115,19 +143,20 @@ pub fn lower_contraction(kernel: &Kernel, target: AscendTarget) -> Result<Option
     let (a, b) = (Matrices::new(a)?, Matrices::new(b)?);
     let mut space = broadcast(&a, &b)?;
     let n_batch = space.len();
-    space.extend([a.shape[a.shape.len() - 2], b.shape[b.shape.len() - 1]]);
-    if space.contains(&0) {
+    space.extend([a.shape[a.shape.len() - 2].clone(), b.shape[b.shape.len() - 1].clone()]);
+    if space.iter().any(|extent| extent.is(0)) {
         return Ok(None);
     }
     let result = results.first().copied().flatten();
-    let tile = tile(space[n_batch + 1], dtype, !rest.is_empty());
+    let tile = tile(&space[n_batch + 1], dtype, !rest.is_empty());
     let cube = tiled(kernel, (&a, &b), (rest, result), &space, tile)?;
     // A matrix of few rows has smaller tiles.
-    let rows = cube.m.next_multiple_of(16);
-    if rows >= tile[0] {
-        return Ok(Some(cube));
+    match multiple_of_16(&cube.m) {
+        Some(rows) if rows < tile[0] => {
+            tiled(kernel, (&a, &b), (rest, result), &space, [rows, tile[1], tile[2]]).map(Some)
+        }
+        _ => Ok(Some(cube)),
     }
-    tiled(kernel, (&a, &b), (rest, result), &space, [rows, tile[1], tile[2]]).map(Some)
 }
 
 /// The contraction with tiles of these extents.
@@ -135,33 +164,33 @@ fn tiled(
     kernel: &Kernel,
     (a, b): (&Matrices, &Matrices),
     (stages, result): (&[Stage], Option<u32>),
-    space: &[usize],
+    space: &[Dim],
     tile: [usize; 3],
 ) -> Result<CubeKernel, String> {
     let [batch @ .., m, n] = space else { return Err("`matmul` of a vector".into()) };
-    let k = a.shape[a.shape.len() - 1];
-    if k == 0 {
+    let k = a.shape[a.shape.len() - 1].clone();
+    if k.is(0) {
         return Err("a contraction of nothing".into());
     }
     let (dtype, rank) = (kernel.params[a.param as usize].dtype, space.len());
     let mut left = a.access(batch);
     // Any row stride is right where there is one row.
     if let Some(axis) = single_row_axis(space) {
-        left.row = left.batch[axis];
+        left.row = left.batch[axis].clone();
     }
     let tiles = Tiles { space: space.to_vec(), loads: vec![], stores: vec![] };
     let mut lowering = Lowering::of_tiles(kernel, tiles);
-    lowering.lanes.extents = vec![1; rank];
-    lowering.lanes.extents[rank - 2] = tile[0];
-    lowering.lanes.extents[rank - 1] = tile[1];
-    let sums = lowering.lanes.function.argument(DType::F32, vec![tile[0], tile[1]]);
+    let extents = [tile[0], tile[1]].map(|extent| Dim::constant(extent as i64));
+    lowering.lanes.extents = vec![Dim::constant(1); rank];
+    lowering.lanes.extents[rank - 2..].clone_from_slice(&extents);
+    let sums = lowering.lanes.function.argument(DType::F32, extents.to_vec());
     let sums = Lane::Tensor { id: sums, axes: vec![rank - 2, rank - 1] };
     // The product has the operands' type, and its sums are f32.
     let product = lowering.lanes.cast(&sums, dtype);
     lowering.stages.push(product.clone());
     if let Some(param) = result {
-        let strides = (0..rank).map(|axis| space[axis + 1..].iter().product::<usize>() as i64).collect();
-        lowering.store_tile(param, Affine { offset: 0, coefficients: strides }, &product)?;
+        let strides = (0..rank).map(|axis| space[axis + 1..].iter().cloned().product()).collect();
+        lowering.store_tile(param, Affine { offset: Dim::default(), coefficients: strides }, &product)?;
     }
     for stage in stages {
         if !stage.inner.is_empty() || !matches!(stage.anchor, Anchor::Pointwise) {
@@ -171,69 +200,77 @@ fn tiled(
     }
     let (epilogue, Tiles { loads, stores, .. }) = lowering.into_tiles();
     let (a, b, batch) = (left, b.access(batch), batch.to_vec());
-    let mut cube = CubeKernel { batch, m: *m, n: *n, k, dtype, a, b, tile, epilogue, loads, stores };
+    let (m, n) = (m.clone(), n.clone());
+    let mut cube = CubeKernel { batch, m, n, k, dtype, a, b, tile, epilogue, loads, stores };
     cube.merge_batches();
     Ok(cube)
 }
 
 /// The batch axis whose strides the row axis may take: the last of more than one matrix, if there is one row.
-pub(crate) fn single_row_axis(space: &[usize]) -> Option<usize> {
-    let [batch @ .., 1, _] = space else { return None };
-    batch.iter().rposition(|&extent| extent != 1)
+pub(crate) fn single_row_axis(space: &[Dim]) -> Option<usize> {
+    let [batch @ .., rows, _] = space else { return None };
+    batch.iter().rposition(|extent| !extent.is(1)).filter(|_| rows.is(1))
 }
 
 /// Extents of a tile: what fills the cube unit's buffers, or less where the matrix is smaller. With an epilogue the tile
 /// must also fit the vector cores' memory, several times.
-fn tile(n: usize, dtype: DType, is_mixed: bool) -> [usize; 3] {
+fn tile(n: &Dim, dtype: DType, is_mixed: bool) -> [usize; 3] {
     let extent = if is_mixed { 64 } else { 128 };
-    [extent, n.next_multiple_of(16).min(extent), if dtype == DType::F32 { 64 } else { 128 }]
+    [extent, multiple_of_16(n).map_or(extent, |n| n.min(extent)), if dtype == DType::F32 { 64 } else { 128 }]
+}
+
+/// A known extent, rounded up.
+fn multiple_of_16(extent: &Dim) -> Option<usize> {
+    Some(usize::try_from(extent.as_const()?).ok()?.next_multiple_of(16))
 }
 
 /// A strided view of matrices.
 struct Matrices {
     param: u32,
-    offset: usize,
-    shape: Vec<usize>,
-    strides: Vec<usize>,
+    offset: Dim,
+    shape: Vec<Dim>,
+    strides: Vec<Dim>,
 }
 
 impl Matrices {
     fn new(operand: &Operand) -> Result<Matrices, String> {
-        let shape = extents(&operand.shape)?;
-        let strides = extents(&operand.strides).map_err(|_| "a reversed axis of a matrix".to_string())?;
-        let offset = usize::try_from(number(&operand.offset)?).map_err(|_| "a matrix before its buffer".to_string())?;
-        if shape.len() < 2 {
+        let strides = operand.strides.iter().map(|stride| natural(stride, "a reversed axis of a matrix"));
+        let strides = strides.collect::<Result<_, _>>()?;
+        let offset = natural(&operand.offset, "a matrix before its buffer")?;
+        if operand.shape.len() < 2 {
             return Err("`matmul` of a vector".into());
         }
-        Ok(Matrices { param: operand.param, offset, shape, strides })
+        Ok(Matrices { param: operand.param, offset, shape: operand.shape.clone(), strides })
     }
 
     /// The access of the matrices, repeated over `batch`.
-    fn access(&self, batch: &[usize]) -> Access {
+    fn access(&self, batch: &[Dim]) -> Access {
         let own = self.shape.len() - 2;
         let missing = batch.len() - own;
         let stride = |axis: usize| match axis.checked_sub(missing) {
-            Some(own) if self.shape[own] != 1 => self.strides[own],
-            _ => 0,
+            Some(own) if !self.shape[own].is(1) => self.strides[own].clone(),
+            _ => Dim::default(),
         };
         Access {
             param: self.param,
-            offset: self.offset,
+            offset: self.offset.clone(),
             batch: (0..batch.len()).map(stride).collect(),
-            row: self.strides[own],
-            column: self.strides[own + 1],
+            row: self.strides[own].clone(),
+            column: self.strides[own + 1].clone(),
         }
     }
 }
 
 /// The batch axes of the product.
-fn broadcast(a: &Matrices, b: &Matrices) -> Result<Vec<usize>, String> {
+fn broadcast(a: &Matrices, b: &Matrices) -> Result<Vec<Dim>, String> {
     let (a, b) = (&a.shape[..a.shape.len() - 2], &b.shape[..b.shape.len() - 2]);
     let rank = a.len().max(b.len());
-    let at = |shape: &[usize], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
+    let one = Dim::constant(1);
+    let at =
+        |shape: &[Dim], axis: usize| (axis + shape.len()).checked_sub(rank).map_or(one.clone(), |i| shape[i].clone());
     let pair = |axis: usize| match (at(a, axis), at(b, axis)) {
-        (x, y) if x == y || y == 1 => Ok(x),
-        (1, y) => Ok(y),
+        (x, y) if x == y || y == one => Ok(x),
+        (x, y) if x == one => Ok(y),
         (x, y) => Err(format!("batches of {x} and {y}")),
     };
     (0..rank).map(pair).collect()

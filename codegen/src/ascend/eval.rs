@@ -3,22 +3,29 @@
 mod contraction;
 mod kernel;
 
-use super::tree::{Function, Number, Operand, TensorOp, TensorType};
+use super::tree::{Function, Number, Operand, TensorOp};
 use ic_ir::scalar::{Scalar, ScalarOp};
 use ic_ir::{Op, OpError, Tensors};
-use ic_types::{DType, Data, Tensor};
+use ic_types::{DType, Data, Dim, Tensor};
 
 pub use contraction::eval_contraction;
 pub use kernel::eval_kernel;
 
+/// The type of a tensor whose extents are known.
+struct TensorType {
+    dtype: DType,
+    shape: Vec<usize>,
+}
+
 /// Runs a function of tensors.
 ///
 /// # Errors
-/// If an operation does not take its operands.
+/// If an extent is symbolic, or an operation does not take its operands.
 pub fn eval_function(function: &Function, arguments: &[Tensor]) -> Result<Vec<Tensor>, OpError> {
     let mut values: Vec<Tensor> = Vec::with_capacity(function.values.len());
     for value in &function.values {
-        let result = eval(&value.op, &value.ty, &values, arguments)?;
+        let ty = TensorType { dtype: value.ty.dtype, shape: extents(&value.ty.shape)? };
+        let result = eval(&value.op, &ty, &values, arguments)?;
         values.push(result);
     }
     Ok(function.results.iter().map(|&id| values[id as usize].clone()).collect())
@@ -32,6 +39,12 @@ fn eval(op: &TensorOp, ty: &TensorType, values: &[Tensor], arguments: &[Tensor])
             Ok(given.clone().reshaped(ty.shape.clone()))
         }
         TensorOp::Fill(number) => each(ty, |_| Ok(scalar_of(*number))),
+        TensorOp::Extent(dim) => {
+            let number = extent(dim)? as f64;
+            let float = |_| Ok(Scalar::F32(number as f32, ty.dtype));
+            let int = |_| Ok(Scalar::Int(number as i128, ty.dtype));
+            if ty.dtype.is_float() { each(ty, float) } else { each(ty, int) }
+        }
         TensorOp::Arange => each(ty, |at| Ok(Scalar::Int(at as i128, DType::I64))),
         TensorOp::Unary(function, a) => apply(function.scalar(), &[Operand::Tensor(*a)], ty, values),
         TensorOp::Binary(function, a, b) => apply(function.scalar(), &[*a, *b], ty, values),
@@ -56,19 +69,32 @@ fn eval(op: &TensorOp, ty: &TensorType, values: &[Tensor], arguments: &[Tensor])
             permutation.iter().zip(point).for_each(|(&axis, &p)| source[axis] = p);
             source
         })),
-        TensorOp::Slice(a, starts) => Ok(gather(ty, x(a), |point| {
-            starts.iter().enumerate().map(|(i, start)| start + point.get(i).unwrap_or(&0)).collect()
-        })),
+        TensorOp::Slice(a, starts) => {
+            let starts = extents(starts)?;
+            Ok(gather(ty, x(a), |point| {
+                starts.iter().enumerate().map(|(i, start)| start + point.get(i).unwrap_or(&0)).collect()
+            }))
+        }
         TensorOp::Insert { base, piece, starts } => {
-            let (mut whole, piece) = (x(base).clone(), x(piece));
+            let (mut whole, piece, starts) = (x(base).clone(), x(piece), extents(starts)?);
             for (from, point) in points(piece.shape()).enumerate() {
-                let at: Vec<usize> = point.iter().zip(starts).map(|(p, s)| p + s).collect();
+                let at: Vec<usize> = point.iter().zip(&starts).map(|(p, s)| p + s).collect();
                 let to = linear(&at, &ty.shape);
                 whole.data_mut().set(to, piece.data(), from);
             }
             Ok(whole)
         }
     }
+}
+
+/// An extent, which must be known.
+fn extent(dim: &Dim) -> Result<usize, OpError> {
+    let value = dim.as_const().and_then(|value| usize::try_from(value).ok());
+    value.ok_or_else(|| OpError(format!("extent `{dim}` is not a number")))
+}
+
+fn extents(dims: &[Dim]) -> Result<Vec<usize>, OpError> {
+    dims.iter().map(extent).collect()
 }
 
 /// A tensor whose element number `i` is `element(i)`.

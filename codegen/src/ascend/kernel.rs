@@ -5,7 +5,7 @@ use super::lower::{VectorKernel, lower_vector};
 use super::print::{Spelling, cube_function, vector_function};
 use crate::target::AscendTarget;
 use ic_ir::kernel::{Anchor, Kernel};
-use ic_types::DType;
+use ic_types::{DType, Dim, DimError};
 
 /// A kernel in the form in which the vendor's compiler takes it.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,11 +51,47 @@ impl AscendKernel {
     }
 
     /// Blocks of a launch; a vector kernel's are the vendor compiler's affair.
-    pub fn grid(&self) -> [usize; 3] {
+    pub fn grid(&self) -> [Dim; 3] {
         match self {
-            AscendKernel::Vector(_) => [1, 1, 1],
+            AscendKernel::Vector(_) => [1, 1, 1].map(Dim::constant),
             AscendKernel::Cube(cube) => cube.grid(),
         }
+    }
+
+    /// The scalar arguments of the function, which follow the tensors or buffers.
+    pub fn scalars(&self) -> Vec<Dim> {
+        match self {
+            AscendKernel::Vector(vector) => vector.function.scalar_extents(),
+            AscendKernel::Cube(cube) => cube.symbolic_extents(),
+        }
+    }
+
+    /// The integers that a launch gives beside its buffers: the extents of the axes of the arguments and results that
+    /// have no number in the text, in their order, then the scalar arguments.
+    pub fn launch_dims(&self) -> Vec<Dim> {
+        let of_axes = match self {
+            AscendKernel::Vector(VectorKernel { function, .. }) => {
+                let results = function.results.iter().map(|&id| function.ty(id));
+                let axes = function.arguments.iter().chain(results).flat_map(|ty| &ty.shape);
+                axes.filter(|dim| dim.as_const().is_none()).cloned().collect()
+            }
+            AscendKernel::Cube(_) => Vec::new(),
+        };
+        [of_axes, self.scalars()].concat()
+    }
+
+    /// The kernel with numbers for its symbols.
+    ///
+    /// # Errors
+    /// If a symbol has no value, or an extent none that fits.
+    pub fn bound(&self, symbols: &dyn Fn(&str) -> Option<i64>) -> Result<AscendKernel, DimError> {
+        let bind = |dim: &Dim| dim.eval(symbols).map(Dim::constant);
+        Ok(match self {
+            AscendKernel::Vector(vector) => {
+                AscendKernel::Vector(VectorKernel { function: vector.function.bound(&bind)?, ..vector.clone() })
+            }
+            AscendKernel::Cube(cube) => AscendKernel::Cube(Box::new(cube.bound(&bind)?)),
+        })
     }
 
     /// The options with which the vendor's compiler takes the text.

@@ -5,7 +5,7 @@
 
 use super::functions::{BinaryFn, CompareFn, FoldFn, UnaryFn};
 use super::tree::{Function, Number, Operand, TensorId, TensorOp};
-use ic_types::DType;
+use ic_types::{DType, Dim};
 
 /// A value over some axes of a kernel.
 #[derive(Clone, PartialEq, Debug)]
@@ -26,7 +26,7 @@ pub(crate) enum Lane {
 pub(crate) struct Lanes {
     pub(crate) function: Function,
     /// Extents of the axes.
-    pub(crate) extents: Vec<usize>,
+    pub(crate) extents: Vec<Dim>,
 }
 
 impl Lanes {
@@ -38,8 +38,8 @@ impl Lanes {
         }
     }
 
-    fn shape(&self, axes: &[usize]) -> Vec<usize> {
-        axes.iter().map(|&axis| self.extents[axis]).collect()
+    fn shape(&self, axes: &[usize]) -> Vec<Dim> {
+        axes.iter().map(|&axis| self.extents[axis].clone()).collect()
     }
 
     /// The tensor of a lane that has been made to span `axes`, which include its own.
@@ -49,7 +49,7 @@ impl Lanes {
     }
 
     /// [`Lanes::span`] over a part of the space, whose extents on `axes` are `shape`.
-    pub(crate) fn span_shape(&mut self, lane: &Lane, axes: &[usize], shape: Vec<usize>) -> TensorId {
+    pub(crate) fn span_shape(&mut self, lane: &Lane, axes: &[usize], shape: Vec<Dim>) -> TensorId {
         match lane {
             Lane::Number(number) => self.function.push(TensorOp::Fill(*number), number.dtype, shape),
             Lane::Tensor { id, axes: own } if own == axes => *id,
@@ -138,7 +138,7 @@ impl Lanes {
         let mut axes = Lanes::union(&[x]);
         axes.retain(|&axis| axis < from);
         let kept = axes.len();
-        axes.extend((from..self.extents.len()).filter(|&axis| self.extents[axis] != 1));
+        axes.extend((from..self.extents.len()).filter(|&axis| !self.extents[axis].is(1)));
         if axes.len() == kept {
             return x.clone();
         }
@@ -148,9 +148,14 @@ impl Lanes {
         self.push(TensorOp::Fold(function, id, folded), dtype, axes)
     }
 
+    /// An extent as a number.
+    pub(crate) fn extent(&mut self, dim: &Dim, dtype: DType) -> Lane {
+        self.push(TensorOp::Extent(dim.clone()), dtype, vec![])
+    }
+
     /// The number of each point along an axis, as i64.
     pub(crate) fn arange(&mut self, axis: usize) -> Lane {
-        if self.extents[axis] == 1 {
+        if self.extents[axis].is(1) {
             return Lane::Number(Number::i64(0));
         }
         self.push(TensorOp::Arange, DType::I64, vec![axis])

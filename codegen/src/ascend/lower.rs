@@ -3,7 +3,7 @@
 //! The same lowering serves the epilogues of contractions, which work on one tile of a matrix: there a load is a tile of
 //! a buffer rather than a view of all of it.
 
-use super::access::{Affine, Region, View, extent, extents};
+use super::access::{Affine, Region, View, natural};
 use super::contract::Access;
 use super::functions::FoldFn;
 use super::lanes::{Lane, Lanes};
@@ -12,7 +12,7 @@ use super::tree::{Function, Number, TensorId, TensorOp};
 use crate::target::AscendTarget;
 use ic_ir::kernel::{Anchor, Expr, Index, Kernel, Load, Stage, Store};
 use ic_ir::scalar::ReduceFn;
-use ic_types::DType;
+use ic_types::{DType, Dim};
 
 /// A function of tensors and the kernel's buffers that it reads and writes.
 #[derive(Clone, PartialEq, Debug)]
@@ -25,7 +25,7 @@ pub struct VectorKernel {
     pub results: Vec<u32>,
 }
 
-/// Lowers a kernel of pointwise and reduce stages with known extents. `None` if it has nothing to do.
+/// Lowers a kernel of pointwise and reduce stages. `None` if it has nothing to do.
 ///
 /// # Errors
 /// What has no form that the vendor's compiler accepts.
@@ -33,8 +33,8 @@ pub fn lower_vector(kernel: &Kernel, target: AscendTarget) -> Result<Option<Vect
     for param in &kernel.params {
         target.check_dtype(param.dtype)?;
     }
-    let outer = kernel.outer.iter().map(|axis| extent(&axis.extent)).collect::<Result<Vec<_>, _>>()?;
-    if outer.contains(&0) {
+    let outer: Vec<Dim> = kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
+    if outer.iter().any(|extent| extent.is(0)) {
         return Ok(None);
     }
     let lanes = Lanes { extents: outer, ..Lanes::default() };
@@ -49,7 +49,7 @@ pub fn lower_vector(kernel: &Kernel, target: AscendTarget) -> Result<Option<Vect
 /// What an epilogue reads and writes.
 pub(crate) struct Tiles {
     /// Extents of the result: batches, rows, columns.
-    pub(crate) space: Vec<usize>,
+    pub(crate) space: Vec<Dim>,
     /// Arguments after the first.
     pub(crate) loads: Vec<Access>,
     /// Results.
@@ -79,8 +79,8 @@ impl<'a> Lowering<'a> {
     }
 
     fn stage(&mut self, stage: &Stage) -> Result<(), String> {
-        let inner = stage.inner.iter().map(|axis| extent(&axis.extent)).collect::<Result<Vec<_>, _>>()?;
-        if inner.contains(&0) {
+        let inner: Vec<Dim> = stage.inner.iter().map(|axis| axis.extent.clone()).collect();
+        if inner.iter().any(|extent| extent.is(0)) {
             return Err("a row without elements".into());
         }
         self.lanes.extents.truncate(self.n_outer);
@@ -138,24 +138,32 @@ impl<'a> Lowering<'a> {
             return Err("a contraction whose epilogue depends on the place".into());
         }
         let affine = Affine::of_index(index, self.lanes.extents.len())?;
-        let mut sum = Lane::Number(Number::i64(affine.offset));
-        for (axis, &coefficient) in affine.coefficients.iter().enumerate().filter(|(_, c)| **c != 0) {
+        let mut sum = self.number(&affine.offset);
+        for (axis, coefficient) in affine.coefficients.iter().enumerate().filter(|(_, c)| !c.is(0)) {
             let axis = self.lanes.arange(axis);
-            let factor = Lane::Number(Number::i64(coefficient));
+            let factor = self.number(coefficient);
             let term = scalar::apply(&mut self.lanes, ic_ir::ScalarOp::Mul, &[axis, factor])?;
             sum = scalar::apply(&mut self.lanes, ic_ir::ScalarOp::Add, &[sum, term])?;
         }
         Ok(sum)
     }
 
+    /// An extent as an i64.
+    fn number(&mut self, dim: &Dim) -> Lane {
+        match dim.as_const() {
+            Some(value) => Lane::Number(Number::i64(value)),
+            None => self.lanes.extent(dim, DType::I64),
+        }
+    }
+
     /// The elements of a parameter.
-    fn param(&self, param: u32) -> Result<(usize, DType), String> {
+    fn param(&self, param: u32) -> (Dim, DType) {
         let param = &self.kernel.params[param as usize];
-        Ok((extents(&param.shape)?.iter().product(), param.dtype))
+        (param.shape.iter().cloned().product(), param.dtype)
     }
 
     /// The argument that sees a parameter with this shape.
-    fn argument(&mut self, param: u32, shape: Vec<usize>) -> TensorId {
+    fn argument(&mut self, param: u32, shape: Vec<Dim>) -> TensorId {
         let seen = self.views.iter().find(|(p, id)| *p == param && self.lanes.function.ty(*id).shape == shape);
         if let Some((_, id)) = seen {
             return *id;
@@ -178,7 +186,7 @@ impl<'a> Lowering<'a> {
         if let Some(other) = otherwise.as_ref().filter(|_| region.is_empty()) {
             return Ok(other.clone());
         }
-        let (len, dtype) = self.param(load.param)?;
+        let (len, dtype) = self.param(load.param);
         let affine = Affine::of_element(&load.indices, &self.kernel.params[load.param as usize].shape, space.len())?;
         let view = View::new(len, &affine, &region, &space)?;
         if view.axes.is_empty() && view.has_unit() {
@@ -190,7 +198,7 @@ impl<'a> Lowering<'a> {
             id = function.push(TensorOp::Slice(id, view.starts.clone()), dtype, view.extents.clone());
         }
         let axes = view.sorted_axes();
-        let shape: Vec<usize> = axes.iter().map(|&axis| region.extents[axis]).collect();
+        let shape: Vec<Dim> = axes.iter().map(|&axis| region.extents[axis].clone()).collect();
         if let Some(permutation) = view.sorting() {
             id = function.push(TensorOp::Transpose(id, permutation), dtype, shape);
         }
@@ -206,15 +214,15 @@ impl<'a> Lowering<'a> {
         if !load.bounds.is_empty() {
             return Err("a contraction whose epilogue reads a padded tensor".into());
         }
-        let (_, dtype) = self.param(load.param)?;
+        let (_, dtype) = self.param(load.param);
         let shape = &self.kernel.params[load.param as usize].shape;
         let mut affine = Affine::of_element(&load.indices, shape, self.lanes.extents.len())?;
         let tiles = self.tiles.as_mut().ok_or("a tile outside of an epilogue")?;
         let access = access(load.param, &mut affine, &tiles.space)?;
         let rank = tiles.space.len();
-        let spanned = |axis: &usize| affine.coefficients[*axis] != 0;
+        let spanned = |axis: &usize| !affine.coefficients[*axis].is(0);
         let axes: Vec<usize> = (rank - 2..rank).filter(spanned).collect();
-        let shape: Vec<usize> = axes.iter().map(|&axis| self.lanes.extents[axis]).collect();
+        let shape: Vec<Dim> = axes.iter().map(|&axis| self.lanes.extents[axis].clone()).collect();
         let position = match tiles.loads.iter().position(|other| *other == access) {
             Some(position) => position,
             None => {
@@ -249,10 +257,10 @@ impl<'a> Lowering<'a> {
         let space = &self.lanes.extents;
         let spans = |lane: &Lane, axis: &usize| matches!(lane, Lane::Tensor { axes, .. } if axes.contains(axis));
         let wanted = |axis: &usize| {
-            space[*axis] != 1 && (region.extents[*axis] != space[*axis] || spans(lane, axis) || spans(other, axis))
+            !space[*axis].is(1) && (region.extents[*axis] != space[*axis] || spans(lane, axis) || spans(other, axis))
         };
         let axes: Vec<usize> = (0..space.len()).filter(wanted).collect();
-        let of = |list: &[usize]| axes.iter().map(|&axis| list[axis]).collect::<Vec<_>>();
+        let of = |list: &[Dim]| axes.iter().map(|&axis| list[axis].clone()).collect::<Vec<_>>();
         let (shape, starts) = (of(&region.extents), of(&region.starts));
         let piece = self.lanes.span_shape(lane, &axes, shape);
         let base = self.lanes.span(other, &axes);
@@ -278,8 +286,11 @@ impl<'a> Lowering<'a> {
         if function != ReduceFn::Mean {
             return Ok(result);
         }
-        let count: usize = self.lanes.extents[self.n_outer..].iter().product();
-        let count = Lane::Number(scalar::number(dtype, count as f64)?);
+        let count: Dim = self.lanes.extents[self.n_outer..].iter().cloned().product();
+        let count = match count.as_const() {
+            Some(count) => Lane::Number(scalar::number(dtype, count as f64)?),
+            None => self.lanes.extent(&count, dtype),
+        };
         scalar::apply(&mut self.lanes, ic_ir::ScalarOp::Div, &[result, count])
     }
 
@@ -299,20 +310,20 @@ impl<'a> Lowering<'a> {
         if region.is_empty() {
             return Ok(());
         }
-        let (len, dtype) = self.param(store.param)?;
+        let (len, dtype) = self.param(store.param);
         let affine = Affine::of_element(&store.indices, &self.kernel.params[store.param as usize].shape, n_axes)?;
         let view = View::new(len, &affine, &region, &space)?;
         if view.has_unit() {
             return Err("a store of every so many elements".into());
         }
         let axes = view.sorted_axes();
-        if (0..n_axes).any(|axis| space[axis] != 1 && !axes.contains(&axis)) {
+        if (0..n_axes).any(|axis| !space[axis].is(1) && !axes.contains(&axis)) {
             return Err("several stores to one element".into());
         }
         let mut id = self.lanes.span(value, &axes);
         let function = &mut self.lanes.function;
         if region.extents != space {
-            let of = |list: &[usize]| axes.iter().map(|&axis| list[axis]).collect::<Vec<_>>();
+            let of = |list: &[Dim]| axes.iter().map(|&axis| list[axis].clone()).collect::<Vec<_>>();
             id = function.push(TensorOp::Slice(id, of(&region.starts)), dtype, of(&region.extents));
         }
         if view.sorting().is_some() {
@@ -331,7 +342,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// What a parameter holds so far.
-    fn content(&mut self, param: u32, shape: &[usize]) -> Result<TensorId, String> {
+    fn content(&mut self, param: u32, shape: &[Dim]) -> Result<TensorId, String> {
         match self.written.iter().find(|(p, _)| *p == param) {
             Some((_, id)) if self.lanes.function.ty(*id).shape == shape => Ok(*id),
             Some(_) => Err("stores to one buffer in two shapes".into()),
@@ -353,12 +364,13 @@ impl<'a> Lowering<'a> {
 }
 
 /// An access of matrices over batches, rows and columns of `space`.
-fn access(param: u32, affine: &mut Affine, space: &[usize]) -> Result<Access, String> {
+fn access(param: u32, affine: &mut Affine, space: &[Dim]) -> Result<Access, String> {
     if let Some(axis) = super::contract::single_row_axis(space) {
-        affine.coefficients[space.len() - 2] = affine.coefficients[axis];
+        affine.coefficients[space.len() - 2] = affine.coefficients[axis].clone();
     }
-    let natural = |value: i64| usize::try_from(value).map_err(|_| "a reversed axis of an epilogue".to_string());
-    let strides = affine.coefficients.iter().map(|&c| natural(c)).collect::<Result<Vec<_>, _>>()?;
+    let natural = |dim: &Dim| natural(dim, "a reversed axis of an epilogue");
+    let strides = affine.coefficients.iter().map(natural).collect::<Result<Vec<_>, _>>()?;
     let [batch @ .., row, column] = strides.as_slice() else { return Err("an epilogue without rows".into()) };
-    Ok(Access { param, offset: natural(affine.offset)?, batch: batch.to_vec(), row: *row, column: *column })
+    let offset = natural(&affine.offset)?;
+    Ok(Access { param, offset, batch: batch.to_vec(), row: row.clone(), column: column.clone() })
 }

@@ -7,9 +7,8 @@ mod types;
 use super::functions::FoldFn;
 use super::tree::{Function, Number, Operand, TensorId, TensorOp, TensorType};
 pub(crate) use contraction::cube_function;
-use ic_types::DType;
-use std::fmt::Write;
-pub(crate) use types::{element, number_text, tensor_text};
+use ic_types::{DType, Dim};
+pub(crate) use types::{element, fixed, number_text, tensor_text};
 
 /// How MLIR is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,8 +27,8 @@ pub(crate) struct Printer<'a> {
     names: Vec<String>,
     /// Numbers that have been defined.
     numbers: Vec<(Number, String)>,
-    /// Indices that have been defined.
-    indices: Vec<(usize, String)>,
+    /// Indices that have been defined, symbolic extents first.
+    indices: Vec<(Dim, String)>,
     pub(crate) text: String,
     indent: &'static str,
     n_names: usize,
@@ -41,6 +40,7 @@ pub(crate) fn vector_function(function: &Function, name: &str, spelling: Spellin
     let arguments: Vec<String> =
         function.arguments.iter().enumerate().map(|(i, ty)| format!("%a{i}: {}", tensor_text(ty))).collect();
     let names = (0..arguments.len()).map(|i| format!("%a{i}")).collect::<Vec<_>>();
+    let scalars = printer.extents(function, &names);
     printer.body(&|i| names[i as usize].clone());
     let results: Vec<&str> = function.results.iter().map(|&id| printer.names[id as usize].as_str()).collect();
     let types: Vec<String> = function.results.iter().map(|&id| tensor_text(function.ty(id))).collect();
@@ -51,7 +51,7 @@ pub(crate) fn vector_function(function: &Function, name: &str, spelling: Spellin
     };
     format!(
         "func.func @{name}({}) -> ({types}){entry} {{\n{}  return {} : {types}\n}}\n",
-        arguments.join(", "),
+        [arguments, scalars].concat().join(", "),
         printer.text,
         results.join(", "),
     )
@@ -74,6 +74,53 @@ impl<'a> Printer<'a> {
     /// The SSA name of a value.
     pub(crate) fn name(&self, id: TensorId) -> &str {
         &self.names[id as usize]
+    }
+
+    /// Defines symbolic extents: those of the arguments' axes, others from scalar arguments, which it gives.
+    fn extents(&mut self, function: &Function, names: &[String]) -> Vec<String> {
+        for dim in function.symbolic_extents() {
+            let Some((argument, axis)) = function.axis_of(&dim) else { continue };
+            let (name, ty) = (&names[argument], tensor_text(&function.arguments[argument]));
+            let axis = self.index(&Dim::constant(axis as i64));
+            let defined = self.define(&format!("tensor.dim {name}, {axis} : {ty}"));
+            self.indices.push((dim, defined));
+        }
+        self.scalars(&function.scalar_extents())
+    }
+
+    /// Defines extents that are scalar arguments; gives those.
+    fn scalars(&mut self, dims: &[Dim]) -> Vec<String> {
+        for (i, dim) in dims.iter().enumerate() {
+            let defined = self.define(&format!("arith.index_cast %d{i} : i32 to index"));
+            self.indices.push((dim.clone(), defined));
+        }
+        (0..dims.len()).map(|i| format!("%d{i}: i32")).collect()
+    }
+
+    /// The SSA name of an index.
+    fn index(&mut self, dim: &Dim) -> String {
+        if let Some((_, name)) = self.indices.iter().find(|(known, _)| known == dim) {
+            return name.clone();
+        }
+        let name = self.define(&format!("arith.constant {dim} : index"));
+        self.indices.push((dim.clone(), name.clone()));
+        name
+    }
+
+    /// A number, or the SSA name of one that is not known.
+    fn extent(&mut self, dim: &Dim) -> String {
+        dim.as_const().map_or_else(|| self.index(dim), |value| value.to_string())
+    }
+
+    /// [`Printer::extent`] of each, in a list.
+    fn extent_list(&mut self, dims: &[Dim]) -> String {
+        dims.iter().map(|dim| self.extent(dim)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// `[starts] [extents] [1, …]`.
+    fn place(&mut self, starts: &[Dim], extents: &[Dim]) -> String {
+        let (first, extents) = (self.extent_list(starts), self.extent_list(extents));
+        format!("[{first}] [{extents}] [{}]", list(&vec![1; starts.len()]))
     }
 
     /// Writes all values; `argument` names the arguments.
@@ -116,11 +163,19 @@ impl<'a> Printer<'a> {
     }
 
     fn empty(&mut self, ty: &TensorType) -> String {
-        self.define(&format!("tensor.empty() : {}", tensor_text(ty)))
+        let extents: Vec<Dim> = ty.shape.iter().filter(|dim| dim.as_const().is_none()).cloned().collect();
+        let extents = self.extent_list(&extents);
+        self.define(&format!("tensor.empty({extents}) : {}", tensor_text(ty)))
     }
 
     fn filled(&mut self, number: Number, ty: &TensorType) -> String {
-        let (number, empty, text) = (self.number(number), self.empty(ty), tensor_text(ty));
+        let number = self.number(number);
+        self.filled_with(&number, ty)
+    }
+
+    /// A tensor of one number, given by its SSA name.
+    fn filled_with(&mut self, number: &str, ty: &TensorType) -> String {
+        let (empty, text) = (self.empty(ty), tensor_text(ty));
         let dtype = element(ty.dtype);
         self.define(&format!("linalg.fill ins({number} : {dtype}) outs({empty} : {text}) -> {text}"))
     }
@@ -130,6 +185,14 @@ impl<'a> Printer<'a> {
         match op {
             TensorOp::Argument(_) => String::new(),
             TensorOp::Fill(number) => self.filled(*number, ty),
+            TensorOp::Extent(dim) => {
+                let index = self.index(dim);
+                let mut number = self.define(&format!("arith.index_cast {index} : index to i64"));
+                if ty.dtype.is_float() {
+                    number = self.define(&format!("arith.sitofp {number} : i64 to {}", element(ty.dtype)));
+                }
+                self.filled_with(&number, ty)
+            }
             TensorOp::Fold(function, x, axes) => self.fold(*function, *x, axes, ty),
             TensorOp::Broadcast(x, axes) => {
                 let (empty, from) = (self.empty(ty), tensor_text(self.function.ty(*x)));
@@ -147,14 +210,14 @@ impl<'a> Printer<'a> {
             }
             TensorOp::Slice(x, starts) => {
                 let mut extents = ty.shape.clone();
-                extents.resize(starts.len(), 1);
+                extents.resize(starts.len(), Dim::constant(1));
+                let place = self.place(starts, &extents);
                 let (name, from) = (self.name(*x), tensor_text(self.function.ty(*x)));
-                let place = place(starts, &extents);
                 self.define(&format!("tensor.extract_slice {name}{place} : {from} to {text}"))
             }
             TensorOp::Insert { base, piece, starts } => {
                 let from = self.function.ty(*piece);
-                let (place, from) = (place(starts, &from.shape), tensor_text(from));
+                let (place, from) = (self.place(starts, &from.shape), tensor_text(from));
                 let (base, piece) = (self.name(*base), self.name(*piece));
                 self.define(&format!("tensor.insert_slice {piece} into {base}{place} : {from} into {text}"))
             }
@@ -178,13 +241,6 @@ impl<'a> Printer<'a> {
             Operand::Number(number) => (self.number(number), element(number.dtype).to_string()),
         }
     }
-}
-
-/// `[starts] [extents] [1, …]`.
-fn place(starts: &[usize], extents: &[usize]) -> String {
-    let mut text = String::new();
-    let _ = write!(text, "[{}] [{}] [{}]", list(starts), list(extents), list(&vec![1; starts.len()]));
-    text
 }
 
 pub(crate) fn list(numbers: &[usize]) -> String {

@@ -44,7 +44,7 @@ pub struct AscendFunctions {
 }
 
 impl AscendFunctions {
-    /// Lowers a program, whose extents must be known, to launches.
+    /// Lowers a program to launches.
     ///
     /// # Errors
     /// Every node that has no kernel.
@@ -93,6 +93,5 @@ impl AscendFunctions {
 
 fn refusal(program: &Program, location: &Arc<str>, target: AscendTarget, what: &str) -> Diagnostic {
     let location = Location { file: program.name.as_str().into(), node: location.clone() };
-    let diagnostic = Diagnostic::new(location, format!("not supported on {}: {what}", target.name()));
-    if what.ends_with("is symbolic") { diagnostic.with_help("bind it: `ic compile --dim NAME=N`") } else { diagnostic }
+    Diagnostic::new(location, format!("not supported on {}: {what}", target.name()))
 }

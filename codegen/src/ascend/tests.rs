@@ -233,15 +233,42 @@ fn batches_that_share_weights_are_rows() {
     let super::AscendKernel::Cube(cube) = lower_kernel(&kernel, AscendTarget::A910b).unwrap().unwrap() else {
         panic!("a contraction is for the cube unit")
     };
-    assert_eq!((cube.batch.len(), cube.m), (0, 15));
+    assert_eq!((cube.batch.len(), cube.m.clone()), (0, c(15)));
     assert!(cube.is_mixed());
 }
 
 #[test]
-fn symbolic_extents_and_f32_on_the_310p_are_refused() {
+fn symbolic_extents_are_read_from_arguments() {
+    let symbol = |name: &str| vec![Axis { extent: Dim::symbol(name) }];
     let mut kernel = softmax(2, 3);
-    kernel.outer[0].extent = Dim::symbol("N");
-    assert_eq!(lower_kernel(&kernel, AscendTarget::A910b), Err("extent `N` is symbolic".into()));
+    kernel.outer = symbol("N");
+    kernel.params.iter_mut().for_each(|param| param.shape = vec![Dim::symbol("N") * c(3)]);
+    let lowered = lower_kernel(&kernel, AscendTarget::A910b).unwrap().unwrap();
+    let text = lowered.text(&kernel, "softmax", Spelling::Vendor);
+    assert!(text.contains("@softmax(%a0: tensor<?x3xf32>) -> (tensor<?x3xf32>)"), "{text}");
+    assert_eq!(text.matches("tensor.dim").count(), 1, "{text}");
+    // The argument's rows and the result's.
+    assert_eq!(lowered.launch_dims(), [Dim::symbol("N"), Dim::symbol("N")]);
+
+    let mut kernel = contraction(1, [2, 5, 7], false);
+    kernel.outer[1].extent = Dim::symbol("M");
+    for param in [0, 3, 4] {
+        kernel.params[param].shape[1] = Dim::symbol("M");
+    }
+    let Anchor::Op { operands, .. } = &mut kernel.stages[0].anchor else { panic!("a contraction") };
+    if let Some(a) = &mut operands[0] {
+        a.shape[1] = Dim::symbol("M");
+        a.strides[0] = Dim::symbol("M") * c(7);
+    }
+    let lowered = lower_kernel(&kernel, AscendTarget::A910b).unwrap().unwrap();
+    let text = lowered.text(&kernel, "product", Spelling::Vendor);
+    assert_eq!(lowered.launch_dims(), [Dim::symbol("M")]);
+    assert!(text.contains("%d0: i32, %gx: i32"), "{text}");
+    assert_eq!(lowered.grid()[0], Dim::symbol("M").ceil_div(&c(64)));
+}
+
+#[test]
+fn f32_on_the_310p_is_refused() {
     let error = lower_kernel(&contraction(1, [2, 2, 2], false), AscendTarget::A310p).unwrap_err();
     assert!(error.contains("f16"), "{error}");
 }

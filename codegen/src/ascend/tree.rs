@@ -1,9 +1,9 @@
-//! The tree of an Ascend kernel: operations on whole tensors of static shape, in order.
+//! The tree of an Ascend kernel: operations on whole tensors, in order. Extents may be symbolic.
 //!
 //! Invariant: operands of an operation come before it, and its type is the one that the builder inferred.
 
 use super::functions::{BinaryFn, CompareFn, FoldFn, UnaryFn};
-use ic_types::{DType, Data};
+use ic_types::{DType, Data, Dim};
 
 /// Index into [`Function::values`].
 pub type TensorId = u32;
@@ -14,7 +14,7 @@ pub struct TensorType {
     /// Element type.
     pub dtype: DType,
     /// Extents.
-    pub shape: Vec<usize>,
+    pub shape: Vec<Dim>,
 }
 
 /// A number: its little-endian bytes, zero-extended.
@@ -60,6 +60,8 @@ pub enum TensorOp {
     Argument(u32),
     /// The same number everywhere.
     Fill(Number),
+    /// An extent as a number, of rank 0.
+    Extent(Dim),
     /// `0, 1, …` as i64, of rank 1.
     Arange,
     /// A function of each element.
@@ -79,7 +81,7 @@ pub enum TensorOp {
     /// Axis `i` of the result is axis `permutation[i]` of the operand.
     Transpose(TensorId, Vec<usize>),
     /// A box of the operand that starts here. A last axis of extent 1 may vanish.
-    Slice(TensorId, Vec<usize>),
+    Slice(TensorId, Vec<Dim>),
     /// `base` with a box of it replaced.
     Insert {
         /// The whole.
@@ -87,7 +89,7 @@ pub enum TensorOp {
         /// What is put into it.
         piece: TensorId,
         /// Where the piece starts.
-        starts: Vec<usize>,
+        starts: Vec<Dim>,
     },
 }
 
@@ -118,7 +120,7 @@ impl Function {
     }
 
     /// Appends a value.
-    pub(crate) fn push(&mut self, op: TensorOp, dtype: DType, shape: Vec<usize>) -> TensorId {
+    pub(crate) fn push(&mut self, op: TensorOp, dtype: DType, shape: Vec<Dim>) -> TensorId {
         let value = Value { ty: TensorType { dtype, shape }, op };
         if let Some(found) = self.values.iter().position(|v| *v == value) {
             return found as TensorId;
@@ -128,10 +130,60 @@ impl Function {
     }
 
     /// A new argument.
-    pub(crate) fn argument(&mut self, dtype: DType, shape: Vec<usize>) -> TensorId {
+    pub(crate) fn argument(&mut self, dtype: DType, shape: Vec<Dim>) -> TensorId {
         let number = self.arguments.len() as u32;
         self.arguments.push(TensorType { dtype, shape: shape.clone() });
         self.push(TensorOp::Argument(number), dtype, shape)
+    }
+
+    /// Every extent that occurs and is no constant, once.
+    pub(crate) fn symbolic_extents(&self) -> Vec<Dim> {
+        let mut found = Vec::new();
+        let shapes = self.arguments.iter().map(|ty| &ty.shape).chain(self.values.iter().map(|value| &value.ty.shape));
+        shapes.for_each(|shape| add_symbolic(&mut found, shape));
+        for value in &self.values {
+            match &value.op {
+                TensorOp::Extent(dim) => add_symbolic(&mut found, std::slice::from_ref(dim)),
+                TensorOp::Slice(_, starts) | TensorOp::Insert { starts, .. } => add_symbolic(&mut found, starts),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// The argument and the axis of it that has this extent, if one has.
+    pub(crate) fn axis_of(&self, dim: &Dim) -> Option<(usize, usize)> {
+        let axis = |ty: &TensorType| ty.shape.iter().position(|extent| extent == dim);
+        self.arguments.iter().enumerate().find_map(|(i, ty)| Some((i, axis(ty)?)))
+    }
+
+    /// The extents that no argument's axis has: they are scalar arguments.
+    pub(crate) fn scalar_extents(&self) -> Vec<Dim> {
+        let mut dims = self.symbolic_extents();
+        dims.retain(|dim| self.axis_of(dim).is_none());
+        dims
+    }
+
+    /// The function with every extent replaced by what `bind` makes of it.
+    pub(crate) fn bound<E>(&self, bind: &dyn Fn(&Dim) -> Result<Dim, E>) -> Result<Function, E> {
+        let all = |dims: &[Dim]| dims.iter().map(bind).collect::<Result<Vec<_>, E>>();
+        let ty = |ty: &TensorType| Ok(TensorType { dtype: ty.dtype, shape: all(&ty.shape)? });
+        let value = |value: &Value| {
+            let op = match &value.op {
+                TensorOp::Extent(dim) => TensorOp::Extent(bind(dim)?),
+                TensorOp::Slice(x, starts) => TensorOp::Slice(*x, all(starts)?),
+                TensorOp::Insert { base, piece, starts } => {
+                    TensorOp::Insert { base: *base, piece: *piece, starts: all(starts)? }
+                }
+                op => op.clone(),
+            };
+            Ok(Value { ty: ty(&value.ty)?, op })
+        };
+        Ok(Function {
+            arguments: self.arguments.iter().map(ty).collect::<Result<_, E>>()?,
+            values: self.values.iter().map(value).collect::<Result<_, E>>()?,
+            results: self.results.clone(),
+        })
     }
 
     /// Drops what no result needs; arguments stay.
@@ -156,6 +208,15 @@ impl Function {
     }
 }
 
+/// Adds those of `dims` that are no constants and are not there yet.
+pub(crate) fn add_symbolic(found: &mut Vec<Dim>, dims: &[Dim]) {
+    for dim in dims {
+        if dim.as_const().is_none() && !found.contains(dim) {
+            found.push(dim.clone());
+        }
+    }
+}
+
 impl TensorOp {
     /// The tensors that it reads.
     pub(crate) fn operands(&self) -> Vec<TensorId> {
@@ -164,7 +225,7 @@ impl TensorOp {
             operands.iter().filter_map(tensor).collect::<Vec<_>>()
         };
         match self {
-            TensorOp::Argument(_) | TensorOp::Fill(_) | TensorOp::Arange => Vec::new(),
+            TensorOp::Argument(_) | TensorOp::Fill(_) | TensorOp::Extent(_) | TensorOp::Arange => Vec::new(),
             TensorOp::Unary(_, x) | TensorOp::Cast(x) | TensorOp::Fold(_, x, _) => vec![*x],
             TensorOp::Broadcast(x, _) | TensorOp::Transpose(x, _) | TensorOp::Slice(x, _) => vec![*x],
             TensorOp::Binary(_, a, b) | TensorOp::Compare(_, a, b) => tensors(&[*a, *b]),
@@ -176,7 +237,7 @@ impl TensorOp {
     fn renamed(self, name: &dyn Fn(TensorId) -> TensorId) -> TensorOp {
         let operand = |x: Operand| if let Operand::Tensor(id) = x { Operand::Tensor(name(id)) } else { x };
         match self {
-            TensorOp::Argument(_) | TensorOp::Fill(_) | TensorOp::Arange => self,
+            TensorOp::Argument(_) | TensorOp::Fill(_) | TensorOp::Extent(_) | TensorOp::Arange => self,
             TensorOp::Unary(f, x) => TensorOp::Unary(f, name(x)),
             TensorOp::Cast(x) => TensorOp::Cast(name(x)),
             TensorOp::Fold(f, x, axes) => TensorOp::Fold(f, name(x), axes),

@@ -43,7 +43,7 @@ fn a_transformer_layer_is_one_artifact_for_a_cpu_a_gpu_and_an_npu() {
     let functions = AscendSection::decode(code).unwrap().functions;
     let plan = &reader.plans(target).unwrap()[0];
     for step in &plan.steps {
-        let Step::Code { function, .. } = step else { panic!("a launch: {step:?}") };
+        let Step::Launch { function, .. } = step else { panic!("no launch: {step:?}") };
         let name = &plan.functions[*function as usize];
         let function = functions.iter().find(|function| function.name == *name).unwrap();
         assert!(function.text.contains(&format!("func.func @{name}(")), "{}", function.text);

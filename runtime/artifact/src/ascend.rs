@@ -1,7 +1,8 @@
 //! An Ascend code section: the functions that the steps of the plans launch, by name.
 //!
 //! Each has its MLIR text, and its object where the vendor's compiler was there when the artifact was made. Arguments of a
-//! launch are the buffers of the step, in order.
+//! launch are the buffers of the step, in order, then its integers: the extents of the axes of tensors that the text leaves
+//! open (`?`), in the order of arguments and results, then the scalar arguments.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +20,6 @@ pub struct AscendFunction {
     pub name: String,
     /// Which cores run it, and how it is called.
     pub form: AscendForm,
-    /// Blocks of a launch; of [`AscendForm::Vector`] functions the compiler decides.
-    pub grid: [u32; 3],
     /// Options with which the vendor's compiler takes the text.
     pub options: Vec<String>,
     /// The text, in the vendor's spelling.
@@ -32,9 +31,9 @@ pub struct AscendFunction {
 /// Which cores run a function, and how it is called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum AscendForm {
-    /// Vector cores; arguments are the buffers.
+    /// Vector cores; arguments are the buffers. The vendor's compiler divides the work into blocks.
     Vector,
-    /// The cube unit; arguments are the buffers, then the grid and the block's place in it.
+    /// The cube unit; arguments are the buffers and scalars, then the grid and the block's place in it.
     Cube,
     /// Both; arguments begin with a lock and a workspace.
     Mixed,
@@ -67,7 +66,6 @@ mod tests {
         let function = AscendFunction {
             name: "k0000".into(),
             form: AscendForm::Mixed,
-            grid: [3, 2, 1],
             options: vec!["--target=Ascend910B1".into()],
             text: "func.func @k0000() { return }\n".into(),
             object: Some(vec![1, 2, 3]),

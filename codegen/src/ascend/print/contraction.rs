@@ -1,17 +1,18 @@
 //! The text of a contraction: one tile of the result per block.
 //!
-//! Operands are buffers; a tile is copied into local memory, zero where the matrix ends, and becomes a tensor. The six
-//! integers at the end are the grid's extents and the block's place in it.
+//! Operands are buffers; a tile is copied into local memory, zero where the matrix ends, and becomes a tensor. Extents
+//! and strides that are not known follow the buffers as integers. The six integers at the end are the grid's extents and
+//! the block's place in it.
 
-use super::{Printer, Spelling, element, list, tensor_text};
+use super::{Printer, Spelling, element, fixed, list, tensor_text};
 use crate::ascend::contract::{Access, CubeKernel};
 use crate::ascend::tree::{Number, TensorType};
-use ic_types::DType;
+use ic_types::{DType, Dim};
 
 /// One axis of a tile.
 struct Axis {
     extent: usize,
-    stride: usize,
+    stride: Dim,
     /// The SSA name of how much of it is within the matrix; `None` if always all.
     valid: Option<String>,
 }
@@ -19,6 +20,7 @@ struct Axis {
 /// The text of a contraction with its epilogue.
 pub(crate) fn cube_function(cube: &CubeKernel, dtypes: &[DType], name: &str, spelling: Spelling) -> String {
     let mut printer = Printer::new(&cube.epilogue, spelling, "  ");
+    let scalars = printer.scalars(&cube.symbolic_extents());
     let block = Block::new(&mut printer, cube);
     let sums = block.product(&mut printer);
     let mut arguments = vec![sums];
@@ -48,8 +50,8 @@ pub(crate) fn cube_function(cube: &CubeKernel, dtypes: &[DType], name: &str, spe
             (memory, attributes)
         }
     };
-    let body = &printer.text;
-    format!("func.func @{name}({memory}{}, {grid}){attributes} {{\n{body}  return\n}}\n", memrefs.join(", "))
+    let (body, arguments) = (&printer.text, [memrefs, scalars].concat().join(", "));
+    format!("func.func @{name}({memory}{arguments}, {grid}){attributes} {{\n{body}  return\n}}\n")
 }
 
 /// SSA names of where a block is.
@@ -67,38 +69,40 @@ impl<'a> Block<'a> {
         let index =
             |printer: &mut Printer, name: &str| printer.define(&format!("arith.index_cast %{name} : i32 to index"));
         let (x, y) = (index(printer, "px"), index(printer, "py"));
-        let row = printer.affine(&[(x, cube.tile[0])], 0);
-        let column = printer.affine(&[(y, cube.tile[1])], 0);
+        let tile = |i: usize| Dim::constant(cube.tile[i] as i64);
+        let row = printer.affine(&[(x, tile(0))], &Dim::default());
+        let column = printer.affine(&[(y, tile(1))], &Dim::default());
         let mut batch = Vec::new();
         if !cube.batch.is_empty() {
             let mut rest = index(printer, "pz");
-            for (i, &extent) in cube.batch.iter().enumerate().rev() {
+            for (i, extent) in cube.batch.iter().enumerate().rev() {
                 if i == 0 {
                     batch.push(rest.clone());
                 } else {
-                    let extent = printer.constant(extent);
+                    let extent = printer.index(extent);
                     batch.push(printer.define(&format!("arith.remsi {rest}, {extent} : index")));
                     rest = printer.define(&format!("arith.divsi {rest}, {extent} : index"));
                 }
             }
             batch.reverse();
         }
-        let rows = printer.valid(cube.m, &row, cube.tile[0]);
-        let columns = printer.valid(cube.n, &column, cube.tile[1]);
+        let rows = printer.valid(&cube.m, &row, cube.tile[0]);
+        let columns = printer.valid(&cube.n, &column, cube.tile[1]);
         Block { cube, row, column, batch, rows, columns }
     }
 
     /// The terms of the block's batch in an access.
-    fn batches(&self, access: &Access) -> Vec<(String, usize)> {
-        self.batch.iter().cloned().zip(access.batch.iter().copied()).collect()
+    fn batches(&self, access: &Access) -> Vec<(String, Dim)> {
+        self.batch.iter().cloned().zip(access.batch.iter().cloned()).collect()
     }
 
     /// The loop along K; gives the name of the sums.
     fn product(&self, printer: &mut Printer) -> String {
         let (cube, [tm, tn, tk]) = (self.cube, self.cube.tile);
-        let sums = TensorType { dtype: DType::F32, shape: vec![tm, tn] };
+        let sums = tile_type(DType::F32, [tm, tn]);
         let zero = printer.filled(Number::f32(0.0), &sums);
-        let (first, end, step) = (printer.constant(0), printer.constant(cube.k), printer.constant(tk));
+        let [first, step] = [0, tk].map(|value| printer.index(&Dim::constant(value as i64)));
+        let end = printer.index(&cube.k);
         let sums = tensor_text(&sums);
         // Numbers that the loop needs are defined before it, so that later ones are not defined inside.
         let zero_element = printer.number(super::identity(super::FoldFn::Add, cube.dtype));
@@ -107,17 +111,19 @@ impl<'a> Block<'a> {
         ));
         printer.indent = "    ";
         let known = printer.indices.len();
-        let depth = printer.valid(cube.k, "%k", tk);
-        let place = [vec![(self.row.clone(), cube.a.row), ("%k".into(), cube.a.column)], self.batches(&cube.a)];
-        let rows = Axis { extent: tm, stride: cube.a.row, valid: self.rows.clone() };
-        let inner = Axis { extent: tk, stride: cube.a.column, valid: depth.clone() };
+        let depth = printer.valid(&cube.k, "%k", tk);
+        let place =
+            [vec![(self.row.clone(), cube.a.row.clone()), ("%k".into(), cube.a.column.clone())], self.batches(&cube.a)];
+        let rows = Axis { extent: tm, stride: cube.a.row.clone(), valid: self.rows.clone() };
+        let inner = Axis { extent: tk, stride: cube.a.column.clone(), valid: depth.clone() };
         let a = printer.matrix(&cube.a, &place.concat(), [rows, inner], cube.dtype, &zero_element);
-        let place = [vec![("%k".into(), cube.b.row), (self.column.clone(), cube.b.column)], self.batches(&cube.b)];
-        let inner = Axis { extent: tk, stride: cube.b.row, valid: depth };
-        let columns = Axis { extent: tn, stride: cube.b.column, valid: self.columns.clone() };
+        let own = vec![("%k".into(), cube.b.row.clone()), (self.column.clone(), cube.b.column.clone())];
+        let place = [own, self.batches(&cube.b)];
+        let inner = Axis { extent: tk, stride: cube.b.row.clone(), valid: depth };
+        let columns = Axis { extent: tn, stride: cube.b.column.clone(), valid: self.columns.clone() };
         let b = printer.matrix(&cube.b, &place.concat(), [inner, columns], cube.dtype, &zero_element);
-        let tensor = |shape: [usize; 2]| tensor_text(&TensorType { dtype: cube.dtype, shape: shape.to_vec() });
-        let (left, right) = (tensor([tm, tk]), tensor([tk, tn]));
+        let (left, right) = (tile_type(cube.dtype, [tm, tk]), tile_type(cube.dtype, [tk, tn]));
+        let (left, right) = (tensor_text(&left), tensor_text(&right));
         printer.line(&format!("%next = linalg.matmul ins({a}, {b} : {left}, {right}) outs(%sum : {sums}) -> {sums}"));
         printer.line(&format!("scf.yield %next : {sums}"));
         printer.indices.truncate(known);
@@ -126,15 +132,19 @@ impl<'a> Block<'a> {
         "%sums".into()
     }
 
+    /// The first element of the block's tile.
+    fn offset(&self, printer: &mut Printer, access: &Access) -> String {
+        let terms = [(self.row.clone(), access.row.clone()), (self.column.clone(), access.column.clone())];
+        printer.affine(&[terms.to_vec(), self.batches(access)].concat(), &access.offset)
+    }
+
     /// A tile of an operand of the epilogue.
     fn load(&self, printer: &mut Printer, access: &Access, ty: &TensorType) -> String {
-        let terms = [(self.row.clone(), access.row), (self.column.clone(), access.column)];
-        let place = [terms.to_vec(), self.batches(access)].concat();
-        let offset = printer.affine(&place, access.offset);
+        let offset = self.offset(printer, access);
         let zero = super::identity(super::FoldFn::Add, ty.dtype);
-        let rows = Axis { extent: self.cube.tile[0], stride: access.row, valid: self.rows.clone() };
-        let columns = Axis { extent: self.cube.tile[1], stride: access.column, valid: self.columns.clone() };
-        let axes: Vec<Axis> = [rows, columns].into_iter().filter(|axis| axis.stride != 0).collect();
+        let rows = Axis { extent: self.cube.tile[0], stride: access.row.clone(), valid: self.rows.clone() };
+        let columns = Axis { extent: self.cube.tile[1], stride: access.column.clone(), valid: self.columns.clone() };
+        let axes: Vec<Axis> = [rows, columns].into_iter().filter(|axis| !axis.stride.is(0)).collect();
         if axes.is_empty() {
             let dtype = element(ty.dtype);
             let value = printer.define(&format!("memref.load %p{}[{offset}] : memref<?x{dtype}>", access.param));
@@ -145,35 +155,23 @@ impl<'a> Block<'a> {
     }
 
     fn store(&self, printer: &mut Printer, access: &Access, result: usize) {
-        let terms = [(self.row.clone(), access.row), (self.column.clone(), access.column)];
-        let place = [terms.to_vec(), self.batches(access)].concat();
-        let offset = printer.affine(&place, access.offset);
+        let offset = self.offset(printer, access);
         let id = self.cube.epilogue.results[result];
         let (ty, value) = (self.cube.epilogue.ty(id).clone(), printer.name(id).to_string());
         let axes = [
-            Axis { extent: ty.shape[0], stride: access.row, valid: self.rows.clone() },
-            Axis { extent: ty.shape[1], stride: access.column, valid: self.columns.clone() },
+            Axis { extent: self.cube.tile[0], stride: access.row.clone(), valid: self.rows.clone() },
+            Axis { extent: self.cube.tile[1], stride: access.column.clone(), valid: self.columns.clone() },
         ];
         printer.store_tile(access.param, &offset, &axes, &value, &ty);
     }
 }
 
 impl Printer<'_> {
-    /// The SSA name of an index.
-    fn constant(&mut self, value: usize) -> String {
-        if let Some((_, name)) = self.indices.iter().find(|(v, _)| *v == value) {
-            return name.clone();
-        }
-        let name = self.define(&format!("arith.constant {value} : index"));
-        self.indices.push((value, name.clone()));
-        name
-    }
-
     /// `constant + Σ name · factor`.
-    fn affine(&mut self, terms: &[(String, usize)], constant: usize) -> String {
+    fn affine(&mut self, terms: &[(String, Dim)], constant: &Dim) -> String {
         let mut sum: Option<String> = None;
-        for (name, factor) in terms.iter().filter(|(_, factor)| *factor != 0) {
-            let factor = self.constant(*factor);
+        for (name, factor) in terms.iter().filter(|(_, factor)| !factor.is(0)) {
+            let factor = self.index(factor);
             let term = self.define(&format!("arith.muli {name}, {factor} : index"));
             sum = Some(match sum {
                 Some(sum) => self.define(&format!("arith.addi {sum}, {term} : index")),
@@ -181,21 +179,22 @@ impl Printer<'_> {
             });
         }
         match sum {
-            Some(sum) if constant == 0 => sum,
+            Some(sum) if constant.is(0) => sum,
             Some(sum) => {
-                let constant = self.constant(constant);
+                let constant = self.index(constant);
                 self.define(&format!("arith.addi {sum}, {constant} : index"))
             }
-            None => self.constant(constant),
+            None => self.index(constant),
         }
     }
 
     /// How much of a tile that starts at `start` is within `extent`.
-    fn valid(&mut self, extent: usize, start: &str, tile: usize) -> Option<String> {
-        if extent.is_multiple_of(tile) {
+    fn valid(&mut self, extent: &Dim, start: &str, tile: usize) -> Option<String> {
+        let tile = Dim::constant(tile as i64);
+        if extent.exact_div(&tile).is_some() {
             return None;
         }
-        let (extent, tile) = (self.constant(extent), self.constant(tile));
+        let (extent, tile) = (self.index(extent), self.index(&tile));
         let rest = self.define(&format!("arith.subi {extent}, {start} : index"));
         Some(self.define(&format!("arith.minsi {rest}, {tile} : index")))
     }
@@ -204,19 +203,18 @@ impl Printer<'_> {
     fn matrix(
         &mut self,
         access: &Access,
-        place: &[(String, usize)],
+        place: &[(String, Dim)],
         axes: [Axis; 2],
         dtype: DType,
         zero: &str,
     ) -> String {
-        let offset = self.affine(place, access.offset);
+        let offset = self.affine(place, &access.offset);
         let [rows, columns] = axes;
-        if access.column == 1 || access.row != 1 {
+        if access.column.is(1) || !access.row.is(1) {
             return self.tile(access.param, &offset, &[rows, columns], dtype, zero);
         }
-        let shape = vec![rows.extent, columns.extent];
-        let from = tensor_text(&TensorType { dtype, shape: vec![columns.extent, rows.extent] });
-        let ty = TensorType { dtype, shape };
+        let from = tensor_text(&tile_type(dtype, [columns.extent, rows.extent]));
+        let ty = tile_type(dtype, [rows.extent, columns.extent]);
         let tile = self.tile(access.param, &offset, &[columns, rows], dtype, zero);
         let (empty, to) = (self.empty(&ty), tensor_text(&ty));
         self.define(&format!("linalg.transpose ins({tile} : {from}) outs({empty} : {to}) permutation = [1, 0]"))
@@ -226,14 +224,14 @@ impl Printer<'_> {
     fn view(&mut self, param: u32, offset: &str, axes: &[Axis], dtype: DType) -> (String, String) {
         let dtype = element(dtype);
         let extents: Vec<usize> = axes.iter().map(|axis| axis.extent).collect();
-        let strides: Vec<usize> = axes.iter().map(|axis| axis.stride).collect();
+        let strides: Vec<Dim> = axes.iter().map(|axis| axis.stride.clone()).collect();
         let shape: String = extents.iter().map(|extent| format!("{extent}x")).collect();
-        let ty = format!("memref<{shape}{dtype}, strided<[{}], offset: ?>>", list(&strides));
+        let ty = format!("memref<{shape}{dtype}, {}>", strided(axes));
+        let strides = self.extent_list(&strides);
         let name = self.define(&format!(
-            "memref.reinterpret_cast %p{param} to offset: [{offset}], sizes: [{}], strides: [{}] : memref<?x{dtype}> to \
-             {ty}",
+            "memref.reinterpret_cast %p{param} to offset: [{offset}], sizes: [{}], strides: [{strides}] : memref<?x{dtype}> \
+             to {ty}",
             list(&extents),
-            list(&strides)
         ));
         (name, ty)
     }
@@ -264,12 +262,10 @@ impl Printer<'_> {
         if axes.iter().any(|axis| axis.valid.is_some()) {
             self.line(&format!("linalg.fill ins({zero} : {}) outs({local} : {local_ty})", element(dtype)));
         }
-        let strides: Vec<usize> = axes.iter().map(|axis| axis.stride).collect();
         let dense: Vec<usize> =
             (0..axes.len()).map(|i| axes[i + 1..].iter().map(|axis| axis.extent).product()).collect();
-        let strided = format!("strided<[{}], offset: ?>", list(&strides));
         let packed = format!("strided<[{}]>", list(&dense));
-        let (from, from_ty) = self.part((&view, &view_ty), axes, dtype, &strided);
+        let (from, from_ty) = self.part((&view, &view_ty), axes, dtype, &strided(axes));
         let (to, to_ty) = self.part((&local, &local_ty), axes, dtype, &packed);
         self.line(&format!("memref.copy {from}, {to} : {from_ty} to {to_ty}"));
         let to = match self.spelling {
@@ -281,9 +277,7 @@ impl Printer<'_> {
 
     fn store_tile(&mut self, param: u32, offset: &str, axes: &[Axis], value: &str, ty: &TensorType) {
         let (view, view_ty) = self.view(param, offset, axes, ty.dtype);
-        let strides: Vec<usize> = axes.iter().map(|axis| axis.stride).collect();
-        let strided = format!("strided<[{}], offset: ?>", list(&strides));
-        let (to, to_ty) = self.part((&view, &view_ty), axes, ty.dtype, &strided);
+        let (to, to_ty) = self.part((&view, &view_ty), axes, ty.dtype, &strided(axes));
         let (mut value, mut value_ty) = (value.to_string(), tensor_text(ty));
         if axes.iter().any(|axis| axis.valid.is_some()) {
             let extents: Vec<String> =
@@ -304,4 +298,14 @@ impl Printer<'_> {
             "bufferization.materialize_in_destination {value} in writable {to} : ({value_ty}, {to_ty}) -> ()"
         ));
     }
+}
+
+/// The layout of a tile in its buffer.
+fn strided(axes: &[Axis]) -> String {
+    let strides: Vec<String> = axes.iter().map(|axis| fixed(&axis.stride)).collect();
+    format!("strided<[{}], offset: ?>", strides.join(", "))
+}
+
+fn tile_type(dtype: DType, extents: [usize; 2]) -> TensorType {
+    TensorType { dtype, shape: extents.map(|extent| Dim::constant(extent as i64)).to_vec() }
 }

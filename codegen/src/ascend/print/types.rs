@@ -1,7 +1,7 @@
 //! Types and numbers in MLIR's text.
 
 use crate::ascend::tree::{Number, TensorType};
-use ic_types::DType;
+use ic_types::{DType, Dim};
 
 /// The name of an element type.
 pub(crate) fn element(dtype: DType) -> &'static str {
@@ -16,10 +16,15 @@ pub(crate) fn element(dtype: DType) -> &'static str {
     }
 }
 
-/// `tensor<64x512xf32>`.
+/// `tensor<?x512xf32>`.
 pub(crate) fn tensor_text(ty: &TensorType) -> String {
-    let extents: String = ty.shape.iter().map(|extent| format!("{extent}x")).collect();
+    let extents: String = ty.shape.iter().map(|extent| fixed(extent) + "x").collect();
     format!("tensor<{extents}{}>", element(ty.dtype))
+}
+
+/// A number where it is known, else `?`.
+pub(crate) fn fixed(dim: &Dim) -> String {
+    dim.as_const().map_or_else(|| "?".into(), |value| value.to_string())
 }
 
 /// `2.5 : f32`; floats that have no exact short form are written as their bits.
