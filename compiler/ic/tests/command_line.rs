@@ -56,6 +56,7 @@ fn a_graph_compiles_runs_and_verifies() {
         vec!["run", text(&artifact), "--dim", "N=3"],
         vec!["run", text(&artifact), "--json"],
         vec!["bench", text(&artifact), "--runs", "3", "--json"],
+        vec!["bench", text(&artifact), "--runs", "3", "--profile"],
         vec!["verify", text(&model), text(&artifact), "--dim", "N=5"],
         vec!["inspect", text(&artifact)],
         vec!["inspect", text(&model), "--json"],

@@ -168,6 +168,9 @@ pub(crate) struct BenchArgs {
     /// Runs to measure [default: about two seconds' worth, at least 10]
     #[arg(long)]
     pub(crate) runs: Option<usize>,
+    /// Also print the time of each step, over as many runs more
+    #[arg(long)]
+    pub(crate) profile: bool,
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,7 +5,7 @@ use super::feed::feed;
 use super::open::{open, session};
 use super::output::Say;
 use anyhow::{Result, ensure};
-use ic_runtime::Outputs;
+use ic_runtime::{Outputs, Profile};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -36,13 +36,22 @@ pub(crate) fn bench(args: &BenchArgs, say: &mut Say) -> Result<()> {
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let (median, min) = (ms(times[runs / 2]), ms(times[0]));
     let p95 = ms(times[(runs * 95 / 100).min(runs - 1)]);
+    // In runs of their own: taking the time of each step takes time.
+    let mut profile = Profile::new();
+    if args.profile {
+        for _ in 0..runs {
+            feed.write_states(&session)?;
+            session.run_profiled(&views, &mut outputs, &mut profile)?;
+        }
+    }
     if !args.json {
-        return say.line(&format!(
+        say.line(&format!(
             "median {median:.3} ms, min {min:.3} ms, p95 {p95:.3} ms over {runs} runs on {} threads ({}, {} kernels)",
             session.threads(),
             model.target(),
             session.kernels()
-        ));
+        ))?;
+        return if args.profile { say.line(profile.to_string().trim_end()) } else { Ok(()) };
     }
     let memory = memory_of_process();
     say.json(&json!({
@@ -59,7 +68,17 @@ pub(crate) fn bench(args: &BenchArgs, say: &mut Say) -> Result<()> {
         "weight_bytes": model.weight_bytes(),
         "peak_rss_bytes": memory.peak,
         "rss_anon_bytes": memory.anonymous,
+        "steps": args.profile.then(|| steps(&profile)),
     }))
+}
+
+/// The steps in the order in which they run.
+fn steps(profile: &Profile) -> Vec<serde_json::Value> {
+    let step = |step: &ic_runtime::StepTime| {
+        let us = step.time.as_secs_f64() * 1e6 / step.calls.max(1) as f64;
+        json!({ "name": step.name, "kernel": step.kernel, "calls": step.calls, "us": us })
+    };
+    profile.steps().iter().map(step).collect()
 }
 
 /// Memory of this process in bytes; `None` where the system does not tell.
