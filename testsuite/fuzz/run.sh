@@ -9,10 +9,18 @@ flags="$flags -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-co
 host=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="$flags --cfg fuzzing" CARGO_TARGET_DIR=$out/build cargo build --release --quiet --target "$host"
 mkdir -p $out/corpus/{onnx_reader,text_parser,artifact_reader}
-find ../filetests -name '*.ic' | while read -r file; do
+# Seeds: what is checked in, artifacts made of it, and what earlier runs left behind.
+(cd ../.. && cargo build --quiet -p ic)
+find ../filetests ../programs -name '*.ic' | while read -r file; do
   sed '/^test /d' "$file" >"$out/corpus/text_parser/$(echo "$file" | tr / _)"
 done
-find ../../target -maxdepth 4 -size -60k -name '*.onnx' -exec cp --backup=numbered {} $out/corpus/onnx_reader/ \; 2>/dev/null || true
+for model in ../programs/*.ic ../../compiler/ic/tests/data/bert/model.onnx; do
+  artifact=$out/corpus/artifact_reader/$(basename "$model").ica
+  ../../target/debug/ic compile "$model" --target x86-64-v3 -o "$artifact" >/dev/null
+done
+for folder in ../../compiler/ic/tests/data ../../target; do
+  find "$folder" -maxdepth 4 -size -60k -name '*.onnx' -exec cp --backup=numbered {} $out/corpus/onnx_reader/ \; 2>/dev/null || true
+done
 find ../../target -maxdepth 3 -size -100k -name '*.ica' -exec cp {} $out/corpus/artifact_reader/ \; 2>/dev/null || true
 for target in onnx_reader text_parser artifact_reader; do
   echo "== $target, $seconds s"
