@@ -204,7 +204,7 @@ impl<'a> Lowering<'a> {
         }
         let lane = Lane::Tensor { id, axes };
         match otherwise.filter(|_| region.extents != space) {
-            Some(other) => Ok(self.padded(&lane, &region, &other)),
+            Some(other) => self.padded(&lane, &region, &other),
             None => Ok(lane),
         }
     }
@@ -253,7 +253,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// `other` with `lane` in its place within `region`.
-    fn padded(&mut self, lane: &Lane, region: &Region, other: &Lane) -> Lane {
+    fn padded(&mut self, lane: &Lane, region: &Region, other: &Lane) -> Result<Lane, String> {
         let space = &self.lanes.extents;
         let spans = |lane: &Lane, axis: &usize| matches!(lane, Lane::Tensor { axes, .. } if axes.contains(axis));
         let wanted = |axis: &usize| {
@@ -262,10 +262,11 @@ impl<'a> Lowering<'a> {
         let axes: Vec<usize> = (0..space.len()).filter(wanted).collect();
         let of = |list: &[Dim]| axes.iter().map(|&axis| list[axis].clone()).collect::<Vec<_>>();
         let (shape, starts) = (of(&region.extents), of(&region.starts));
+        check_insertion(&of(space), &shape)?;
         let piece = self.lanes.span_shape(lane, &axes, shape);
         let base = self.lanes.span(other, &axes);
         let dtype = self.lanes.dtype(lane);
-        self.lanes.push(TensorOp::Insert { base, piece, starts }, dtype, axes)
+        Ok(self.lanes.push(TensorOp::Insert { base, piece, starts }, dtype, axes))
     }
 
     fn reduce(&mut self, function: ReduceFn, root: &Lane) -> Result<Lane, String> {
@@ -332,6 +333,7 @@ impl<'a> Lowering<'a> {
             id = function.push(TensorOp::Transpose(id, permutation), dtype, view.extents.clone());
         }
         if !view.is_whole() {
+            check_insertion(&view.shape, &view.extents)?;
             let base = self.content(store.param, &view.shape)?;
             let op = TensorOp::Insert { base, piece: id, starts: view.starts };
             id = self.lanes.function.push(op, dtype, view.shape);
@@ -360,6 +362,15 @@ impl<'a> Lowering<'a> {
             arguments: self.views.iter().map(|(param, _)| *param).collect(),
             results: self.written.iter().map(|(param, _)| *param).collect(),
         }
+    }
+}
+
+/// Fails for insertions along an axis of symbolic extent, which the vendor's compiler does not take.
+fn check_insertion(base: &[Dim], piece: &[Dim]) -> Result<(), String> {
+    let is_open = |(a, b): &(&Dim, &Dim)| a != b && (a.as_const().is_none() || b.as_const().is_none());
+    match base.iter().zip(piece).find(is_open) {
+        Some((whole, _)) => Err(format!("a part of an axis whose extent `{whole}` is symbolic")),
+        None => Ok(()),
     }
 }
 

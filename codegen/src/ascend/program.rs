@@ -93,5 +93,6 @@ impl AscendFunctions {
 
 fn refusal(program: &Program, location: &Arc<str>, target: AscendTarget, what: &str) -> Diagnostic {
     let location = Location { file: program.name.as_str().into(), node: location.clone() };
-    Diagnostic::new(location, format!("not supported on {}: {what}", target.name()))
+    let diagnostic = Diagnostic::new(location, format!("not supported on {}: {what}", target.name()));
+    if what.ends_with("is symbolic") { diagnostic.with_help("bind it: `ic compile --dim NAME=N`") } else { diagnostic }
 }

@@ -81,6 +81,32 @@ fn every_node_without_a_kernel_is_listed() {
     }
 }
 
+/// Symbolic extents need no binding, but for a part of an axis of symbolic extent; bound, that compiles too.
+#[test]
+fn a_part_of_a_symbolic_axis_is_refused_until_it_is_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, artifact) = (folder.path().join("concat.ic"), folder.path().join("x.ica"));
+    let graph = "graph @concat(%x: f32[N, 7], %y: f32[2, 7]) {
+  %z = concat(%x, %y) {axis = 0} : f32[N+2, 7] @\"/concat\"
+  return \"z\" = %z
+}
+";
+    std::fs::write(&model, graph).unwrap();
+    let compile = |dim: &[&str]| {
+        ic(&[["compile", text(&model), "--target", "ascend:910b", "-o", text(&artifact)].as_slice(), dim].concat())
+    };
+    let done = compile(&[]);
+    let message = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{message}");
+    for part in ["/concat", "is symbolic", "--dim NAME=N"] {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+    let done = compile(&["--dim", "N=3"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let done = compile(&["--dim", "M=3"]);
+    assert!(String::from_utf8_lossy(&done.stderr).contains("no dim is called `M`"));
+}
+
 #[test]
 fn a_310p_takes_contractions_of_f16_only() {
     let folder = tempfile::tempdir().unwrap();
