@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ic-runtime", &["ic-types", "ic-kernels", "ic-artifact"]),
     ("ic-capi", &["ic-types", "ic-runtime"]),
     ("ic-ptx-emulator", &[]),
+    ("ic-cuda-emulator", &["ic-ptx-emulator"]),
     ("ic-codegen", &["ic-types", "ic-ir", "ic-artifact", "ic-kernels"]),
     ("ic", &["ic-types", "ic-ir", "ic-passes", "ic-kernels", "ic-artifact", "ic-runtime", "ic-codegen"]),
     ("ic-build", &["ic"]),

@@ -192,7 +192,7 @@ fn statements(text: &str) -> Vec<Statement> {
         let trimmed = line.trim();
         // Directives of a module end with their line.
         let is_module_directive =
-            [".version", ".target", ".address_size"].iter().any(|d| trimmed.starts_with(d)) && current.text.is_empty();
+            [".version", ".target", ".address_size"].iter().any(|d| trimmed.starts_with(d)) && current.line == 0;
         if is_module_directive {
             current = Statement { line: number + 1, text: trimmed.into(), end: End::Semicolon };
             finish(&mut current, End::Semicolon);

@@ -139,6 +139,14 @@ fn strides_are_counted() {
 }
 
 #[test]
+fn blank_lines_and_comments_are_skipped() {
+    let text =
+        format!("\n// one\n/* two\n three */\n{}", module(&["u64"], "\n// four\n.reg .b32 %r<2>; mov.u32 %r0, 1;"));
+    let module = Module::parse(&text).unwrap();
+    assert_eq!((module.target.as_str(), module.functions[0].n_instructions), ("sm_90a", 2));
+}
+
+#[test]
 fn what_is_not_known_is_an_error_with_line_and_instruction() {
     let error = |body: &str| Module::parse(&module(&["u64"], body)).unwrap_err();
     let found = error(".reg .b32 %r<2>;\nmov.u32 %r0, 1;\nfrobnicate.b32 %r1, %r0;");
