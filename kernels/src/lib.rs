@@ -11,6 +11,7 @@ pub mod library;
 pub mod pack;
 pub mod table;
 
+mod attention;
 mod cache;
 mod conv;
 mod epilogue;

@@ -2,7 +2,7 @@
 
 use crate::abi::{Kernel, Table};
 use crate::isa::Isa;
-use crate::{conv, gemm, int8, library, norms, strips};
+use crate::{attention, conv, gemm, int8, library, norms, strips};
 
 /// The strips that generated code calls on `isa`.
 pub fn table(isa: Isa) -> &'static Table {
@@ -11,9 +11,16 @@ pub fn table(isa: Isa) -> &'static Table {
 
 /// Every kernel, instantiated for `isa`. The caller runs them only on a machine that supports it.
 pub fn kernels(isa: Isa) -> impl Iterator<Item = &'static Kernel> {
-    [gemm::kernels(isa), conv::kernels(isa), int8::kernels(isa), norms::kernels(isa), library::KERNELS]
-        .into_iter()
-        .flatten()
+    [
+        gemm::kernels(isa),
+        attention::kernels(isa),
+        conv::kernels(isa),
+        int8::kernels(isa),
+        norms::kernels(isa),
+        library::KERNELS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The kernel that a plan names `(name, layout)`.

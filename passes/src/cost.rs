@@ -66,6 +66,19 @@ pub(crate) fn node_cost(op: &Op, operands: &[Option<&Type>], results: &[Type]) -
             let contracted = operand(0).and_then(|ty| ty.shape.last()).map_or(1, assumed);
             LAUNCH + read + written + elements.saturating_mul(contracted) / FLOPS
         }
+        // The scores stay in cache.
+        Op::Attention(_) => {
+            let extent = |i: usize, back: usize| {
+                operand(i)
+                    .and_then(|ty| ty.shape.len().checked_sub(back).map(|axis| assumed(&ty.shape[axis])))
+                    .unwrap_or(1)
+            };
+            let (n, d, e) = (extent(1, 2), extent(1, 1), extent(2, 1));
+            let scores = elements.checked_div(e).unwrap_or(0).saturating_mul(n);
+            let work = scores.saturating_mul(d + e) / FLOPS;
+            let exp = scores.saturating_mul(weight(ScalarOp::Exp));
+            LAUNCH + read + written + work + exp
+        }
         Op::IntegerMatmul(_) => {
             let contracted = operand(0).and_then(|ty| ty.shape.last()).map_or(1, assumed);
             LAUNCH + read + written / 4 + elements.saturating_mul(contracted) / INTEGER_FLOPS

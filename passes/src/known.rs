@@ -25,6 +25,7 @@ pub(crate) fn is_fixed<'a>(op: &Op, types: impl IntoIterator<Item = &'a Type>) -
     let attributes_fixed = match op {
         Op::Dims(op) => fixed(&op.value),
         Op::Slice(op) => fixed(&op.starts),
+        Op::Attention(op) => fixed(op.causal.as_slice()),
         Op::Pad(op) => fixed(&op.pads),
         Op::Convolution(op) => fixed(&op.pads),
         Op::IntegerConvolution(op) => fixed(&op.pads),

@@ -8,6 +8,7 @@ mod canonicalize;
 mod choose_winograd;
 mod cost;
 mod egraph;
+mod expand_attention;
 mod fold_constants;
 mod known;
 mod narrow_weights;
@@ -61,6 +62,7 @@ passes! {
     sink_dequantize, 0, "quantized contractions and what moves their operands on integers";
     fold_constants, 0, "small constants and shape arithmetic evaluated";
     saturate, 1, "equality saturation: algebra, recovery of compound ops, folding into weights";
+    expand_attention, 0, "attention as products and a softmax, for targets without a kernel for it";
     widen_halves, 0, "contractions, pools and searches of 16-bit floats in f32";
     assign_layout, 0, "convolutions and their surroundings to channels last";
     choose_winograd, 1, "3 by 3 convolutions in a quarter of the multiplications";

@@ -35,6 +35,8 @@ pub struct Options {
     pub precision: Precision,
     /// Whether a target has contractions of 16-bit floats, so that they keep their types.
     pub native_halves: bool,
+    /// Whether every target has kernels for attention.
+    pub native_attention: bool,
     /// Rounds of equality saturation.
     pub iterations: usize,
     /// Nodes that one e-graph may hold.
@@ -48,6 +50,7 @@ impl Default for Options {
             fp: FpMode::Default,
             precision: Precision::F32,
             native_halves: false,
+            native_attention: true,
             iterations: 12,
             e_nodes: 60_000,
         }

@@ -4,6 +4,7 @@
 //! its left side and compares both sides with the evaluator.
 
 mod algebra;
+mod attention;
 mod fold;
 #[cfg(test)]
 mod instances;
@@ -14,7 +15,10 @@ use crate::egraph::rule::Rule;
 
 /// Every rule, in the order in which matches are applied.
 pub(crate) fn all_rules() -> Vec<Rule> {
-    [algebra::rules(), recover::rules(), fold::rules(), movement::rules()].into_iter().flatten().collect()
+    [algebra::rules(), recover::rules(), attention::rules(), fold::rules(), movement::rules()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! `saturate`: equality saturation with all rules of the allowed floating-point classes, then extraction.
 //!
 //! The search is bounded by counts of rounds and nodes, never by a clock, and walks nothing in the order of a hash map,
-//! so that the result is the same everywhere. Long graphs are searched in stretches of [`STRETCH`] nodes.
+//! so that the result is the same everywhere. Long graphs are searched in stretches of at most [`STRETCH`] nodes, cut
+//! where few values cross: between layers rather than within them.
 
 use crate::egraph::EGraph;
 use crate::egraph::convert::{Converted, convert};
@@ -18,7 +19,7 @@ use egg::Id;
 use ic_ir::{Graph, Node, NodeId, ValueDef, ValueId};
 use std::collections::BTreeMap;
 
-/// Nodes that one e-graph starts with.
+/// Most nodes that one e-graph starts with.
 const STRETCH: usize = 1500;
 
 /// See the file's header.
@@ -37,7 +38,7 @@ fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut 
     let live = rebuild.live_nodes();
     let is_known = |node: &Node| !node.results.is_empty() && node.results.iter().all(|r| known[r.index()]);
     let nodes: Vec<(NodeId, &Node)> = live.iter().filter(|(_, node)| !is_known(node)).copied().collect();
-    for stretch in nodes.chunks(STRETCH) {
+    for stretch in stretches(graph, &nodes) {
         let ids: Vec<NodeId> = stretch.iter().map(|(id, _)| *id).collect();
         let mut converted = convert(graph, &ids, &known);
         run(&mut converted.egraph, rules, options, report);
@@ -49,6 +50,34 @@ fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut 
         copy_known(&mut rebuild, output)?;
     }
     Ok(rebuild.finish())
+}
+
+/// Runs of nodes, each but the last of at least half of [`STRETCH`]: it ends where the fewest values are needed later.
+fn stretches<'n, 'g>(graph: &Graph, nodes: &'n [(NodeId, &'g Node)]) -> Vec<&'n [(NodeId, &'g Node)]> {
+    let mut last_use = vec![0; graph.values().len()];
+    for (i, (_, node)) in nodes.iter().enumerate() {
+        node.operands.iter().flatten().for_each(|v| last_use[v.index()] = i);
+    }
+    graph.roots().for_each(|v| last_use[v.index()] = nodes.len());
+    let (mut crossing, mut ending) = (Vec::with_capacity(nodes.len()), vec![0; nodes.len() + 1]);
+    let mut n_crossing = 0;
+    for (i, (_, node)) in nodes.iter().enumerate() {
+        n_crossing -= ending[i];
+        for result in node.results.iter().filter(|result| last_use[result.index()] > i) {
+            ending[last_use[result.index()]] += 1;
+            n_crossing += 1;
+        }
+        crossing.push(n_crossing);
+    }
+    let (mut found, mut start) = (Vec::new(), 0);
+    while nodes.len() - start > STRETCH {
+        let ends = start + STRETCH / 2..start + STRETCH;
+        let end = ends.min_by_key(|&i| (crossing[i], std::cmp::Reverse(i))).unwrap_or(start) + 1;
+        found.push(&nodes[start..end]);
+        start = end;
+    }
+    found.extend(Some(&nodes[start..]).filter(|rest| !rest.is_empty()));
+    found
 }
 
 /// Copies a known value and what it depends on, unless it is there already.

@@ -42,6 +42,7 @@ fn computes_in_f32(op: &Op) -> bool {
     matches!(
         op,
         Op::Matmul(_)
+            | Op::Attention(_)
             | Op::Convolution(_)
             | Op::ConvTranspose(_)
             | Op::Pool(_)

@@ -231,6 +231,7 @@ fn require(view: &View, dtype: DType, what: &str) -> Result<(), String> {
 pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
     match op {
         Op::Matmul(_) => contraction::matmul(site),
+        Op::Attention(op) => contraction::attention(op, site),
         Op::Convolution(op) => image::convolution(op, site),
         Op::IntegerMatmul(_) => contraction::integer_matmul(site),
         Op::IntegerConvolution(op) => image::integer_convolution(op, site),

@@ -15,6 +15,7 @@ use std::sync::Arc;
 mod support;
 
 mod arg_reduce;
+mod attention;
 mod bit_cast;
 mod cast;
 mod col2im;
@@ -69,6 +70,7 @@ mod update;
 
 pub use crate::scalar::ReduceFn;
 pub use arg_reduce::{ArgFn, ArgReduce};
+pub use attention::Attention;
 pub use bit_cast::BitCast;
 pub use cast::Cast;
 pub use col2im::Col2Im;
@@ -270,6 +272,7 @@ ops! {
     grid_sample => GridSample,
     roi_align => RoiAlign,
     softmax => Softmax,
+    attention => Attention,
     layer_normalization => LayerNormalization,
     rms_normalization => RmsNormalization,
     lstm => Lstm,

@@ -1,5 +1,6 @@
 //! Every kernel, on every instruction set of this machine, against an oracle that is written plainly.
 
+mod attention;
 mod channels_first;
 mod conv;
 mod conv_oracle;

@@ -162,7 +162,7 @@ fn small_value(op: &Op, data: &[&Facts], types: &[Type]) -> Option<Arc<Tensor>> 
     }
     // Only what costs about as much as reading its operands: larger products are evaluated when weights are packed.
     if matches!(op, Op::Matmul(_) | Op::Convolution(_) | Op::ConvTranspose(_))
-        || matches!(op, Op::IntegerMatmul(_) | Op::IntegerConvolution(_))
+        || matches!(op, Op::IntegerMatmul(_) | Op::IntegerConvolution(_) | Op::Attention(_))
     {
         return None;
     }

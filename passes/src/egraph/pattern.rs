@@ -53,6 +53,18 @@ pub(crate) enum Part {
     Chain(ScalarOp, Vec<Part>),
 }
 
+impl Part {
+    fn has(&self, function: ScalarOp) -> bool {
+        match self {
+            Part::Node { head, children, .. } => {
+                *head == PartHead::Op(Head::Pointwise(function)) || children.iter().any(|child| child.has(function))
+            }
+            Part::Chain(own, parts) => *own == function || parts.iter().any(|part| part.has(function)),
+            Part::Var(_) | Part::Number(_) | Part::Absent => false,
+        }
+    }
+}
+
 /// What a node of a pattern is.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum PartHead {
@@ -85,6 +97,11 @@ impl Pattern {
         let mut found = extend(egraph, &self.root, id, vec![empty]);
         found.truncate(MAX_MATCHES);
         found
+    }
+
+    /// Whether a node of the pattern is `function`.
+    pub(crate) fn has(&self, function: ScalarOp) -> bool {
+        self.root.has(function)
     }
 
     /// The head of the outermost node, if it is one op.
@@ -255,7 +272,7 @@ impl Bindings {
 ///
 /// # Panics
 /// If the text is malformed. Patterns are part of the program, and a test reads them all.
-pub(crate) fn parse(text: &'static str) -> Pattern {
+pub(crate) fn parse(text: &str) -> Pattern {
     let mut pattern = Pattern { root: Part::Absent, vars: Vec::new(), captures: Vec::new() };
     let mut rest = text;
     pattern.root = parse_part(&mut rest, &mut pattern).unwrap_or_else(|| panic!("malformed pattern `{text}`"));
@@ -263,7 +280,7 @@ pub(crate) fn parse(text: &'static str) -> Pattern {
     pattern
 }
 
-fn parse_part(rest: &mut &'static str, pattern: &mut Pattern) -> Option<Part> {
+fn parse_part(rest: &mut &str, pattern: &mut Pattern) -> Option<Part> {
     *rest = rest.trim_start();
     if let Some(inner) = rest.strip_prefix('(') {
         *rest = inner;

@@ -32,6 +32,11 @@ impl Site<'_> {
         self.egraph.find(self.bindings.classes[index].expect("a match binds every variable"))
     }
 
+    /// The class of a variable, if the rule's left side has it.
+    pub(crate) fn optional(&self, name: &str) -> Option<Id> {
+        self.pattern.vars.iter().any(|n| n == name).then(|| self.var(name))
+    }
+
     /// A captured op.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 use super::access;
 use super::emit::{Emitter, Misaligned, Slot, Staged, Target, View};
 use super::facts::{Facts, Kind};
-use ic_ir::kernel::{Anchor, Operand, Stage};
+use ic_ir::kernel::{Anchor, Index, Operand, Stage};
 use ic_ir::ops::Op;
 use ic_ir::{Node, NodeId, ValueId};
 use ic_types::Dim;
@@ -26,7 +26,7 @@ pub(crate) fn strided_view(
 ) -> Option<StridedView> {
     // Of the operands of an integer contraction, the kernels want zero points and bias dense.
     let factors = match &node.op {
-        Op::Matmul(_) => &node.operands[..],
+        Op::Matmul(_) | Op::Attention(_) => &node.operands[..],
         Op::IntegerMatmul(_) => &node.operands[..2],
         _ => return None,
     };
@@ -100,7 +100,10 @@ pub(crate) fn emit<'a>(
         let mut last = None;
         for (root, target) in roots {
             let ty = graph.tensor_ty(*root);
-            let at = access::reshape(&axes, &whole.shape, &ty.shape, &whole.shape);
+            let at = match &node.op {
+                Op::Attention(_) => moved_result(facts, nodes, &axes)?,
+                _ => access::reshape(&axes, &whole.shape, &ty.shape, &whole.shape),
+            };
             let value = emitter.value(*root, &at, &[])?;
             stores.push(emitter.store(value, &at, target));
             last = Some((value, ty.dtype));
@@ -108,6 +111,25 @@ pub(crate) fn emit<'a>(
         emitter.finish_stage(Vec::new(), Anchor::Pointwise, last.ok_or(Misaligned)?, stores);
     }
     Ok(emitter)
+}
+
+/// Where element `axes` of an op's result is after the movement that follows the op in `nodes`. Columns stay contiguous,
+/// and all other axes at a stride.
+fn moved_result(facts: &Facts, nodes: &[NodeId], axes: &[Index]) -> Result<Vec<Index>, Misaligned> {
+    let graph = facts.graph;
+    let shape_of = |id: NodeId| &graph.tensor_ty(graph.node(id).results[0]).shape;
+    let whole = shape_of(nodes[0]);
+    let (mut at, mut shape) = (axes.to_vec(), whole);
+    for &id in &nodes[1..] {
+        at = match &graph.node(id).op {
+            Op::Transpose(op) => op.perm.iter().map(|&axis| at[axis].clone()).collect(),
+            _ => access::reshape(&at, shape, shape_of(id), whole),
+        };
+        shape = shape_of(id);
+    }
+    let strides = access::linearize(&at, shape).strides(whole.len()).ok_or(Misaligned)?;
+    let is_contiguous = whole.last().zip(strides.last()).is_some_and(|(extent, stride)| extent.is(1) || stride.is(1));
+    if is_contiguous { Ok(at) } else { Err(Misaligned) }
 }
 
 fn operands(

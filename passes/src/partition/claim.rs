@@ -48,7 +48,7 @@ pub(crate) fn claim_ops(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
 
 fn takes_epilogue(op: &Op) -> bool {
     match op {
-        Op::Matmul(_) | Op::IntegerMatmul(_) => true,
+        Op::Matmul(_) | Op::IntegerMatmul(_) | Op::Attention(_) => true,
         Op::IntegerConvolution(op) => op.layout == Layout::ChannelsLast,
         Op::Convolution(op) => op.layout == Layout::ChannelsLast,
         Op::ConvTranspose(op) => op.layout == Layout::ChannelsLast,
@@ -57,13 +57,16 @@ fn takes_epilogue(op: &Op) -> bool {
 }
 
 /// Whether an op's epilogue may compute `user`: pointwise on the op's result, with operands that are full tensors, one
-/// element per column, or one element.
+/// element per column, or one element. That of attention only moves its result: heads come together.
 fn fits_op(facts: &Facts, anchor: NodeId, user: NodeId, members: &BTreeSet<ValueId>) -> bool {
     let graph = facts.graph;
     let (node, whole) = (graph.node(user), graph.tensor_ty(graph.node(anchor).results[0]));
     let result = graph.tensor_ty(node.results[0]);
     if integer::is_contraction(&graph.node(anchor).op) && !integer::computes(facts, user, members) {
         return false;
+    }
+    if let Op::Attention(_) = graph.node(anchor).op {
+        return matches!(node.op, Op::Transpose(_) | Op::Reshape(_)) && facts.kinds[user.index()] == Kind::Movement;
     }
     if result.elements() != whole.elements() || result.shape.last() != whole.shape.last() {
         return false;

@@ -125,6 +125,7 @@ fn is_constant(graph: &Graph, node: &Node, constant: &[bool]) -> bool {
             Op::Slice(op) => op.starts.iter().collect(),
             Op::Pad(op) => op.pads.iter().collect(),
             Op::Dims(op) => op.value.iter().collect(),
+            Op::Attention(op) => op.causal.iter().collect(),
             _ => Vec::new(),
         };
         return node.results.iter().all(|&v| graph.ty(v).as_tensor().is_some())

@@ -60,6 +60,7 @@ struct Wish {
 struct Maker<'a> {
     random: &'a mut Random,
     graph: Graph,
+    names: &'a [String],
     vars: Vec<Option<ValueId>>,
     ops: Vec<Option<Op>>,
     /// How many parts precede the one that is made otherwise than the pattern says.
@@ -86,6 +87,7 @@ fn make(pattern: &Pattern, random: &mut Random, miss: Option<usize>) -> Option<G
     let mut maker = Maker {
         random,
         graph: Graph::new("instance"),
+        names: &pattern.vars,
         vars: vec![None; pattern.vars.len()],
         ops: vec![None; pattern.captures.len()],
         miss,
@@ -130,7 +132,7 @@ impl Maker<'_> {
             Part::Var(var) => {
                 let known = self.vars[*var];
                 let is_given = known.is_some() && !self.misses();
-                let value = if is_given { known? } else { self.fresh(wish)? };
+                let value = if is_given { known? } else { self.variable(*var, wish)? };
                 self.vars[*var] = known.or(Some(value));
                 Some(value)
             }
@@ -183,6 +185,29 @@ impl Maker<'_> {
         self.push(Reshape { shape: vec![Dim::constant(1)] }.into(), &[Some(scalar)])
     }
 
+    /// What a variable stands for where it is met first. Names of scores and factors ask for numbers, those of the factors
+    /// of attention for whole tensors, most of the time.
+    fn variable(&mut self, var: usize, wish: &Wish) -> Option<ValueId> {
+        match self.names[var].as_str() {
+            "fill" => self.one_of(&[f64::NEG_INFINITY, f32::MIN.into(), -2.0], wish),
+            "factor" | "cap" => self.one_of(&[0.5, 1.0, 1.5, -2.0], wish),
+            "q" | "k" | "v" if self.random.chance(85) => Some(self.input(wish.dtype, &wish.shape)),
+            _ => self.fresh(wish),
+        }
+    }
+
+    fn input(&mut self, dtype: DType, shape: &[usize]) -> ValueId {
+        let n = self.vars.iter().flatten().count();
+        let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
+        self.graph.add_input(format!("x{n}"), ic_ir::TensorType::fixed(dtype, &dims))
+    }
+
+    /// One of these numbers.
+    fn one_of(&mut self, numbers: &[f64], wish: &Wish) -> Option<ValueId> {
+        let number = self.random.pick(numbers);
+        self.number(number, wish.dtype)
+    }
+
     /// An input or a constant that broadcasts to the wish.
     fn fresh(&mut self, wish: &Wish) -> Option<ValueId> {
         let mut shape = wish.shape.clone();
@@ -195,9 +220,7 @@ impl Maker<'_> {
             _ => {}
         }
         if self.random.chance(50) {
-            let n = self.vars.iter().flatten().count();
-            let dims: Vec<i64> = shape.iter().map(|&d| d as i64).collect();
-            return Some(self.graph.add_input(format!("x{n}"), ic_ir::TensorType::fixed(wish.dtype, &dims)));
+            return Some(self.input(wish.dtype, &shape));
         }
         let n = shape.iter().product::<usize>();
         let special = [0.0, 1.0, 2.0, 0.5, 0.25, 4.0, -1.0, 3.0, 1.0 / n.max(1) as f64];
@@ -234,7 +257,8 @@ impl Maker<'_> {
         let wishes = self.wishes(Op::NAMES[index as usize], given.as_ref(), attrs, wish)?;
         let mut operands = Vec::new();
         for (part, wish) in children.iter().zip(&wishes.1) {
-            let absent = matches!(part, Part::Var(_)) && operands.len() == 2 && self.random.chance(30);
+            let is_optional = wishes.0.operands().get(operands.len()).is_some_and(|spec| spec.optional);
+            let absent = matches!(part, Part::Var(_)) && operands.len() >= 2 && is_optional && self.random.chance(30);
             operands.push(if absent { None } else { self.part(part, wish)? });
         }
         Some((wishes.0, operands))
@@ -291,7 +315,8 @@ impl Maker<'_> {
                 (self.demand(given.cloned().unwrap_or(random), attrs)?, vec![wish.clone()])
             }
             "softmax" => {
-                let op = given.cloned().unwrap_or(Softmax { axis: self.random.below(rank.max(1)) as i64 }.into());
+                let axis = if self.random.chance(50) { -1 } else { self.random.below(rank.max(1)) as i64 };
+                let op = given.cloned().unwrap_or(Softmax { axis }.into());
                 (op, vec![wish.clone()])
             }
             "layer_normalization" | "rms_normalization" => {
@@ -318,9 +343,10 @@ impl Maker<'_> {
                 (Transpose { perm }.into(), vec![with(from)])
             }
             "reshape" => {
-                let from = match self.random.below(3) {
+                let from = match self.random.below(4) {
                     0 => vec![shape.iter().product()],
                     1 => shape.iter().rev().copied().collect(),
+                    2 if rank >= 3 => split_heads(shape),
                     _ => shape.clone(),
                 };
                 let op = given.cloned().unwrap_or(Reshape { shape: dims(shape) }.into());
@@ -328,7 +354,32 @@ impl Maker<'_> {
             }
             "matmul" => {
                 let (m, k, n) = (1 + self.random.below(4), 1 + self.random.below(4), 1 + self.random.below(4));
-                (Matmul {}.into(), vec![with(vec![2, m, k]), with(vec![k, n])])
+                match shape.as_slice() {
+                    [batch @ .., m, n] if self.random.chance(70) => {
+                        (Matmul {}.into(), vec![with([batch, &[*m, k]].concat()), with([batch, &[k, *n]].concat())])
+                    }
+                    _ => (Matmul {}.into(), vec![with(vec![2, m, k]), with(vec![k, n])]),
+                }
+            }
+            "attention" => {
+                let [batch @ .., m, e] = shape.as_slice() else { return None };
+                let (n, d) = (1 + self.random.below(4), 1 + self.random.below(4));
+                let matrix = |rows: usize, columns: usize| with([batch, &[rows, columns]].concat());
+                let op = Attention {
+                    scale: F32(self.random.pick(&[1.0, 0.5])),
+                    softcap: F32(self.random.pick(&[0.0, 2.0])),
+                    causal: None,
+                    fill: F32(f32::NEG_INFINITY),
+                    nan_is_zero: self.random.chance(50),
+                };
+                (op.into(), vec![matrix(*m, d), matrix(n, d), matrix(n, *e), matrix(*m, n)])
+            }
+            "expand" => {
+                let mut from = shape.clone();
+                rank.checked_sub(1)?;
+                let repeated = if rank >= 3 && self.random.chance(70) { rank - 3 } else { self.random.below(rank) };
+                from[repeated] = 1;
+                (Expand { shape: dims(shape) }.into(), vec![with(from)])
             }
             "convolution" | "conv_transpose" => self.window(name, wish),
             _ => return None,
@@ -365,6 +416,14 @@ impl Maker<'_> {
         }
         Op::from_attrs(op.name(), &mut map)?.ok()
     }
+}
+
+/// The shape with its last axis but two as two.
+fn split_heads(shape: &[usize]) -> Vec<usize> {
+    let axis = shape.len() - 3;
+    let heads = shape[axis];
+    let shared = (2..=heads).find(|n| heads.is_multiple_of(*n)).unwrap_or(1);
+    [&shape[..axis], &[heads / shared, shared], &shape[axis + 1..]].concat()
 }
 
 /// Functions of `arity` on numbers.

@@ -29,6 +29,8 @@ rules! {
     Exact "sink-reshape-constant": "(binary:f (reshape:r ?x) ?c)" => build(sink_reshape), if |m| m.known("c") && !is_number(m);
     /// transpose_p(transpose_q(x)) = transpose_{q∘p}(x).
     Exact "transpose-transpose": "(transpose:p (transpose:q ?x))" => build(transpose_transpose);
+    /// A transpose of matrices goes through a reshape of their batch.
+    Exact "transpose-reshape-batch": "(transpose:p (reshape:r ?x))" => build(transpose_matrices);
     /// A transpose that leaves the axes in their order is nothing.
     Exact "transpose-identity": "(transpose:p ?x)" => "?x", if |m| matches!(m.op("p"), Op::Transpose(op) if op.perm.is_sorted());
     /// reshape(reshape(x)) = reshape(x).
@@ -51,6 +53,27 @@ fn transpose_transpose(site: &mut Site) -> Option<Id> {
     let (Op::Transpose(p), Op::Transpose(q)) = (site.op("p").clone(), site.op("q").clone()) else { return None };
     let perm = p.perm.iter().map(|&axis| q.perm[axis]).collect();
     site.add(Transpose { perm }, &[site.var("x")])
+}
+
+fn transpose_matrices(site: &mut Site) -> Option<Id> {
+    let (Op::Transpose(p), Op::Reshape(r)) = (site.op("p").clone(), site.op("r").clone()) else { return None };
+    let from = site.ty(site.var("x"))?.shape.clone();
+    let (rank, own) = (r.shape.len(), from.len());
+    let swaps = |axis: usize, to: usize| match rank - axis {
+        1 => to + 2 == rank,
+        2 => to + 1 == rank,
+        _ => to == axis,
+    };
+    let are_matrices = rank >= 2 && own >= 2 && from[own - 2..] == r.shape[rank - 2..];
+    if !are_matrices || !p.perm.iter().enumerate().all(|(axis, &to)| swaps(axis, to)) {
+        return None;
+    }
+    let mut perm: Vec<usize> = (0..own).collect();
+    perm.swap(own - 2, own - 1);
+    let transposed = site.add(Transpose { perm }, &[site.var("x")])?;
+    let mut shape = r.shape;
+    shape.swap(rank - 2, rank - 1);
+    site.reshape(transposed, shape)
 }
 
 /// The extents of the constant, axes of extent 1 put before them so that it has `rank`.

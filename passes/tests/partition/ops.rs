@@ -24,7 +24,7 @@ fn projections_take_bias_and_activation() {
 }
 
 #[test]
-fn attention_is_four_kernels() {
+fn attention_by_products_is_five_kernels() {
     let program = check(
         "graph @g(%x: f32[N, S, 8], %w: f32[8, 24], %b: f32[24]) {
            %m = matmul(%x, %w)
@@ -50,6 +50,57 @@ fn attention_is_four_kernels() {
         SIZES,
     );
     assert_eq!(n_kernels(&program), 5, "{program}");
+}
+
+#[test]
+fn attention_reads_heads_where_they_are_and_joins_them() {
+    let program = check(
+        "graph @g(%x: f32[N, S, 24], %past: f32[N, 2, P, 4], %b: bool[N, 1, S, P]) {
+           %r = reshape(%x) {shape = [N, S, 3, 2, 4]}
+           %t = transpose(%r) {perm = [2, 0, 3, 1, 4]}
+           %i0 = constant() {value = i64[] [0]}
+           %q = gather(%t, %i0) {axis = 0}
+           %a = attention(%q, %past, %past, %b) {scale = 0.5, fill = -2.0}
+           %at = transpose(%a) {perm = [0, 2, 1, 3]}
+           %y = reshape(%at) {shape = [N, S, 8]}
+           return \"y\" = %y
+         }",
+        SIZES,
+    );
+    assert_eq!(n_kernels(&program), 1, "{program}");
+}
+
+#[test]
+fn attention_on_rows_first_and_shared_keys_is_one_kernel() {
+    let program = check(
+        "graph @g(%x: f32[S, 4, 3], %k: f32[S, 2, 3], %v: f32[2, S, 5], %m: f32[S]) {
+           %q = transpose(%x) {perm = [1, 0, 2]}
+           %r = reshape(%q) {shape = [2, 2, S, 3]}
+           %t = transpose(%k) {perm = [1, 0, 2]}
+           %u = reshape(%t) {shape = [2, 1, S, 3]}
+           %w = reshape(%v) {shape = [2, 1, S, 5]}
+           %a = attention(%r, %u, %w, %m) {causal = 0, nan_is_zero = true}
+           %j = reshape(%a) {shape = [4, S, 5]}
+           %s = transpose(%j) {perm = [1, 0, 2]}
+           %y = reshape(%s) {shape = [S, 20]}
+           return \"y\" = %y
+         }",
+        SIZES,
+    );
+    assert_eq!(n_kernels(&program), 1, "{program}");
+}
+
+#[test]
+fn columns_of_attention_stay_contiguous() {
+    let program = check(
+        "graph @g(%q: f32[N, 3], %k: f32[N, 3], %v: f32[N, 4]) {
+           %a = attention(%q, %k, %v)
+           %y = transpose(%a) {perm = [1, 0]}
+           return \"y\" = %y
+         }",
+        SIZES,
+    );
+    assert_eq!(n_kernels(&program), 2, "{program}");
 }
 
 #[test]

@@ -96,7 +96,8 @@ fn value(dim: &Dim, symbols: &Symbols) -> usize {
 pub(crate) fn check(case: &Case, target: AscendTarget, execute: &mut dyn FnMut(&Work, Params)) {
     let mut graph = case.graph.clone();
     for pass in PASSES {
-        graph = (pass.run)(&graph, &Options { native_halves: true, ..Default::default() }).unwrap();
+        graph = (pass.run)(&graph, &Options { native_halves: true, native_attention: false, ..Default::default() })
+            .unwrap();
     }
     let graph = hoist_branch_constants(&graph).unwrap();
     let program = partition(&graph, &PartitionOptions::default()).unwrap();

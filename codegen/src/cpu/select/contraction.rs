@@ -1,10 +1,11 @@
-//! Matrix products.
+//! Matrix products, and attention, which is two of them.
 //!
 //! f32 has microkernels; a constant right operand is packed, in 16 bits where these hold its elements. f64 and integers have
 //! a plain kernel.
 
-use super::{CallOperand, LibraryCall, Packing, Site, plain, require};
-use ic_types::DType;
+use super::{Attr, CallOperand, LibraryCall, Packing, Site, plain, require};
+use ic_ir::ops::Attention;
+use ic_types::{DType, Dim};
 
 /// `f32_matmul_packed` where the right operand is a constant matrix, else `f32_matmul`. Both take strides.
 pub(super) fn matmul(site: &Site) -> Result<LibraryCall, String> {
@@ -28,6 +29,21 @@ pub(super) fn matmul(site: &Site) -> Result<LibraryCall, String> {
     }
     let operands = vec![site.pass(0), site.pass(1), site.give(0)];
     Ok(LibraryCall { takes_epilogue: true, ..plain("f32_matmul", operands, vec![]) })
+}
+
+/// `f32_attention`. All operands take strides.
+pub(super) fn attention(op: &Attention, site: &Site) -> Result<LibraryCall, String> {
+    require(site.operand(0)?, DType::F32, "attention")?;
+    let operands = vec![site.pass(0), site.pass(1), site.pass(2), site.pass(3), site.give(0)];
+    let attrs = vec![
+        Attr::F32(op.scale.0),
+        Attr::F32(op.softcap.0),
+        Attr::F32(op.fill.0),
+        op.nan_is_zero.into(),
+        op.causal.is_some().into(),
+        Attr::Int(op.causal.clone().unwrap_or(Dim::constant(0))),
+    ];
+    Ok(LibraryCall { takes_epilogue: true, ..plain("f32_attention", operands, attrs) })
 }
 
 /// `int8_matmul_packed` where the right operand is a constant matrix, else `int8_matmul`. Both take strides.

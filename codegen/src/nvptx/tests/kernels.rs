@@ -110,7 +110,9 @@ fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) {
     let graph = text::parse(text).unwrap();
     let inputs = inputs(&graph, dims);
     let expected = eval_graph(&graph, &inputs, &Default::default()).unwrap();
-    let graph = optimize(&graph, &Options { native_halves: true, ..Default::default() }).unwrap().graph;
+    let graph = optimize(&graph, &Options { native_halves: true, native_attention: false, ..Default::default() })
+        .unwrap()
+        .graph;
     let program = partition(&graph, &PartitionOptions { fuse: true }).unwrap();
     let source = Source { program: &program, graph: &graph };
     let mut functions = Functions::default();

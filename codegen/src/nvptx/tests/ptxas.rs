@@ -30,9 +30,12 @@ fn every_kernel_assembles_without_spills() {
     let folder = std::env::temp_dir().join(format!("ic-ptxas-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     for (name, program) in PROGRAMS {
-        let graph = optimize(&text::parse(program).unwrap(), &Options { native_halves: true, ..Default::default() })
-            .unwrap()
-            .graph;
+        let graph = optimize(
+            &text::parse(program).unwrap(),
+            &Options { native_halves: true, native_attention: false, ..Default::default() },
+        )
+        .unwrap()
+        .graph;
         let program = partition(&graph, &PartitionOptions { fuse: true }).unwrap();
         let targets = [NvptxTarget::Sm80, NvptxTarget::Sm90a].map(Target::Nvptx);
         for listing in listings(&[Source { program: &program, graph: &graph }], &targets).unwrap() {

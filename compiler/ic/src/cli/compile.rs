@@ -126,8 +126,16 @@ fn options(args: &CompileArgs) -> Result<Options> {
     let outputs = (!args.outputs.is_empty()).then(|| args.outputs.clone());
     let (dims, ranges) = parse_dims(&args.dims)?;
     let import = ImportOptions { dims, ranges, outputs, ..Default::default() };
-    let native_halves = targets.iter().any(|target| target.class() != TargetClass::Cpu);
-    let passes = ic_passes::Options { opt_level: args.opt_level, fp, precision, native_halves, ..Default::default() };
+    let native_attention = targets.iter().all(|target| target.class() == TargetClass::Cpu);
+    let native_halves = !native_attention;
+    let passes = ic_passes::Options {
+        opt_level: args.opt_level,
+        fp,
+        precision,
+        native_halves,
+        native_attention,
+        ..Default::default()
+    };
     let states = args.states.iter().map(|text| state_pair(text)).collect::<Result<_>>()?;
     Ok(Options { import, passes, targets, states, hoist: args.hoist.clone() })
 }

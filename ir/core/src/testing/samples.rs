@@ -49,6 +49,7 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("grid_sample", grid_sample),
     ("roi_align", roi_align),
     ("softmax", softmax),
+    ("attention", attention),
     ("layer_normalization", layer_normalization),
     ("rms_normalization", rms_normalization),
     ("lstm", lstm),
@@ -506,6 +507,32 @@ fn signed(r: &mut Random, axis: usize, rank: usize) -> i64 {
 fn softmax(r: &mut Random) -> Sample {
     let (dtype, (shape, axis)) = (r.pick(FLOATS), r.shape_and_axis());
     Sample::new(Softmax { axis: signed(r, axis, shape.len()) }, vec![r.tensor(dtype, &shape)])
+}
+
+fn attention(r: &mut Random) -> Sample {
+    let dtype = r.pick(FLOATS);
+    let rank = r.below(3);
+    let batch = r.shape(rank);
+    let [m, n, d, e] = [0; 4].map(|_| r.extent());
+    let mut matrix = |extents: [usize; 2]| {
+        let shape = [r.broadcastable(&batch), extents.to_vec()].concat();
+        r.tensor(dtype, &shape)
+    };
+    let (q, k, v) = (matrix([m, d]), matrix([n, d]), matrix([n, e]));
+    let shape = r.broadcastable(&[batch.as_slice(), &[m, n]].concat());
+    let mask = match r.below(3) {
+        0 => None,
+        1 => Some(r.tensor(dtype, &shape)),
+        _ => Some(r.tensor(DType::Bool, &shape)),
+    };
+    let op = Attention {
+        scale: F32(r.pick(&[1.0, 0.25])),
+        softcap: F32(r.pick(&[0.0, 0.0, 1.5])),
+        causal: r.flag().then(|| Dim::constant(r.extent() as i64 - 1)),
+        fill: F32(r.pick(&[f32::NEG_INFINITY, f32::MIN, -1.0])),
+        nan_is_zero: r.flag(),
+    };
+    Sample { op: op.into(), operands: vec![Some(q), Some(k), Some(v), mask], regions: vec![] }
 }
 
 fn layer_normalization(r: &mut Random) -> Sample {

@@ -3,7 +3,7 @@
 use super::{abs, clamp, polynomial, with_sign};
 use crate::vector::Vector;
 
-/// `2^n` for the integers `n` from -126 to 127.
+/// `2^n` for the integers `n` from -126 to 127, and 0 for -127.
 #[inline(always)]
 fn power_of_two<V: Vector>(n: V) -> V {
     n.add_int(V::splat_bits(127)).shift_left::<23>()
@@ -14,15 +14,26 @@ fn power_of_two<V: Vector>(n: V) -> V {
 /// `x = n ln 2 + r`; `2^n` is applied as two factors, because it may be out of range where the result is not.
 #[inline(always)]
 pub(crate) fn exp<V: Vector>(x: V) -> V {
-    let x = clamp(x, -104.0, 89.0);
+    let (p, n) = reduced(clamp(x, -104.0, 89.0));
+    let half = n.shift_right::<1>();
+    p.mul(power_of_two(half)).mul(power_of_two(n.sub_int(half)))
+}
+
+/// `e^x` for `x <= 0`, within 1 ULP of results down to `2^-126`, below which it is 0.
+#[inline(always)]
+pub(crate) fn exp_below_zero<V: Vector>(x: V) -> V {
+    let (p, n) = reduced(V::splat(-88.0).max(x));
+    p.mul(power_of_two(n))
+}
+
+/// `e^r` and the integer `n` for which `x = n ln 2 + r`.
+#[inline(always)]
+fn reduced<V: Vector>(x: V) -> (V, V) {
     let n = x.mul(V::splat(std::f32::consts::LOG2_E)).round();
     let r = n.mul_add(V::splat(-0.693_359_4), x);
     let r = n.mul_add(V::splat(2.121_944_4e-4), r);
     let p = polynomial(r, [1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
-    let p = p.mul_add(r.mul(r), r).add(V::splat(1.0));
-    let n = n.to_int();
-    let half = n.shift_right::<1>();
-    p.mul(power_of_two(half)).mul(power_of_two(n.sub_int(half)))
+    (p.mul_add(r.mul(r), r).add(V::splat(1.0)), n.to_int())
 }
 
 /// `1 / (1 + e^-x)`, within 3 ULP.

@@ -1,0 +1,128 @@
+//! `expand_attention`: attention as products and a softmax, for targets that have no kernel for it.
+//!
+//! Where every target has one, only attention on f64 is expanded.
+
+use crate::rebuild::{Rebuild, map_regions};
+use crate::{Options, PassError, Report};
+use ic_ir::ops::{Attention, Iota, Matmul, Op, Reshape, Softmax, Transpose};
+use ic_ir::scalar::ScalarOp;
+use ic_ir::{Builder, Graph, GraphError, Node, TensorType, ValueId};
+use ic_types::{DType, Dim};
+use std::sync::Arc;
+
+/// See the file's header.
+///
+/// # Errors
+/// If a node of the expansion does not fit together.
+#[expect(clippy::only_used_in_recursion, reason = "all passes have one signature")]
+pub(crate) fn expand_attention(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
+    let mut rebuild = Rebuild::new(graph);
+    for (_, node) in rebuild.live_nodes() {
+        match &node.op {
+            Op::Attention(op) if !options.native_attention || graph.dtype(node.results[0]) == DType::F64 => {
+                expand(&mut rebuild, node, op)?;
+            }
+            _ => {
+                let regions = map_regions(node, |region| expand_attention(region, options, report))?;
+                rebuild.copy(node, regions)?;
+            }
+        }
+    }
+    Ok(rebuild.finish())
+}
+
+/// The nodes of one expansion.
+struct Expansion<'r, 'g> {
+    rebuild: &'r mut Rebuild<'g>,
+    location: Arc<str>,
+}
+
+impl Expansion<'_, '_> {
+    fn push(&mut self, op: impl Into<Op>, operands: &[ValueId]) -> Result<ValueId, GraphError> {
+        self.rebuild.push_one(op, operands, &self.location)
+    }
+
+    fn ty(&self, value: ValueId) -> &TensorType {
+        self.rebuild.new.tensor_ty(value)
+    }
+
+    fn number(&mut self, dtype: DType, number: f32) -> Result<ValueId, GraphError> {
+        let mut builder = Builder { graph: &mut self.rebuild.new, location: self.location.clone() };
+        builder.scalar(dtype, number.into())
+    }
+
+    /// `x * factor`.
+    fn scaled(&mut self, x: ValueId, factor: f32) -> Result<ValueId, GraphError> {
+        if factor == 1.0 {
+            return Ok(x);
+        }
+        let factor = self.number(self.ty(x).dtype, factor)?;
+        self.push(ScalarOp::Mul, &[x, factor])
+    }
+
+    /// Scores of the products of queries and keys, before masks. Of 16-bit floats the queries are scaled, so that products
+    /// do not overflow.
+    fn scores(&mut self, op: &Attention, q: ValueId, k: ValueId) -> Result<ValueId, GraphError> {
+        let (ty, rank) = (self.ty(q).dtype, self.ty(k).rank());
+        let mut perm: Vec<usize> = (0..rank).collect();
+        perm.swap(rank - 2, rank - 1);
+        let columns = self.push(Transpose { perm }, &[k])?;
+        let inner = if op.softcap.0 == 0.0 { op.scale.0 } else { op.scale.0 / op.softcap.0 };
+        let products = if matches!(ty, DType::F16 | DType::BF16) {
+            let q = self.scaled(q, inner)?;
+            self.push(Matmul {}, &[q, columns])?
+        } else {
+            let products = self.push(Matmul {}, &[q, columns])?;
+            self.scaled(products, inner)?
+        };
+        if op.softcap.0 == 0.0 {
+            return Ok(products);
+        }
+        let limited = self.push(ScalarOp::Tanh, &[products])?;
+        self.scaled(limited, op.softcap.0)
+    }
+
+    /// Scores with `fill` where `visible` is false.
+    fn hidden(&mut self, op: &Attention, scores: ValueId, visible: ValueId) -> Result<ValueId, GraphError> {
+        let fill = self.number(self.ty(scores).dtype, op.fill.0)?;
+        self.push(ScalarOp::Select, &[visible, scores, fill])
+    }
+
+    /// Whether a query, along the last axis but one, may see a key, along the last.
+    fn causal(&mut self, scores: ValueId, offset: &Dim) -> Result<ValueId, GraphError> {
+        let shape = self.ty(scores).shape.clone();
+        let [.., m, n] = shape.as_slice() else { unreachable!("scores have rows and columns") };
+        let keys = self.push(Iota { extent: n.clone(), dtype: DType::I64 }, &[])?;
+        let rows = self.push(Iota { extent: m.clone(), dtype: DType::I64 }, &[])?;
+        let rows = self.push(Reshape { shape: vec![m.clone(), Dim::constant(1)] }, &[rows])?;
+        let offset = self.push(ic_ir::ops::Dims { value: vec![offset.clone()] }, &[])?;
+        let last = self.push(ScalarOp::Add, &[rows, offset])?;
+        self.push(ScalarOp::Le, &[keys, last])
+    }
+}
+
+fn expand(rebuild: &mut Rebuild, node: &Node, op: &Attention) -> Result<(), GraphError> {
+    let operands: Vec<Option<ValueId>> = rebuild.operands(node);
+    let [Some(q), Some(k), Some(v), ref mask @ ..] = operands[..] else { unreachable!("three operands are required") };
+    let mask = mask.first().copied().flatten();
+    let mut at = Expansion { rebuild, location: node.location.clone() };
+    let mut scores = at.scores(op, q, k)?;
+    if let Some(mask) = mask {
+        scores = match at.ty(mask).dtype {
+            DType::Bool => at.hidden(op, scores, mask)?,
+            _ => at.push(ScalarOp::Add, &[scores, mask])?,
+        };
+    }
+    if let Some(offset) = &op.causal {
+        let visible = at.causal(scores, offset)?;
+        scores = at.hidden(op, scores, visible)?;
+    }
+    let mut weights = at.push(Softmax { axis: -1 }, &[scores])?;
+    if op.nan_is_zero {
+        let (is_nan, zero) = (at.push(ScalarOp::IsNan, &[weights])?, at.number(at.ty(weights).dtype, 0.0)?);
+        weights = at.push(ScalarOp::Select, &[is_nan, zero, weights])?;
+    }
+    let result = at.push(Matmul {}, &[weights, v])?;
+    rebuild.set(node.results[0], result);
+    Ok(())
+}
