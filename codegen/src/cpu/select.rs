@@ -136,6 +136,17 @@ pub(crate) enum Packing {
         /// Inputs of each unit.
         k: usize,
     },
+    /// 8-bit weights of a recurrent layer, `[directions, k, gates * hidden]`.
+    Int8Recurrent {
+        /// Directions.
+        directions: usize,
+        /// Gates.
+        gates: usize,
+        /// Hidden units.
+        hidden: usize,
+        /// Inputs of each unit.
+        k: usize,
+    },
 }
 
 /// An attribute of a library call.
@@ -240,6 +251,7 @@ pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
         Op::MaxPoolIndices(op) => image::max_pool_indices(op, site),
         Op::Resize(op) => image::resize(op, site),
         Op::Lstm(op) => recurrent::lstm(op, site),
+        Op::DynamicQuantizeLstm(op) => recurrent::dynamic_quantize_lstm(op, site),
         Op::Gru(op) => recurrent::gru(op, site),
         Op::Rnn(op) => recurrent::rnn(op, site),
         Op::Gather(op) => movement::gather(op, site),

@@ -122,6 +122,9 @@ impl Packing {
             }
             Packing::Int8Matmul { k, n } => return Segments { count: 1, len: *k }.packed_bytes(*n),
             Packing::Int8Conv(shape) => return shape.packed_bytes(),
+            Packing::Int8Recurrent { directions, gates, hidden, k } => {
+                return pack::int8_recurrent_bytes(*directions, *gates, *hidden, *k);
+            }
             Packing::Int8Depthwise { channels, taps } => {
                 return Segments { count: 1, len: *taps }.packed_bytes(*channels);
             }
@@ -158,7 +161,10 @@ impl Packing {
             Packing::Recurrent { directions, gates, hidden, k } => {
                 pack::pack_recurrent_weights(*directions, *gates, *hidden, *k, filter, packed);
             }
-            Packing::Int8Matmul { .. } | Packing::Int8Conv(_) | Packing::Int8Depthwise { .. } => {
+            Packing::Int8Matmul { .. }
+            | Packing::Int8Conv(_)
+            | Packing::Int8Depthwise { .. }
+            | Packing::Int8Recurrent { .. } => {
                 return Err(io::Error::other("weights of integer contractions must be 8-bit"));
             }
         }
@@ -172,6 +178,9 @@ impl Packing {
             Packing::Int8Conv(shape) => pack::pack_int8_conv(*shape, bytes, elements, packed),
             Packing::Int8Depthwise { channels, taps } => {
                 pack::pack_int8_depthwise(*channels, *taps, bytes, elements, packed);
+            }
+            Packing::Int8Recurrent { directions, gates, hidden, k } => {
+                pack::pack_int8_recurrent(*directions, *gates, *hidden, *k, bytes, elements, packed);
             }
             Packing::MatmulB { .. }
             | Packing::Conv(_)

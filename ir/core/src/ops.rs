@@ -28,6 +28,7 @@ mod dequantize;
 mod det;
 mod dft;
 mod dims;
+mod dynamic_quantize_lstm;
 mod expand;
 mod gather;
 mod gather_elements;
@@ -83,6 +84,7 @@ pub use dequantize::Dequantize;
 pub use det::Det;
 pub use dft::Dft;
 pub use dims::Dims;
+pub use dynamic_quantize_lstm::DynamicQuantizeLstm;
 pub use expand::Expand;
 pub use gather::Gather;
 pub use gather_elements::GatherElements;
@@ -276,6 +278,7 @@ ops! {
     layer_normalization => LayerNormalization,
     rms_normalization => RmsNormalization,
     lstm => Lstm,
+    dynamic_quantize_lstm => DynamicQuantizeLstm,
     gru => Gru,
     rnn => Rnn,
     quantize => Quantize,

@@ -25,11 +25,15 @@ mod pack_b;
 mod tiles;
 mod zero_points;
 
+pub(crate) use contraction::{Contraction, scratch_bytes};
+pub(crate) use finish::Stored;
+pub(crate) use tiles::IntTiles;
+pub(crate) use zero_points::{Corrections, bytes_of, zero_at};
+
 use crate::abi::Kernel;
 use crate::conv::ATTRS;
 use crate::isa::Isa;
 use crate::vector::dots;
-use tiles::IntTiles;
 
 /// The kernels of this module for `isa`, with the fastest instructions of this machine.
 pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {

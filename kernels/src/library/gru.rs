@@ -10,7 +10,7 @@ kernels! {
     /// ONNX `GRU`, conventions of `f32_lstm`; activations f, g.
     F32_GRU = "f32_gru" ["x", "w", "r", "b", "sequence_lens", "initial_h"] -> ["y", "y_h"]
         {"direction", "layout", "linear_before_reset", "clip", "activations[]"}, gru,
-        scratch = |operands, attrs, threads| recurrent::scratch(operands, attrs, threads, GATES);
+        scratch = |operands, attrs, threads| recurrent::float_scratch(operands, attrs, threads, GATES);
 }
 
 /// Update and reset gate, and the candidate for the state.

@@ -1,10 +1,12 @@
-//! `f32_lstm`.
+//! `f32_lstm` and `int8_lstm`.
 
 use super::activation::Activation;
 use super::args::{Args, kernels};
-use super::recurrent::{self, Cell, Layer, Row};
+use super::recurrent::{self, Cell, Floats, Layer, Quantized, Row, Weights};
 use super::split::vectorized;
 use crate::abi::KernelError;
+use crate::isa::Isa;
+use crate::vector::{dots, for_isa};
 
 kernels! {
     /// ONNX `LSTM`. `w` and `r` as ONNX has them, or packed by
@@ -15,7 +17,17 @@ kernels! {
     F32_LSTM = "f32_lstm"
         ["x", "w", "r", "b", "sequence_lens", "initial_h", "initial_c", "p"] -> ["y", "y_h", "y_c"]
         {"direction", "layout", "input_forget", "clip", "activations[]"}, lstm,
-        scratch = |operands, attrs, threads| recurrent::scratch(operands, attrs, threads, GATES);
+        scratch = |operands, attrs, threads| recurrent::float_scratch(operands, attrs, threads, GATES);
+    /// The same with weights of bytes: `w[D, I, 4 * H]` and `r[D, H, 4 * H]`, or packed by
+    /// [`pack_int8_recurrent`](crate::pack::pack_int8_recurrent) with the shape that packed weights of f32 have. Scales and
+    /// zero points are `[D]` or `[D, 4 * H]`; inputs and states are quantized by their range.
+    INT8_LSTM = "int8_lstm"
+        ["x", "w", "r", "b", "sequence_lens", "initial_h", "initial_c", "p", "w_scale", "w_zero_point", "r_scale",
+            "r_zero_point"] -> ["y", "y_h", "y_c"]
+        {"direction", "layout", "input_forget", "clip", "activations[]"}, int8_lstm,
+        scratch = |operands, attrs, threads| {
+            dots!(Isa::detect(), D => recurrent::scratch::<Quantized<D>>(operands, attrs, threads, GATES))
+        };
 }
 
 /// Input, output and forget gate, and the candidate for the cell.
@@ -32,6 +44,14 @@ struct Lstm<'a> {
 }
 
 fn lstm(args: &mut Args) -> Result<(), KernelError> {
+    for_isa!(Isa::detect(), V => lstm_with::<Floats<V>>(args))
+}
+
+fn int8_lstm(args: &mut Args) -> Result<(), KernelError> {
+    dots!(Isa::detect(), D => lstm_with::<Quantized<D>>(args))
+}
+
+fn lstm_with<'a, W: Weights<'a>>(args: &mut Args<'a>) -> Result<(), KernelError> {
     let layer = Layer::new(args, GATES)?;
     let e = layer.extents;
     let bias = Layer::optional(args, 3, e.directions * 2 * GATES * e.hidden)?;
@@ -51,7 +71,7 @@ fn lstm(args: &mut Args) -> Result<(), KernelError> {
         let at = (direction * 2 * GATES + gate) * e.hidden + unit;
         bias.map_or(0.0, |bias| bias[at] + bias[at + GATES * e.hidden])
     };
-    layer.run(args, &cell, bias, initial, true)
+    layer.run_with::<_, W>(args, &cell, bias, initial, true)
 }
 
 impl Lstm<'_> {

@@ -30,8 +30,6 @@ mod pool;
 mod pool_nhwc;
 mod quantize;
 mod recurrent;
-#[cfg(test)]
-mod recurrent_oracle;
 mod reduce;
 mod resize;
 mod resize_axis;
@@ -87,6 +85,7 @@ const ALL: &[Kernel] = &[
     resize::RESIZE,
     resize_nhwc::F32_RESIZE_NHWC,
     lstm::F32_LSTM,
+    lstm::INT8_LSTM,
     gru::F32_GRU,
     rnn::F32_RNN,
     top_k::TOP_K,

@@ -197,15 +197,30 @@ fn dequantize(args: &mut Args) -> Result<(), KernelError> {
     convert_blocks(args, granularity, rounding, |x, i| (x - zeros.get(i)) * scales.get(i))
 }
 
+/// How floats become u8.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Steps {
+    /// The scale.
+    pub(crate) step: f32,
+    /// The zero point, an integer.
+    pub(crate) zero: f32,
+}
+
+impl Steps {
+    /// Those that cover the range `(low, high)`, which includes 0.
+    pub(crate) fn of((low, high): (f32, f32)) -> Steps {
+        let step = if low == high { 1.0 } else { high - low } / 255.0;
+        Steps { step, zero: (0.0 - low / step).clamp(0.0, 255.0).round_ties_even() }
+    }
+}
+
 fn dynamic_quantize(args: &mut Args) -> Result<(), KernelError> {
     let x = args.input::<f32>(0)?;
     let (y, scale, zero) = (args.output::<u8>()?, args.output::<f32>()?, args.output::<u8>()?);
     if x.len() != y.len() || scale.len() != 1 || zero.len() != 1 {
         return Err(error("expected as many output elements as inputs, one scale and one zero point"));
     }
-    let (low, high) = bounds(x);
-    let step = if low == high { 1.0 } else { high - low } / 255.0;
-    let offset = (0.0 - low / step).clamp(0.0, 255.0).round_ties_even();
+    let Steps { step, zero: offset } = Steps::of(bounds(x));
     (scale[0], zero[0]) = (step, offset as u8);
     rows(args.pool(), y, 1, 4, |first, part| round_to_bytes(part, &x[first..], step, offset));
     Ok(())
@@ -213,7 +228,7 @@ fn dynamic_quantize(args: &mut Args) -> Result<(), KernelError> {
 
 vectorized! {
     /// The smallest and the largest of `x` and 0.
-    fn bounds(x: &[f32]) -> (f32, f32) {
+    pub(crate) fn bounds(x: &[f32]) -> (f32, f32) {
         const LANES: usize = 32;
         let (mut low, mut high) = ([0f32; LANES], [0f32; LANES]);
         let mut chunks = x.chunks_exact(LANES);
@@ -232,7 +247,8 @@ vectorized! {
 }
 
 vectorized! {
-    fn round_to_bytes(y: &mut [u8], x: &[f32], step: f32, offset: f32) {
+    /// Quantizes `x` to `y`.
+    pub(crate) fn round_to_bytes(y: &mut [u8], x: &[f32], step: f32, offset: f32) {
         // Adding 1.5 * 2^23 leaves the nearest integer, ties to even, in the lower bits of what is below 2^22.
         const ROUND: f32 = 12_582_912.0;
         let offset = offset as i32 - ROUND.to_bits() as i32;

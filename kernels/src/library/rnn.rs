@@ -10,7 +10,7 @@ kernels! {
     /// ONNX `RNN`, conventions of `f32_lstm`; activation f.
     F32_RNN = "f32_rnn" ["x", "w", "r", "b", "sequence_lens", "initial_h"] -> ["y", "y_h"]
         {"direction", "layout", "clip", "activations[]"}, rnn,
-        scratch = |operands, attrs, threads| recurrent::scratch(operands, attrs, threads, 1);
+        scratch = |operands, attrs, threads| recurrent::float_scratch(operands, attrs, threads, 1);
 }
 
 struct Rnn {

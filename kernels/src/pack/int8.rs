@@ -8,6 +8,7 @@
 //! - A matrix product has one segment.
 //! - A convolution has one for each tap, or for each row of the filter ([`Int8ConvShape::joins_rows`]), and a matrix for
 //!   each group.
+//! - A recurrent layer has a matrix for each direction, in which each gate is padded to whole panels.
 //! - A depthwise convolution has `[ceil(C / 16)][ceil(taps / 4)][16][4]` and the sums: the packed matrix `[taps, C]`.
 
 use super::PANEL;
@@ -34,6 +35,11 @@ impl Segments {
     /// Bytes of a packed panel.
     pub(crate) fn panel_bytes(self) -> usize {
         self.quads() * QUAD * PANEL
+    }
+
+    /// Bytes of the panels of `n` columns.
+    pub(crate) fn panel_bytes_of(self, n: usize) -> usize {
+        n.div_ceil(PANEL) * self.panel_bytes()
     }
 
     /// Bytes of a packed matrix of `n` columns with its sums.
@@ -140,4 +146,33 @@ pub fn pack_int8_conv(shape: Int8ConvShape, bytes: Bytes, elements: &[u8], dst: 
 pub fn pack_int8_depthwise(channels: usize, taps: usize, bytes: Bytes, elements: &[u8], dst: &mut [u8]) {
     let at = |_: usize, tap: usize, channel: usize| elements[channel * taps + tap];
     pack(Segments { count: 1, len: taps }, channels, bytes, at, dst);
+}
+
+/// Bytes of the packed weights of a recurrent layer whose rows have `k` elements.
+pub fn int8_recurrent_bytes(directions: usize, gates: usize, hidden: usize, k: usize) -> usize {
+    directions * Segments { count: 1, len: k }.packed_bytes(gates * hidden.next_multiple_of(PANEL))
+}
+
+/// Packs recurrent weights `[directions, k, gates * hidden]` into `dst`, of [`int8_recurrent_bytes`] bytes.
+pub fn pack_int8_recurrent(
+    directions: usize,
+    gates: usize,
+    hidden: usize,
+    k: usize,
+    bytes: Bytes,
+    elements: &[u8],
+    dst: &mut [u8],
+) {
+    let padded = hidden.next_multiple_of(PANEL);
+    let segments = Segments { count: 1, len: k };
+    let len = segments.packed_bytes(gates * padded);
+    // What is 0 once it is signed.
+    let zero = if bytes == Bytes::Unsigned { 0x80 } else { 0 };
+    for direction in 0..directions {
+        let at = |_: usize, i: usize, column: usize| match column % padded {
+            unit if unit < hidden => elements[((direction * k + i) * gates + column / padded) * hidden + unit],
+            _ => zero,
+        };
+        pack(segments, gates * padded, bytes, at, &mut dst[direction * len..][..len]);
+    }
 }

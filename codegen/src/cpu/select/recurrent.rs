@@ -2,7 +2,7 @@
 
 use super::{Attr, CallOperand, LibraryCall, Packing, Site, plain, require};
 use ic_ir::F32;
-use ic_ir::ops::{Direction, Gru, Lstm, Rnn, RnnActivation};
+use ic_ir::ops::{Direction, DynamicQuantizeLstm, Gru, Lstm, Rnn, RnnActivation};
 use ic_kernels::library::codes;
 use ic_kernels::pack::recurrent_weights_shape;
 use ic_types::{DType, Dim};
@@ -52,20 +52,23 @@ fn clip(clip: Option<F32>) -> Attr {
 fn weights(site: &Site, index: usize, gates: usize) -> Option<CallOperand> {
     let view = site.operands.get(index)?.as_ref()?;
     let extents = view.shape.iter().map(|d| usize::try_from(d.as_const()?).ok()).collect::<Option<Vec<_>>>();
-    match extents.as_deref() {
-        Some(&[directions, units, k])
-            if view.is_constant && view.dtype == DType::F32 && units.is_multiple_of(gates) =>
-        {
+    let is_float = view.dtype == DType::F32;
+    let extents = match extents.as_deref() {
+        Some(&[directions, units, k]) if is_float => Some((directions, units, k)),
+        Some(&[directions, k, units]) => Some((directions, units, k)),
+        _ => None,
+    };
+    match extents.filter(|(_, units, _)| view.is_constant && units.is_multiple_of(gates)) {
+        Some((directions, units, k)) => {
             let hidden = units / gates;
             let shape = recurrent_weights_shape(directions, gates, hidden, k).map(|d| Dim::constant(d as i64)).into();
-            Some(CallOperand::Packed {
-                index,
-                shape,
-                packing: Packing::Recurrent { directions, gates, hidden, k },
-                dtype: DType::F32,
-            })
+            let packing = match is_float {
+                true => Packing::Recurrent { directions, gates, hidden, k },
+                false => Packing::Int8Recurrent { directions, gates, hidden, k },
+            };
+            Some(CallOperand::Packed { index, shape, packing, dtype: view.dtype })
         }
-        _ => site.pass(index),
+        None => site.pass(index),
     }
 }
 
@@ -81,6 +84,13 @@ pub(super) fn lstm(op: &Lstm, site: &Site) -> Result<LibraryCall, String> {
     let mut attrs = vec![direction(op.direction), op.layout.into(), op.input_forget.into(), clip(op.clip)];
     attrs.extend(activations(&op.activations, &op.alpha, &op.beta));
     Ok(plain("f32_lstm", operands, attrs))
+}
+
+pub(super) fn dynamic_quantize_lstm(op: &DynamicQuantizeLstm, site: &Site) -> Result<LibraryCall, String> {
+    let operands = operands(site, 12, 3, 4);
+    let mut attrs = vec![direction(op.direction), op.layout.into(), op.input_forget.into(), clip(op.clip)];
+    attrs.extend(activations(&op.activations, &op.alpha, &op.beta));
+    Ok(plain("int8_lstm", operands, attrs))
 }
 
 pub(super) fn gru(op: &Gru, site: &Site) -> Result<LibraryCall, String> {

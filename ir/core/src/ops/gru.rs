@@ -1,6 +1,6 @@
 //! `gru`: gated recurrent unit. ONNX `GRU`, opset 22.
 
-use super::recurrent::{Direction, Recurrent, RnnActivation};
+use super::recurrent::{Direction, Factors, Recurrent, RnnActivation};
 use crate::{F32, OpDef, OpError, OperandSpec, Operands, Tensors, Type};
 use ic_types::Tensor;
 
@@ -39,6 +39,7 @@ impl Gru {
             beta: &self.beta,
             clip: self.clip,
             layout: self.layout,
+            factors: Factors::Exact,
         }
     }
 }

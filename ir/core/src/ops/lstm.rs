@@ -1,6 +1,6 @@
 //! `lstm`: long short-term memory. ONNX `LSTM`, opset 22.
 
-use super::recurrent::{Direction, Recurrent, RnnActivation};
+use super::recurrent::{Direction, Factors, Recurrent, RnnActivation};
 use crate::{F32, OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type};
 use ic_types::Tensor;
 
@@ -39,6 +39,7 @@ impl Lstm {
             beta: &self.beta,
             clip: self.clip,
             layout: self.layout,
+            factors: Factors::Exact,
         }
     }
 }
@@ -68,21 +69,27 @@ impl OpDef for Lstm {
     }
 
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
-        self.recurrent().run(x, 2, |step, states| {
-            let (h, c) = (states[0].clone(), states[1].clone());
-            for unit in 0..self.hidden_size {
-                let peephole = |i: usize| step.peepholes.get(i * self.hidden_size + unit).copied().unwrap_or(0.0);
-                let gate = |gate: usize| step.input(gate, unit) + step.hidden(gate, unit, &h);
-                let input = step.activate(0, gate(0) + peephole(0) * c[unit]);
-                let forget = match self.input_forget {
-                    true => 1.0 - input,
-                    false => step.activate(0, gate(2) + peephole(2) * c[unit]),
-                };
-                let cell = forget * c[unit] + input * step.activate(1, gate(3));
-                let output = step.activate(0, gate(1) + peephole(1) * cell);
-                states[0][unit] = output * step.activate(2, cell);
-                states[1][unit] = cell;
-            }
-        })
+        run(&self.recurrent(), self.input_forget, x)
     }
+}
+
+/// Walks over every sequence.
+pub(super) fn run(recurrent: &Recurrent, input_forget: bool, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
+    let hidden = recurrent.hidden_size;
+    recurrent.run(x, 2, |step, states| {
+        let c = states[1].clone();
+        for unit in 0..hidden {
+            let peephole = |i: usize| step.peepholes.get(i * hidden + unit).copied().unwrap_or(0.0);
+            let gate = |gate: usize| step.input(gate, unit) + step.hidden(gate, unit, step.state);
+            let input = step.activate(0, gate(0) + peephole(0) * c[unit]);
+            let forget = match input_forget {
+                true => 1.0 - input,
+                false => step.activate(0, gate(2) + peephole(2) * c[unit]),
+            };
+            let cell = forget * c[unit] + input * step.activate(1, gate(3));
+            let output = step.activate(0, gate(1) + peephole(1) * cell);
+            states[0][unit] = output * step.activate(2, cell);
+            states[1][unit] = cell;
+        }
+    })
 }

@@ -96,6 +96,18 @@ pub(super) struct Recurrent<'a> {
     pub(super) beta: &'a [F32],
     pub(super) clip: Option<F32>,
     pub(super) layout: usize,
+    /// How inputs and states are read by contractions.
+    pub(super) factors: Factors,
+}
+
+/// What contractions read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Factors {
+    /// The values themselves.
+    Exact,
+    /// Their nearest multiples of a step, as by ONNX `DynamicQuantizeLinear` to u8: of all inputs together, and at each
+    /// step of the states of a direction whose sequences go on.
+    Quantized,
 }
 
 /// Parameters of one direction, and the input at one time.
@@ -108,6 +120,8 @@ pub(super) struct Step<'a> {
     /// Peephole weights; empty if there are none.
     pub(super) peepholes: &'a [f64],
     x: &'a [f64],
+    /// The first state, as contractions read it.
+    pub(super) state: &'a [f64],
 }
 
 impl Step<'_> {
@@ -213,27 +227,51 @@ impl Recurrent<'_> {
         if batch == 0 || hidden == 0 {
             return self.results(dtype, (y_shape, y), (state_shape, finals));
         }
-        for (d, n) in (0..directions).flat_map(|d| (0..batch).map(move |n| (d, n))) {
-            let [w, r, bias, peepholes] = [&w, &r, &b, &p].map(|list| part(list, d, directions));
+        let values = self.read(&[&values]).remove(0);
+        let len = |n: usize| {
             let len = lens.as_ref().map_or(time as i64, |l| l.get(n).copied().unwrap_or(0));
-            let len = len.clamp(0, time as i64) as usize;
+            len.clamp(0, time as i64) as usize
+        };
+        for d in 0..directions {
+            let [w, r, bias, peepholes] = [&w, &r, &b, &p].map(|list| part(list, d, directions));
             let backwards = d == 1 || self.direction == Direction::Reverse;
-            let at = if self.layout == 0 { d * batch + n } else { n * directions + d } * hidden;
-            let mut states: Vec<Vec<f64>> = finals.iter().map(|s| s[at..at + hidden].to_vec()).collect();
-            for i in 0..len {
-                let t = if backwards { len - 1 - i } else { i };
-                let (row, out) = match self.layout {
-                    0 => (t * batch + n, (t * directions + d) * batch + n),
-                    _ => (n * time + t, (n * time + t) * directions + d),
-                };
-                let x = &values[row * width..][..width];
-                let context = Step { recurrent: self, direction: d, w, r, bias, peepholes, x };
-                step(&context, &mut states);
-                y[out * hidden..][..hidden].copy_from_slice(&states[0]);
+            let at = |n: usize| if self.layout == 0 { d * batch + n } else { n * directions + d } * hidden;
+            for i in 0..time {
+                let active: Vec<usize> = (0..batch).filter(|&n| i < len(n)).collect();
+                let states: Vec<&[f64]> = active.iter().map(|&n| &finals[0][at(n)..at(n) + hidden]).collect();
+                let read = self.read(&states);
+                for (&n, state) in active.iter().zip(&read) {
+                    let t = if backwards { len(n) - 1 - i } else { i };
+                    let (row, out) = match self.layout {
+                        0 => (t * batch + n, (t * directions + d) * batch + n),
+                        _ => (n * time + t, (n * time + t) * directions + d),
+                    };
+                    let x = &values[row * width..][..width];
+                    let context = Step { recurrent: self, direction: d, w, r, bias, peepholes, x, state };
+                    let mut states: Vec<Vec<f64>> = finals.iter().map(|s| s[at(n)..at(n) + hidden].to_vec()).collect();
+                    step(&context, &mut states);
+                    y[out * hidden..][..hidden].copy_from_slice(&states[0]);
+                    finals.iter_mut().zip(&states).for_each(|(all, s)| all[at(n)..at(n) + hidden].copy_from_slice(s));
+                }
             }
-            finals.iter_mut().zip(&states).for_each(|(all, s)| all[at..at + hidden].copy_from_slice(s));
         }
         self.results(dtype, (y_shape, y), (state_shape, finals))
+    }
+
+    /// The rows as contractions read them.
+    fn read(&self, rows: &[&[f64]]) -> Vec<Vec<f64>> {
+        if self.factors == Factors::Exact {
+            return rows.iter().map(|row| row.to_vec()).collect();
+        }
+        let all = || rows.iter().flat_map(|row| row.iter()).map(|&x| x as f32);
+        let (low, high) = (all().fold(0.0, f32::min), all().fold(0.0, f32::max));
+        let step = if low == high { 1.0 } else { (high - low) / 255.0 };
+        let zero = (-low / step).clamp(0.0, 255.0).round_ties_even();
+        let nearest = |&x: &f64| {
+            let byte = ((x as f32 / step).round_ties_even() + zero).clamp(0.0, 255.0);
+            f64::from(byte - zero) * f64::from(step)
+        };
+        rows.iter().map(|row| row.iter().map(nearest).collect()).collect()
     }
 
     fn results(

@@ -1,6 +1,6 @@
 //! `rnn`: the simple recurrent layer. ONNX `RNN`, opset 22.
 
-use super::recurrent::{Direction, Recurrent, RnnActivation};
+use super::recurrent::{Direction, Factors, Recurrent, RnnActivation};
 use crate::{F32, OpDef, OpError, OperandSpec, Operands, Tensors, Type};
 use ic_types::Tensor;
 
@@ -46,6 +46,7 @@ impl Rnn {
             beta: &self.beta,
             clip: self.clip,
             layout: self.layout,
+            factors: Factors::Exact,
         }
     }
 }

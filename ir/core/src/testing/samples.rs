@@ -53,6 +53,7 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("layer_normalization", layer_normalization),
     ("rms_normalization", rms_normalization),
     ("lstm", lstm),
+    ("dynamic_quantize_lstm", dynamic_quantize_lstm),
     ("gru", gru),
     ("rnn", rnn),
     ("quantize", quantize),
@@ -609,6 +610,25 @@ fn lstm(r: &mut Random) -> Sample {
         layout: s.layout,
     };
     Sample { op: op.into(), operands: s.operands, regions: vec![] }
+}
+
+fn dynamic_quantize_lstm(r: &mut Random) -> Sample {
+    let Sample { op: Op::Lstm(op), mut operands, .. } = lstm(r) else { unreachable!("that is what it makes") };
+    for operand in operands.iter_mut().flatten().filter(|operand| operand.dtype().is_float()) {
+        *operand = r.tensor(DType::F32, operand.shape());
+    }
+    let dtype = r.pick(&[DType::U8, DType::I8]);
+    operands.resize(8, None);
+    for i in [1, 2] {
+        let [directions, rows, k] = operands[i].as_ref().map_or([0; 3], |w| [0, 1, 2].map(|axis| w.shape()[axis]));
+        operands[i] = Some(r.tensor(dtype, &[directions, k, rows]));
+        let shape = if r.flag() { vec![directions] } else { vec![directions, rows] };
+        operands.push(Some(r.tensor(DType::F32, &shape)));
+        operands.push(r.flag().then(|| r.tensor(dtype, &shape)));
+    }
+    let Lstm { hidden_size, direction, activations, alpha, beta, clip, input_forget, layout } = op;
+    let op = DynamicQuantizeLstm { hidden_size, direction, activations, alpha, beta, clip, input_forget, layout };
+    Sample { op: op.into(), operands, regions: vec![] }
 }
 
 fn gru(r: &mut Random) -> Sample {

@@ -2,7 +2,7 @@
 
 use super::prelude::*;
 use ic_ir::F32;
-use ic_ir::ops::{Direction, Gru, Lstm, Rnn, RnnActivation};
+use ic_ir::ops::{Direction, DynamicQuantizeLstm, Gru, Lstm, Rnn, RnnActivation};
 
 /// What the three have in common.
 struct Attributes {
@@ -30,7 +30,10 @@ fn attributes(cx: &Context, node: &NodeView, default: &[RnnActivation]) -> Resul
     if activations.len() != n * default.len() {
         return Err(invalid!("`activations` must have {} elements, found {}", n * default.len(), activations.len()));
     }
-    let hidden = node.int("hidden_size").or(cx.shape(node.input(2)?)?.last().and_then(Dim::as_const));
+    let states = cx.shape(node.input(2)?)?;
+    // Quantized weights have rows where those of floats have columns.
+    let axis = if cx.dtype(node.input(2)?)?.is_float() { 2 } else { 1 };
+    let hidden = node.int("hidden_size").or(states.get(axis).and_then(Dim::as_const));
     let hidden_size =
         hidden.and_then(|h| usize::try_from(h).ok()).ok_or_else(|| invalid!("`hidden_size` is missing"))?;
     let alpha = parameters(node.floats("activation_alpha"), &activations, uses_alpha, |a| a.defaults().0);
@@ -119,36 +122,13 @@ pub(super) fn rnn(cx: &mut Context, node: &NodeView) -> Results {
     cx.push_all(Rnn { hidden_size, direction, activations, alpha, beta, clip, layout }, &inputs(node, 6))
 }
 
-/// `com.microsoft::DynamicQuantizeLSTM`: an `LSTM` whose weights are quantized, `[direction, input, gates * hidden]`.
-///
-/// Only the weights are: states and inputs stay floats, which is what their quantization in other runtimes approximates.
+/// `com.microsoft::DynamicQuantizeLSTM`.
 pub(super) fn dynamic_quantize_lstm(cx: &mut Context, node: &NodeView) -> Results {
     let default = [RnnActivation::Sigmoid, RnnActivation::Tanh, RnnActivation::Tanh];
     let Attributes { hidden_size, direction, activations, alpha, beta, clip, layout } = attributes(cx, node, &default)?;
     let input_forget = node.flag("input_forget", false);
-    let op = Lstm { hidden_size, direction, activations, alpha, beta, clip, input_forget, layout };
-    let mut operands = inputs(node, 8);
-    operands.resize(8, None);
-    operands[1] = Some(dequantized(cx, node.input(1)?, node.input(8)?, node.opt(9))?);
-    operands[2] = Some(dequantized(cx, node.input(2)?, node.input(10)?, node.opt(11))?);
+    let op = DynamicQuantizeLstm { hidden_size, direction, activations, alpha, beta, clip, input_forget, layout };
+    let mut operands = inputs(node, 12);
+    operands.resize(12, None);
     cx.push_all(op, &operands)
-}
-
-/// `(w - zero_point) * scale` with rows and columns exchanged; scales are per direction, or per column of each too.
-fn dequantized(cx: &mut Context, w: ValueId, scale: ValueId, zero_point: Option<ValueId>) -> Result<ValueId> {
-    let broadcast = |cx: &mut Context, value: ValueId| -> Result<ValueId> {
-        let mut shape = cx.shape(value)?;
-        let columns = if shape.len() > 1 { shape.split_off(1) } else { vec![Dim::constant(1)] };
-        cx.reshape(value, [shape, vec![Dim::constant(1)], columns].concat())
-    };
-    let dtype = cx.dtype(scale)?;
-    let mut wide = cx.cast(w, DType::I32)?;
-    if let Some(zero_point) = zero_point {
-        let zero_point = cx.cast(zero_point, DType::I32)?;
-        let zero_point = broadcast(cx, zero_point)?;
-        wide = cx.binary(ScalarOp::Sub, wide, zero_point)?;
-    }
-    let (wide, scale) = (cx.cast(wide, dtype)?, broadcast(cx, scale)?);
-    let weights = cx.binary(ScalarOp::Mul, wide, scale)?;
-    cx.transpose_last(weights)
 }

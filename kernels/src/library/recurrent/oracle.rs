@@ -1,10 +1,10 @@
 //! Recurrent layers against ONNX's reference implementation and a scalar one, in f64.
 
-use super::codes::{Activation, Direction};
-use super::gru::F32_GRU;
-use super::lstm::F32_LSTM;
-use super::rnn::F32_RNN;
-use super::testing::{Buffer, Random, assert_close, run};
+use super::super::codes::{Activation, Direction};
+use super::super::gru::F32_GRU;
+use super::super::lstm::F32_LSTM;
+use super::super::rnn::F32_RNN;
+use super::super::testing::{Buffer, Random, assert_close, run};
 use crate::abi::Kernel;
 use crate::pack::{pack_recurrent_weights, recurrent_weights_len, recurrent_weights_shape};
 use ic_types::DType;
