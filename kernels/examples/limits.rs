@@ -1,5 +1,6 @@
 //! How close each kernel comes to this machine's limit on one thread: GFLOP/s as a share of the measured peak of
-//! fused multiply-adds, four times that for 8-bit integers.
+//! fused multiply-adds, four times that for 8-bit integers; and GB/s of operands and result as a share of what reading as
+//! many bytes from one array reaches.
 //!
 //! `cargo run --release -p ic-kernels --example limits [ISA] [NAME]` measures the rows whose name contains NAME.
 #![expect(unsafe_code, reason = "runs kernels on raw buffers")]
@@ -99,7 +100,10 @@ fn rows() -> Vec<Row> {
         int8("int8 conv 1x1 256->64 56", conv("", 256, 64, 56, 1, 1)),
         int8("int8 conv 1x1 64->256 56", conv("", 64, 256, 56, 1, 1)),
         int8("int8 conv 3x3 512->512 7", conv("", 512, 512, 7, 3, 1)),
+        int8("int8 matmul 1x256x1024", matmul("", 1, 256, 1024)),
+        int8("int8 matmul 1x2048x8192", matmul("", 1, 2048, 8192)),
         int8("int8 conv 7x7s2 3->64 224", conv("", 3, 64, 224, 7, 2)),
+        int8("int8 conv 3x3s2 3->32 224", conv("", 3, 32, 224, 3, 2)),
         int8("int8 depthwise 3x3 96 112", conv("depthwise", 96, 96, 112, 3, 1)),
         int8("int8 depthwise 5x5 240 28", conv("depthwise", 240, 240, 28, 5, 1)),
         matmul("matmul 128x384x1536", 128, 384, 1536),
@@ -231,6 +235,29 @@ fn peak(isa: Isa) -> f64 {
     }
 }
 
+/// GB/s of reading an array of `bytes` again and again: from the cache that holds it, or from memory.
+fn read_rate(bytes: usize) -> f64 {
+    let words: Vec<u64> = (0..bytes.div_ceil(8)).map(|i| i as u64).collect();
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
+    fn sum(words: &[u64]) -> u64 {
+        let mut sums = [0u64; 32];
+        for chunk in words.chunks_exact(32) {
+            sums.iter_mut().zip(chunk).for_each(|(sum, &word)| *sum ^= word);
+        }
+        sums.iter().fold(0, |all, &sum| all ^ sum)
+    }
+    #[cfg(target_arch = "x86_64")]
+    if !Isa::Avx2.is_supported() {
+        return f64::NAN;
+    }
+    let time = seconds(|| {
+        // SAFETY: the processor has what the function is compiled for.
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_unsafe, reason = "only there it has features"))]
+        std::hint::black_box(unsafe { sum(std::hint::black_box(&words)) });
+    });
+    bytes as f64 / time / 1e9
+}
+
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let isa = arguments.next().and_then(|name| Isa::from_name(&name)).unwrap_or_else(Isa::detect);
@@ -241,7 +268,12 @@ fn main() {
         let time = measure(row, isa);
         let rate = 2.0 * row.work as f64 / time / 1e9;
         let peak = if row.kernel.starts_with("int8") { 4.0 * peak } else { peak };
-        println!("{:28} {:9.1} us {rate:7.1} GFLOP/s {:5.1} %", row.label, time * 1e6, 100.0 * rate / peak);
+        let element = if row.kernel.starts_with("int8") { 1 } else { size_of::<f32>() };
+        let bytes = row.shapes.iter().map(|shape| len(shape)).sum::<usize>() * element;
+        let (moved, read) = (bytes as f64 / time / 1e9, read_rate(bytes));
+        let shares = [rate / peak, moved / read].map(|share| format!("{:5.1} %", 100.0 * share));
+        let [of_peak, of_read] = shares;
+        println!("{:28} {:9.1} us {rate:7.1} GFLOP/s {of_peak} {moved:6.1} GB/s {of_read}", row.label, time * 1e6);
     }
     strips(isa, &wanted);
 }

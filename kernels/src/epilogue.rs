@@ -103,22 +103,32 @@ pub(crate) struct Quantizer {
 
 impl Quantizer {
     /// The integer for `x`, as a float.
+    #[inline(always)]
+    pub(crate) fn quantize<V: Vector>(self, x: V) -> V {
+        self.quotient(x).round().add(V::splat(self.zero))
+    }
+
+    /// The integer for `x`.
+    #[inline(always)]
+    pub(crate) fn integer<V: Vector>(self, x: V) -> V {
+        self.quotient(x).round_to_int().add_int(V::splat_bits(self.zero as i32 as u32))
+    }
+
+    /// `x / scale`, within the limits.
     ///
     /// The quotient is that of a division, to the bit, without one: a product with the reciprocal, corrected by its
     /// remainder. The operand is limited first, so that nothing overflows.
     #[inline(always)]
-    pub(crate) fn quantize<V: Vector>(self, x: V) -> V {
+    fn quotient<V: Vector>(self, x: V) -> V {
         let Quantizer { scale, zero, low, high } = self;
         let x = x.max(V::splat((low - zero) * scale)).min(V::splat((high - zero) * scale));
         let reciprocal = 1.0 / scale;
-        let quotient = if reciprocal.is_normal() && scale.is_normal() {
-            let (divisor, reciprocal) = (V::splat(-scale), V::splat(reciprocal));
-            let quotient = x.mul(reciprocal);
-            quotient.mul_add(divisor, x).mul_add(reciprocal, quotient)
-        } else {
-            x.div(V::splat(scale))
-        };
-        quotient.round().add(V::splat(zero))
+        if !reciprocal.is_normal() || !scale.is_normal() {
+            return x.div(V::splat(scale));
+        }
+        let (divisor, reciprocal) = (V::splat(-scale), V::splat(reciprocal));
+        let quotient = x.mul(reciprocal);
+        quotient.mul_add(divisor, x).mul_add(reciprocal, quotient)
     }
 }
 

@@ -122,8 +122,8 @@ pub(crate) enum Packing {
     Int8Depthwise {
         /// Channels.
         channels: usize,
-        /// Elements of a filter.
-        taps: usize,
+        /// Filter rows and columns.
+        kernel: [usize; 2],
     },
     /// Weights of a recurrent layer, `[directions, gates * hidden, k]`.
     Recurrent {

@@ -125,8 +125,8 @@ impl Packing {
             Packing::Int8Recurrent { directions, gates, hidden, k } => {
                 return pack::int8_recurrent_bytes(*directions, *gates, *hidden, *k);
             }
-            Packing::Int8Depthwise { channels, taps } => {
-                return Segments { count: 1, len: *taps }.packed_bytes(*channels);
+            Packing::Int8Depthwise { channels, kernel } => {
+                return pack::int8_depthwise_segments(*kernel).packed_bytes(*channels);
             }
         };
         floats * size_of::<f32>()
@@ -176,8 +176,8 @@ impl Packing {
         match self {
             Packing::Int8Matmul { k, n } => pack::pack_int8_matmul(*k, *n, bytes, elements, packed),
             Packing::Int8Conv(shape) => pack::pack_int8_conv(*shape, bytes, elements, packed),
-            Packing::Int8Depthwise { channels, taps } => {
-                pack::pack_int8_depthwise(*channels, *taps, bytes, elements, packed);
+            Packing::Int8Depthwise { channels, kernel } => {
+                pack::pack_int8_depthwise(*channels, *kernel, bytes, elements, packed);
             }
             Packing::Int8Recurrent { directions, gates, hidden, k } => {
                 pack::pack_int8_recurrent(*directions, *gates, *hidden, *k, bytes, elements, packed);

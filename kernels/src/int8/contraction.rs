@@ -24,6 +24,8 @@ pub(crate) struct Contraction<'a, R> {
     pub(crate) n_rows: usize,
     /// K.
     pub(crate) k: Segments,
+    /// Elements of each segment that tiles read: all, or up to the next four where so many are readable.
+    pub(crate) read: usize,
     /// Packed B.
     pub(crate) b: *const u8,
     /// Columns of the result: those of B, from this column of the result on.
@@ -125,7 +127,7 @@ impl<R: Rows<u8>> Contraction<'_, R> {
             let args = TileArgs {
                 a: pointers,
                 segments: self.k.count,
-                segment_len: self.k.len,
+                segment_len: self.read,
                 b: self.b.wrapping_add(panel * self.k.panel_bytes()),
                 b_panel: self.k.panel_bytes(),
                 finish: Finish {

@@ -51,9 +51,15 @@ impl Plan {
         self.k.len.next_multiple_of(64)
     }
 
-    /// Bytes of the copy.
+    /// Elements of a segment that tiles read. What rows of a copy are short of fours is read from what follows, and
+    /// multiplied by the zeros that pad the weights.
+    fn read(&self) -> usize {
+        if self.shape.joins_rows() { self.k.len.next_multiple_of(4) } else { self.k.len }
+    }
+
+    /// Bytes of the copy, with those that are read past its end.
     fn copy_len(&self) -> usize {
-        let len = self.x.n * self.x.extent[0] * self.width * self.x.channels;
+        let len = self.x.n * self.x.extent[0] * self.width * self.x.channels + 4;
         if self.is_copied() { len.next_multiple_of(64) } else { 0 }
     }
 
@@ -135,6 +141,7 @@ pub(crate) unsafe fn conv<D: IntTiles>(call: &Call) -> Result<(), KernelError> {
             },
             n_rows: y_image.pixels(),
             k: plan.k,
+            read: plan.read(),
             b,
             columns: group * columns..(group + 1) * columns,
             corrections,

@@ -1,23 +1,26 @@
 //! `int8_depthwise_conv_nhwc`: every channel has a filter of its own, so vectors run over channels.
 //!
-//! The bytes under four taps are put together in the lane of their channel; one instruction multiplies them.
+//! The bytes under up to four rows of a column of the filter are put together in the lane of their channel; one
+//! instruction multiplies them. Along a line these columns slide: each is put together once for all pixels that it is
+//! under.
 
-use super::finish::{Chain, Finish, Stored, finish};
+use super::finish::{Chain, Finish, Stored, finish_rows};
 use super::image::Copy;
-use super::zero_points::{Corrections, bytes_of, corrections, corrections_bytes, row_sum_lanes, unsigned_zero};
+use super::zero_points::{Corrections, bytes_of, corrections, corrections_bytes, unsigned_zero};
 use crate::abi::{Call, EpilogueOp, KernelError, Operand};
 use crate::conv::{Attrs, Image, check};
-use crate::epilogue::{Columns, finish_rows, split};
-use crate::pack::{Bytes, PANEL, Segments};
+use crate::epilogue::{self, Columns, split};
+use crate::gemm::part;
+use crate::pack::{Bytes, PANEL, Segments, int8_depthwise_segments};
 use crate::vector::{Dot, DotTask, LANES, Vector};
 use std::ops::Range;
 
-/// Pixels of a tile in one line.
-const WIDE: usize = 4;
+/// Most pixels of a tile, which lie in one line.
+const WIDE: usize = 16;
 
-/// Bytes of pointers that one thread needs.
-fn pointers_bytes(attrs: &Attrs) -> usize {
-    (attrs.taps().next_multiple_of(4) * WIDE * size_of::<*const u8>()).next_multiple_of(64)
+/// Bytes that one thread needs for the image rows under a filter.
+fn rows_bytes(attrs: &Attrs) -> usize {
+    (attrs.kernel[0] * size_of::<Row>()).next_multiple_of(64)
 }
 
 /// Bytes of the copy that makes signed bytes unsigned.
@@ -26,13 +29,13 @@ fn copy_len(x: &Image<u8>, bytes: Bytes) -> usize {
     if bytes == Bytes::Signed { len.next_multiple_of(64) } else { 0 }
 }
 
-/// Bytes of scratch: pixels outside, the copy, corrections, each thread's pointers.
+/// Bytes of scratch: pixels outside, the copy, corrections, each thread's rows.
 pub(crate) fn scratch(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
     let (Ok(x), Ok(bytes), Ok(attrs)) = (Image::of(&operands[0]), bytes_of(&operands[0]), Attrs::of(attrs)) else {
         return 0;
     };
     let outside = x.channels.next_multiple_of(64);
-    outside + copy_len(&x, bytes) + corrections_bytes(x.channels) + pointers_bytes(&attrs) * threads
+    outside + copy_len(&x, bytes) + corrections_bytes(x.channels) + rows_bytes(&attrs) * threads
 }
 
 /// One call, for all threads.
@@ -74,7 +77,7 @@ pub(crate) unsafe fn depthwise<D: Dot>(call: &Call) -> Result<(), KernelError> {
         return Ok(());
     }
     let (bytes, channels) = (bytes_of(x_operand)?, x.channels);
-    let k = Segments { count: 1, len: attrs.taps() };
+    let k = int8_depthwise_segments(attrs.kernel);
     let outside = call.scratch;
     let copy = outside.wrapping_add(channels.next_multiple_of(64));
     let lists = copy.wrapping_add(copy_len(&x, bytes));
@@ -83,7 +86,7 @@ pub(crate) unsafe fn depthwise<D: Dot>(call: &Call) -> Result<(), KernelError> {
     let (corrections, copy) = unsafe {
         let zero = unsigned_zero(x_operand, x_zero)?;
         let zeros = (bytes_of(w)?, w_zero, bias, 0);
-        let corrections = corrections(channels, k.len, zero, zeros, sums.cast(), lists.cast())?;
+        let corrections = corrections(channels, attrs.taps(), zero, zeros, sums.cast(), lists.cast())?;
         outside.write_bytes(zero as u8, channels);
         (corrections, Copy { from: x, bytes, width: x.extent[1], before: 0, outside: zero as u8, to: copy })
     };
@@ -111,49 +114,53 @@ impl Depthwise<'_> {
     unsafe fn line<D: Dot>(&self, line: usize, thread: usize) {
         let (n, line) = (line / self.y.extent[0], line % self.y.extent[0]);
         let Attrs { kernel, stride, pad, dilation, .. } = self.attrs;
-        let pointers = self.scratch.wrapping_add(pointers_bytes(&self.attrs) * thread).cast::<*const u8>();
+        let rows = self.scratch.wrapping_add(rows_bytes(&self.attrs) * thread).cast::<Row>();
+        for kh in 0..kernel[0] {
+            let h = (line * stride[0] + kh * dilation[0]) as isize - pad[0];
+            let offset = n as isize * self.x.n_stride + h * self.x.stride[0];
+            let row = match (h as usize) < self.x.extent[0] {
+                true => Row { data: self.x.data.wrapping_offset(offset), step: self.x.stride[1] },
+                false => Row { data: self.outside, step: 0 },
+            };
+            // SAFETY: the scratch has room for a row for each of the filter's.
+            unsafe { rows.add(kh).write(row) };
+        }
+        // SAFETY: they have just been written.
+        let rows = unsafe { std::slice::from_raw_parts(rows, kernel[0]) };
         let start = n as isize * self.y.n_stride + line as isize * self.y.stride[0];
-        for column in (0..self.y.extent[1]).step_by(WIDE) {
-            let width = WIDE.min(self.y.extent[1] - column);
-            for tap in 0..self.k.len.next_multiple_of(4) {
-                let (kh, kw) = (tap / kernel[1], tap % kernel[1]);
-                let h = (line * stride[0] + kh * dilation[0]) as isize - pad[0];
-                for i in 0..WIDE {
-                    let w = ((column + i) * stride[1] + kw * dilation[1]) as isize - pad[1];
-                    let there = tap < self.k.len && i < width;
-                    // SAFETY: the scratch has room for a pointer for each tap and pixel.
-                    unsafe { *pointers.add(tap * WIDE + i) = if there { self.pixel(n, h, w) } else { self.outside } };
-                }
-            }
-            let offsets = std::array::from_fn(|i| start + (column + i) as isize * self.y.stride[1]);
+        let tiles = self.y.extent[1].div_ceil(WIDE);
+        for tile in 0..tiles {
+            let pixels = part(self.y.extent[1], tiles, tile);
+            let offsets = std::array::from_fn(|i| start + (pixels.start + i) as isize * self.y.stride[1]);
+            let first = (pixels.start * stride[1]) as isize - pad[1];
             // SAFETY: the caller vouches for the operands.
             unsafe {
-                D::vectorize(Tile { depthwise: self, pointers, offsets, width });
+                D::vectorize(Tile { depthwise: self, rows, first, offsets, width: pixels.len() });
                 if !self.rest.is_empty() {
-                    finish_rows::<D::Vector>(self.rest, self.y.data.cast(), &offsets[..width], 0..self.y.channels);
+                    let (rest, y) = (self.rest, self.y.data.cast());
+                    epilogue::finish_rows::<D::Vector>(rest, y, &offsets[..pixels.len()], 0..self.y.channels);
                 }
             }
         }
     }
+}
 
-    /// An input pixel, or zero points outside.
-    fn pixel(&self, n: usize, h: isize, w: isize) -> *const u8 {
-        if (h as usize) < self.x.extent[0] && (w as usize) < self.x.extent[1] {
-            let offset = n as isize * self.x.n_stride + h * self.x.stride[0] + w * self.x.stride[1];
-            self.x.data.cast_const().wrapping_offset(offset)
-        } else {
-            self.outside
-        }
-    }
+/// A row of the image under a row of the filter.
+#[derive(Clone, Copy)]
+struct Row {
+    data: *const u8,
+    /// Bytes between pixels; 0 if the row is outside.
+    step: isize,
 }
 
 /// Some pixels of a line.
 struct Tile<'a> {
     depthwise: &'a Depthwise<'a>,
-    /// `[tap][pixel of the tile]`, the taps rounded up to fours.
-    pointers: *const *const u8,
+    rows: &'a [Row],
+    /// Column of the image under the first column of the filter, for the first pixel.
+    first: isize,
     offsets: [isize; WIDE],
-    /// Pixels that exist.
+    /// How many pixels.
     width: usize,
 }
 
@@ -162,57 +169,161 @@ impl DotTask for Tile<'_> {
 
     #[inline(always)]
     unsafe fn run<D: Dot>(self) {
-        let Depthwise { y, .. } = *self.depthwise;
+        let Depthwise { y, attrs, corrections, .. } = *self.depthwise;
+        let (kernel, slides) = (attrs.kernel, attrs.dilation[1] == 1 && corrections.zeros.is_null());
         for column in (0..y.channels).step_by(LANES) {
             let columns = Columns { column, n: LANES.min(y.channels - column) };
-            // SAFETY: the pointers and weights cover the channels.
-            unsafe { self.block::<D>(columns) };
+            let mut sums = [[D::Vector::splat(0.0)]; WIDE];
+            // SAFETY: the rows and weights cover the channels.
+            unsafe {
+                match (kernel, attrs.stride[1]) {
+                    ([3, 3], 1) if slides => self.slide::<D, 3, 3, 1>(columns, &mut sums),
+                    ([3, 3], 2) if slides => self.slide::<D, 3, 3, 2>(columns, &mut sums),
+                    ([5, 5], 1) if slides => self.slide::<D, 5, 5, 1>(columns, &mut sums),
+                    ([5, 5], 2) if slides => self.slide::<D, 5, 5, 2>(columns, &mut sums),
+                    _ => self.apart::<D>(columns, &mut sums),
+                }
+                self.store(columns, &sums[..self.width]);
+            }
         }
     }
 }
 
+/// Most groups of four rows of the filters that slide.
+const QUADS: usize = 2;
+
 impl Tile<'_> {
-    /// Up to 16 channels.
+    /// The weights of 16 channels.
     #[inline(always)]
-    unsafe fn block<D: Dot>(&self, columns: Columns) {
-        let Depthwise { weights, k, corrections, y, stored, chain, .. } = *self.depthwise;
-        let panel = weights.wrapping_add(columns.column / PANEL * k.panel_bytes());
-        let mut sums = [[D::Vector::splat(0.0)]; WIDE];
-        let mut row_sums = [D::Vector::splat(0.0); WIDE];
-        let ones = D::Vector::splat_bits(0x0101_0101);
-        // SAFETY: the pointers and weights cover the channels; the corrections have whole panels.
+    fn panel(&self, columns: Columns) -> *const u8 {
+        let Depthwise { weights, k, .. } = *self.depthwise;
+        weights.wrapping_add(columns.column / PANEL * k.panel_bytes())
+    }
+
+    /// The bytes of `n` rows from row `row` on in column `column` of the image, or zero points outside.
+    #[inline(always)]
+    unsafe fn quad<V: Vector>(&self, column: isize, (row, n): (usize, usize), columns: Columns) -> V {
+        let Depthwise { x, outside, .. } = *self.depthwise;
+        let is_inside = (column as usize) < x.extent[1];
+        let mut pointers = [outside.wrapping_add(columns.column); 4];
+        for (pointer, row) in pointers.iter_mut().zip(&self.rows[row..row + n]) {
+            if is_inside {
+                *pointer = row.data.wrapping_offset(column * row.step + columns.column as isize);
+            }
+        }
+        // SAFETY: the pointers cover the channels.
         unsafe {
-            for quad in 0..k.quads() {
-                let weight = D::Vector::load(panel.add(quad * 4 * PANEL).cast());
-                for i in 0..WIDE {
-                    let mut x = D::Vector::splat(0.0);
-                    for t in (0..4).rev() {
-                        let pointer = *self.pointers.add((quad * 4 + t) * WIDE + i);
-                        x = x.shift_left::<8>().or(columns.load_bytes(pointer, columns.column as isize, false));
+            if columns.n == LANES {
+                return V::load_quads(pointers, n);
+            }
+            let mut lanes = V::splat(0.0);
+            for pointer in pointers[..n].iter().rev() {
+                lanes = lanes.shift_left::<8>().or(V::load_bytes_partial::<false>(*pointer, columns.n));
+            }
+            lanes
+        }
+    }
+
+    /// The bytes of `KH` rows in column `column` of the image.
+    #[inline(always)]
+    unsafe fn quads<V: Vector, const KH: usize>(&self, column: isize, columns: Columns) -> [V; QUADS] {
+        let mut quads = [V::splat(0.0); QUADS];
+        for (i, quad) in quads.iter_mut().enumerate().take(const { KH.div_ceil(4) }) {
+            // SAFETY: the rows cover the channels.
+            *quad = unsafe { self.quad(column, (4 * i, (KH - 4 * i).min(4)), columns) };
+        }
+        quads
+    }
+
+    /// The sums of each pixel, for filters of `KH` by `KW` that move by `STRIDE`.
+    #[inline(always)]
+    unsafe fn slide<D: Dot, const KH: usize, const KW: usize, const STRIDE: usize>(
+        &self,
+        columns: Columns,
+        sums: &mut [[D::Vector; 1]; WIDE],
+    ) {
+        let zero = D::Vector::splat(0.0);
+        let (mut weights, mut window) = ([[zero; QUADS]; KW], [[zero; QUADS]; KW]);
+        let n_quads = const { KH.div_ceil(4) };
+        let panel = self.panel(columns);
+        // SAFETY: the rows and weights cover the channels.
+        unsafe {
+            for (kw, weights) in weights.iter_mut().enumerate() {
+                for (quad, weight) in weights.iter_mut().enumerate().take(n_quads) {
+                    *weight = D::Vector::load(panel.add((kw * n_quads + quad) * 4 * PANEL).cast());
+                }
+            }
+            // The window holds the columns that the first pixel shares with the one before it.
+            for (kw, quads) in window.iter_mut().enumerate().skip(STRIDE) {
+                *quads = self.quads::<D::Vector, KH>(self.first + (kw - STRIDE) as isize, columns);
+            }
+            let start = D::Vector::load(self.depthwise.corrections.start.add(columns.column).cast());
+            let mut next = self.first + (KW - STRIDE) as isize;
+            for sums in sums.iter_mut().take(self.width) {
+                for kw in 0..KW - STRIDE {
+                    window[kw] = window[kw + STRIDE];
+                }
+                for quads in &mut window[KW - STRIDE..] {
+                    *quads = self.quads::<D::Vector, KH>(next, columns);
+                    next += 1;
+                }
+                let mut sum = start;
+                for kw in 0..KW {
+                    for quad in 0..n_quads {
+                        sum = D::dot(sum, window[kw][quad], weights[kw][quad]);
                     }
-                    sums[i][0] = D::dot(sums[i][0], x, weight);
-                    if !corrections.zeros.is_null() {
-                        row_sums[i] = D::dot(row_sums[i], x, ones);
+                }
+                *sums = [sum];
+            }
+        }
+    }
+
+    /// The sums of each pixel, each on its own, less the weights' zero points times the sums of the image.
+    #[inline(always)]
+    unsafe fn apart<D: Dot>(&self, columns: Columns, sums: &mut [[D::Vector; 1]; WIDE]) {
+        let Depthwise { attrs, corrections, k, .. } = *self.depthwise;
+        let ones = D::Vector::splat_bits(0x0101_0101);
+        let (panel, n_quads) = (self.panel(columns), k.len.div_ceil(4));
+        // SAFETY: the list has whole panels.
+        let start = unsafe { D::Vector::load(corrections.start.add(columns.column).cast()) };
+        for (i, sums) in sums.iter_mut().enumerate().take(self.width) {
+            let (mut sum, mut row_sum) = (start, D::Vector::splat(0.0));
+            for kw in 0..k.count {
+                let column = self.first + (i * attrs.stride[1] + kw * attrs.dilation[1]) as isize;
+                for quad in 0..n_quads {
+                    // SAFETY: the rows and weights cover the channels.
+                    unsafe {
+                        let x: D::Vector = self.quad(column, (4 * quad, (k.len - 4 * quad).min(4)), columns);
+                        let weight = D::Vector::load(panel.add((kw * n_quads + quad) * 4 * PANEL).cast());
+                        sum = D::dot(sum, x, weight);
+                        row_sum = D::dot(row_sum, x, ones);
                     }
                 }
             }
             if !corrections.zeros.is_null() {
-                row_sum_lanes(&corrections, columns.column, k, self.depthwise.outside, &mut sums, &row_sums);
+                // SAFETY: as above.
+                let zeros = unsafe { D::Vector::load(corrections.zeros.add(columns.column).cast()) };
+                sum = sum.sub_int(row_sum.mul_int(zeros));
             }
-            let to = Finish {
-                start: corrections.start.wrapping_add(columns.column),
-                zeros: std::ptr::null(),
-                row_sums: std::ptr::null(),
-                y: y.data,
-                stored,
-                offsets: self.offsets.as_ptr(),
-                columns,
-                chain,
-            };
-            for (i, sum) in sums.into_iter().enumerate().take(self.width) {
-                let to = Finish { offsets: self.offsets.as_ptr().add(i), ..to };
-                finish(&to, &mut [sum]);
-            }
+            *sums = [sum];
         }
+    }
+
+    /// Stores the sums of some channels.
+    #[inline(always)]
+    unsafe fn store<V: Vector>(&self, columns: Columns, sums: &[[V; 1]]) {
+        let Depthwise { corrections, y, stored, chain, .. } = *self.depthwise;
+        let to = Finish {
+            start: corrections.start.wrapping_add(columns.column),
+            zeros: std::ptr::null(),
+            row_sums: std::ptr::null(),
+            y: y.data,
+            stored,
+            offsets: self.offsets.as_ptr(),
+            columns,
+            chain,
+        };
+        // SAFETY: there is an offset for each pixel.
+        unsafe { finish_rows(&to, sums) };
     }
 }

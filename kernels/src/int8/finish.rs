@@ -88,7 +88,7 @@ pub(crate) struct Finish<'a> {
     pub(crate) chain: Chain<'a>,
 }
 
-/// Stores a tile.
+/// Stores a tile of sums that began with [`Finish::start`].
 ///
 /// # Safety
 /// The pointers cover the tile.
@@ -100,10 +100,22 @@ pub(crate) unsafe fn finish<V: Vector, const ROWS: usize, const PANELS: usize>(
     // SAFETY: the caller's pointers cover the tile.
     unsafe {
         correct(to, sums);
+        finish_rows(to, sums);
+    }
+}
+
+/// Stores rows of sums to which zero points have been added.
+///
+/// # Safety
+/// As for [`finish`].
+#[inline(always)]
+pub(crate) unsafe fn finish_rows<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V; PANELS]]) {
+    // SAFETY: the caller's pointers cover the tile.
+    unsafe {
         match to.stored {
             Stored::Sum => {
                 for (row, sums) in sums.iter().enumerate() {
-                    store(to, row, sums);
+                    store_bits(to, row, sums);
                 }
             }
             _ => finish_floats(to, sums),
@@ -111,45 +123,50 @@ pub(crate) unsafe fn finish<V: Vector, const ROWS: usize, const PANELS: usize>(
     }
 }
 
-/// Adds what zero points leave in the sums.
+/// Takes B's zero points times the sums of A's rows from the sums.
 #[inline(always)]
 unsafe fn correct<V: Vector, const ROWS: usize, const PANELS: usize>(to: &Finish, sums: &mut [[V; PANELS]; ROWS]) {
+    if to.zeros.is_null() {
+        return;
+    }
     for panel in 0..PANELS {
         // SAFETY: the lists have whole panels.
-        let start = unsafe { V::load(to.start.add(panel * 16).cast()) };
-        for sums in sums.iter_mut() {
-            sums[panel] = sums[panel].add_int(start);
-        }
-        if !to.zeros.is_null() {
-            // SAFETY: as above.
-            let zeros = unsafe { V::load(to.zeros.add(panel * 16).cast()) };
-            for (row, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: there is a sum for each row.
-                let row_sum = V::splat_bits(unsafe { *to.row_sums.add(row) } as u32);
-                sums[panel] = sums[panel].sub_int(row_sum.mul_int(zeros));
-            }
+        let zeros = unsafe { V::load(to.zeros.add(panel * 16).cast()) };
+        for (row, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: there is a sum for each row.
+            let row_sum = V::splat_bits(unsafe { *to.row_sums.add(row) } as u32);
+            sums[panel] = sums[panel].sub_int(row_sum.mul_int(zeros));
         }
     }
 }
 
-/// Stores a row of the tile. Closures would not be compiled with the instruction set's features.
+/// Stores a row of sums or floats. Closures would not be compiled with the instruction set's features.
 #[inline(always)]
-unsafe fn store<V: Vector, const PANELS: usize>(to: &Finish, row: usize, values: &[V; PANELS]) {
+unsafe fn store_bits<V: Vector, const PANELS: usize>(to: &Finish, row: usize, values: &[V; PANELS]) {
     for (panel, &value) in values.iter().enumerate() {
         let columns = to.columns.panel(panel);
         // SAFETY: there is an offset for each row, and the row is writable.
-        unsafe {
-            let at = *to.offsets.add(row) + columns.column as isize;
-            match to.stored {
-                Stored::Byte => columns.store_bytes(value.to_int(), to.y, at),
-                Stored::Sum | Stored::Float => columns.store(value, to.y.cast(), at),
-            }
-        }
+        unsafe { columns.store(value, to.y.cast(), *to.offsets.add(row) + columns.column as isize) };
+    }
+}
+
+/// Quantizes a row of floats and stores the bytes.
+#[inline(always)]
+unsafe fn store_bytes<V: Vector, const PANELS: usize>(
+    to: &Finish,
+    row: usize,
+    values: &[V; PANELS],
+    quantizer: Quantizer,
+) {
+    for (panel, &value) in values.iter().enumerate() {
+        let columns = to.columns.panel(panel);
+        // SAFETY: there is an offset for each row, and the row is writable.
+        unsafe { columns.store_bytes(quantizer.integer(value), to.y, *to.offsets.add(row) + columns.column as isize) };
     }
 }
 
 #[inline(always)]
-unsafe fn finish_floats<V: Vector, const ROWS: usize, const PANELS: usize>(to: &Finish, sums: &[[V; PANELS]; ROWS]) {
+unsafe fn finish_floats<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V; PANELS]]) {
     // What is absent multiplies by 1 and adds -0, which change nothing.
     let (mut scale, mut bias) = ([V::splat(1.0); PANELS], [V::splat(-0.0); PANELS]);
     for panel in 0..PANELS {
@@ -177,12 +194,16 @@ unsafe fn finish_floats<V: Vector, const ROWS: usize, const PANELS: usize>(to: &
             for op in to.chain.middle {
                 in_registers(op, &mut values, to.columns, to.offsets.add(row));
             }
-            if let Some(quantizer) = to.chain.quantizer {
-                for value in &mut values[0] {
-                    *value = quantizer.quantize(*value);
+            match (to.chain.quantizer, to.stored) {
+                (Some(quantizer), Stored::Byte) => store_bytes(to, row, &values[0], quantizer),
+                (Some(quantizer), _) => {
+                    for value in &mut values[0] {
+                        *value = quantizer.quantize(*value);
+                    }
+                    store_bits(to, row, &values[0]);
                 }
+                (None, _) => store_bits(to, row, &values[0]),
             }
-            store(to, row, &values[0]);
         }
     }
 }

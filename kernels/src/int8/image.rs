@@ -55,12 +55,17 @@ impl Copy {
             let to = self.to.add(line * self.width * channels);
             to.write_bytes(self.outside, self.width * channels);
             let from = self.from.data.offset(n * n_stride + h * stride[0]);
-            for column in 0..self.width {
-                let source = column as isize - self.before;
-                if source < 0 || source >= extent[1] as isize {
-                    continue;
-                }
-                let (from, to) = (from.offset(source * stride[1]), to.add(column * channels));
+            // Columns of the copy that are the image's own.
+            let first = self.before.max(0) as usize;
+            let end = (self.before + extent[1] as isize).clamp(0, self.width as isize) as usize;
+            if stride[1] == channels as isize && flip == 0 && first < end {
+                let skipped = (first as isize - self.before) * stride[1];
+                let len = (end - first) * channels;
+                std::ptr::copy_nonoverlapping(from.offset(skipped), to.add(first * channels), len);
+                return;
+            }
+            for column in first..end {
+                let (from, to) = (from.offset((column as isize - self.before) * stride[1]), to.add(column * channels));
                 (0..channels).for_each(|c| *to.add(c) = *from.add(c) ^ flip);
             }
         }

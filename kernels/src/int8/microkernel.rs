@@ -44,9 +44,13 @@ impl<const ROWS: usize, const PANELS: usize> DotTask for Body<'_, ROWS, PANELS> 
 
     #[inline(always)]
     unsafe fn run<D: Dot>(self) {
-        let mut sums = [[D::Vector::splat(0.0); PANELS]; ROWS];
+        let mut start = [D::Vector::splat(0.0); PANELS];
         // SAFETY: the caller's pointers cover the tile.
         unsafe {
+            for (panel, start) in start.iter_mut().enumerate() {
+                *start = D::Vector::load(self.0.finish.start.add(panel * PANEL).cast());
+            }
+            let mut sums = [start; ROWS];
             accumulate::<D, ROWS, PANELS>(self.0, &mut sums);
             // A copy, so that the sums stay in registers until here.
             let mut finished = sums;
@@ -58,10 +62,31 @@ impl<const ROWS: usize, const PANELS: usize> DotTask for Body<'_, ROWS, PANELS> 
 /// The four bytes at `from`, of which `n` exist, in every lane.
 #[inline(always)]
 unsafe fn quad<V: Vector>(from: *const u8, n: usize) -> V {
-    let mut bytes = [0; QUAD];
     // SAFETY: the caller vouches for `n <= 4` bytes.
-    unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), n) };
-    V::splat_bits(u32::from_le_bytes(bytes))
+    let bits = unsafe {
+        match n {
+            QUAD => from.cast::<u32>().read_unaligned(),
+            3 => u32::from(from.cast::<u16>().read_unaligned()) | u32::from(*from.add(2)) << 16,
+            2 => from.cast::<u16>().read_unaligned().into(),
+            _ => (*from).into(),
+        }
+    };
+    V::splat_bits(bits)
+}
+
+/// Most chains of sums that a tile has.
+const MAX_CHAINS: usize = 4;
+
+/// Into how many chains the sums of a tile are split, so that a small one does not wait for its own sums.
+const fn chains<V: Vector>(tile: usize) -> usize {
+    let fitting = V::REGISTERS / 2 / tile;
+    if fitting >= MAX_CHAINS && tile <= 2 {
+        MAX_CHAINS
+    } else if fitting >= 2 && tile <= 4 {
+        2
+    } else {
+        1
+    }
 }
 
 /// `sums += a * b` over all of K.
@@ -71,22 +96,38 @@ unsafe fn accumulate<D: Dot, const ROWS: usize, const PANELS: usize>(
     sums: &mut [[D::Vector; PANELS]; ROWS],
 ) {
     let (mut a, mut b) = (args.a, args.b);
+    let chains = const { chains::<D::Vector>(ROWS * PANELS) };
+    let mut chained = [[[D::Vector::splat(0.0); PANELS]; ROWS]; MAX_CHAINS];
+    chained[0] = *sums;
     let (whole, rest) = (args.segment_len / QUAD, args.segment_len % QUAD);
     for _ in 0..args.segments {
         // SAFETY: the caller's pointers cover the tile.
         unsafe {
             let rows = *a.cast::<[*const u8; ROWS]>();
-            for k in 0..whole {
-                step::<D, ROWS, PANELS>(args, b, sums, |row| {
-                    D::Vector::splat_bits(rows[row].add(k * QUAD).cast::<u32>().read_unaligned())
-                });
+            let together = whole - whole % chains;
+            for k in (0..together).step_by(chains) {
+                for (chain, sums) in chained.iter_mut().enumerate().take(chains) {
+                    step::<D, ROWS, PANELS>(args, b, sums, |row| quad(rows[row].add((k + chain) * QUAD), QUAD));
+                    b = b.add(QUAD * PANEL);
+                }
+            }
+            for k in together..whole {
+                step::<D, ROWS, PANELS>(args, b, &mut chained[0], |row| quad(rows[row].add(k * QUAD), QUAD));
                 b = b.add(QUAD * PANEL);
             }
             if rest > 0 {
-                step::<D, ROWS, PANELS>(args, b, sums, |row| quad(rows[row].add(whole * QUAD), rest));
+                step::<D, ROWS, PANELS>(args, b, &mut chained[0], |row| quad(rows[row].add(whole * QUAD), rest));
                 b = b.add(QUAD * PANEL);
             }
             a = a.add(ROWS);
+        }
+    }
+    *sums = chained[0];
+    for more in &chained[1..chains] {
+        for (sums, more) in sums.iter_mut().zip(more) {
+            for (sum, &more) in sums.iter_mut().zip(more) {
+                *sum = sum.add_int(more);
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ pub(crate) const fn kernels_of<D: IntTiles>() -> [Kernel; 4] {
         Kernel {
             name: "int8_depthwise_conv_nhwc",
             layout: 1,
-            revision: 1,
+            revision: 2,
             operands: &["x", "w", "x_zero_point", "w_zero_point", "bias", "y"],
             attrs: ATTRS,
             scratch: depthwise::scratch,

@@ -139,26 +139,3 @@ impl DotTask for RowSum {
         lanes.to_array().iter().fold(sum, |sum, lane| sum.wrapping_add(lane.to_bits() as i32))
     }
 }
-
-/// Takes `zero point * sum of A` from sums of which each lane has its own A, as in depthwise convolutions: `row_sums`
-/// are those of A, with `outside` in place of the taps by which K is short of a multiple of four.
-///
-/// # Safety
-/// The corrections have the panel that begins at `column`; `outside` is readable.
-#[inline(always)]
-pub(crate) unsafe fn row_sum_lanes<V: Vector, const ROWS: usize>(
-    corrections: &Corrections,
-    column: usize,
-    k: Segments,
-    outside: *const u8,
-    sums: &mut [[V; 1]; ROWS],
-    row_sums: &[V; ROWS],
-) {
-    let extra = (k.len.next_multiple_of(4) - k.len) as u32;
-    // SAFETY: the caller vouches for both.
-    let (zeros, outside) = unsafe { (V::load(corrections.zeros.add(column).cast()), u32::from(*outside)) };
-    for (sums, &row_sum) in sums.iter_mut().zip(row_sums) {
-        let row_sum = row_sum.sub_int(V::splat_bits(extra * outside));
-        sums[0] = sums[0].sub_int(row_sum.mul_int(zeros));
-    }
-}

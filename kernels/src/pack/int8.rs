@@ -9,7 +9,8 @@
 //! - A convolution has one for each tap, or for each row of the filter ([`Int8ConvShape::joins_rows`]), and a matrix for
 //!   each group.
 //! - A recurrent layer has a matrix for each direction, in which each gate is padded to whole panels.
-//! - A depthwise convolution has `[ceil(C / 16)][ceil(taps / 4)][16][4]` and the sums: the packed matrix `[taps, C]`.
+//! - A depthwise convolution has a segment for each column of the filter: `[ceil(C / 16)][columns][ceil(rows / 4)][16][4]`
+//!   and the sums.
 
 use super::PANEL;
 use super::conv::ConvWeightShape;
@@ -142,10 +143,17 @@ pub fn pack_int8_conv(shape: Int8ConvShape, bytes: Bytes, elements: &[u8], dst: 
     }
 }
 
-/// Packs depthwise weights `[channels, 1, kernel_h, kernel_w]` as the matrix `[taps, channels]`.
-pub fn pack_int8_depthwise(channels: usize, taps: usize, bytes: Bytes, elements: &[u8], dst: &mut [u8]) {
-    let at = |_: usize, tap: usize, channel: usize| elements[channel * taps + tap];
-    pack(Segments { count: 1, len: taps }, channels, bytes, at, dst);
+/// The segments of a depthwise filter of `[kernel_h, kernel_w]`.
+pub fn int8_depthwise_segments([kernel_h, kernel_w]: [usize; 2]) -> Segments {
+    Segments { count: kernel_w, len: kernel_h }
+}
+
+/// Packs depthwise weights `[channels, 1, kernel_h, kernel_w]` into `dst`, of the bytes that
+/// [`Segments::packed_bytes`] says for [`int8_depthwise_segments`].
+pub fn pack_int8_depthwise(channels: usize, kernel: [usize; 2], bytes: Bytes, elements: &[u8], dst: &mut [u8]) {
+    let [kernel_h, kernel_w] = kernel;
+    let at = |kw: usize, kh: usize, channel: usize| elements[(channel * kernel_h + kh) * kernel_w + kw];
+    pack(int8_depthwise_segments(kernel), channels, bytes, at, dst);
 }
 
 /// Bytes of the packed weights of a recurrent layer whose rows have `k` elements.

@@ -16,8 +16,8 @@ pub use conv::{
     pack_conv_transpose_weights, pack_conv_weights, pack_depthwise_weights,
 };
 pub use int8::{
-    Bytes, Int8ConvShape, Segments, int8_recurrent_bytes, pack_int8_conv, pack_int8_depthwise, pack_int8_matmul,
-    pack_int8_recurrent,
+    Bytes, Int8ConvShape, Segments, int8_depthwise_segments, int8_recurrent_bytes, pack_int8_conv, pack_int8_depthwise,
+    pack_int8_matmul, pack_int8_recurrent,
 };
 pub use matrix::{matmul_b_len, pack_matmul_b, pack_matmul_b_transposed};
 pub use recurrent::{pack_recurrent_weights, recurrent_weights_len, recurrent_weights_shape};

@@ -6,7 +6,8 @@ use crate::abi::{Call, EpilogueOp, Kernel, Operand, Parallel, Serial, Strip};
 use crate::int8::kernels_of;
 use crate::isa::Isa;
 use crate::pack::{
-    Bytes, ConvWeightShape, Int8ConvShape, Segments, pack_int8_conv, pack_int8_depthwise, pack_int8_matmul,
+    Bytes, ConvWeightShape, Int8ConvShape, Segments, int8_depthwise_segments, pack_int8_conv, pack_int8_depthwise,
+    pack_int8_matmul,
 };
 use crate::vector::dot;
 use ic_types::DType;
@@ -325,10 +326,9 @@ fn check_conv(case: Case, [x, w]: [DType; 2], zeros: [usize; 2], random: &mut Ra
     let what = format!("{case:?} {:?} zeros {zeros:?}", (x, w));
     check(2, &operands, &attrs, &sums, outputs, &what);
     if depth == 1 && groups == outputs {
-        let taps = kernel[0] * kernel[1];
         let mut operands = operands;
-        operands[1].data = vec![0; Segments { count: 1, len: taps }.packed_bytes(outputs)];
-        pack_int8_depthwise(outputs, taps, bytes, &weights.data, &mut operands[1].data);
+        operands[1].data = vec![0; int8_depthwise_segments(kernel).packed_bytes(outputs)];
+        pack_int8_depthwise(outputs, kernel, bytes, &weights.data, &mut operands[1].data);
         check(3, &operands, &attrs, &sums, outputs, &format!("depthwise {what}"));
     }
 }
@@ -355,4 +355,12 @@ fn depthwise_convolutions() {
     check_conv(Case { stride: [2, 2], ..case }, [s, u], [1, 2], &mut random);
     check_conv(Case { kernel: [5, 5], pad: 2, ..case }, [u, s], [0, 2], &mut random);
     check_conv(Case { kernel: [2, 1], dilation: [2, 1], ..case }, [u, u], [1, 1], &mut random);
+    for (kernel, stride) in [([3, 3], 1), ([3, 3], 2), ([5, 5], 1), ([5, 5], 2), ([7, 6], 1)] {
+        // Lines of one tile, of several and of less than a filter.
+        for size in [[1, 2], [2, 17]] {
+            let pad = kernel[0] / 2;
+            let case = Case { kernel, pad, stride: [stride; 2], size, ..case };
+            check_conv(case, [u, s], [1, 0], &mut random);
+        }
+    }
 }

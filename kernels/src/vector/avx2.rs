@@ -118,6 +118,22 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn load_quads(rows: [*const u8; 4], n: usize) -> Self {
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            let mut x = [_mm_setzero_si128(); 4];
+            for (x, row) in x.iter_mut().zip(rows).take(n) {
+                *x = _mm_loadu_si128(row.cast());
+            }
+            let (a, b) = (_mm_unpacklo_epi8(x[0], x[1]), _mm_unpacklo_epi8(x[2], x[3]));
+            let (c, d) = (_mm_unpackhi_epi8(x[0], x[1]), _mm_unpackhi_epi8(x[2], x[3]));
+            let low = _mm256_set_m128i(_mm_unpackhi_epi16(a, b), _mm_unpacklo_epi16(a, b));
+            let high = _mm256_set_m128i(_mm_unpackhi_epi16(c, d), _mm_unpacklo_epi16(c, d));
+            Avx2(float(low), float(high))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8) {
         // SAFETY: as in `int`; the caller vouches for 16 bytes.
         unsafe {
@@ -273,6 +289,11 @@ impl Vector for Avx2 {
     fn to_int(self) -> Self {
         // SAFETY: as in `int`.
         unsafe { Avx2(float(_mm256_cvtps_epi32(self.0)), float(_mm256_cvtps_epi32(self.1))) }
+    }
+
+    #[inline(always)]
+    fn round_to_int(self) -> Self {
+        self.to_int()
     }
 
     #[inline(always)]

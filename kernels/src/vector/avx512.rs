@@ -94,6 +94,30 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_quads(rows: [*const u8; 4], n: usize) -> Self {
+        // Block `i` of the transposed 32-bit words has word `i` of each row; then bytes are transposed in each block.
+        const WORDS: [i32; LANES] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+        const BYTES: [u8; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+        // SAFETY: the caller vouches for the rows; the constants have the size of what is loaded.
+        unsafe {
+            if n == 1 {
+                return Self::load_bytes::<false>(rows[0]);
+            }
+            let mut x = _mm512_zextsi128_si512(_mm_loadu_si128(rows[0].cast()));
+            x = _mm512_mask_broadcast_i32x4(x, 0x00f0, _mm_loadu_si128(rows[1].cast()));
+            if n > 2 {
+                x = _mm512_mask_broadcast_i32x4(x, 0x0f00, _mm_loadu_si128(rows[2].cast()));
+            }
+            if n > 3 {
+                x = _mm512_mask_broadcast_i32x4(x, 0xf000, _mm_loadu_si128(rows[3].cast()));
+            }
+            let words = _mm512_permutexvar_epi32(_mm512_loadu_si512(WORDS.as_ptr().cast()), x);
+            let bytes = _mm512_broadcast_i32x4(_mm_loadu_si128(BYTES.as_ptr().cast()));
+            float(_mm512_shuffle_epi8(words, bytes))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_bytes(self, to: *mut u8) {
         // SAFETY: the caller vouches for 16 bytes.
         unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(int(self))) };
@@ -223,6 +247,11 @@ impl Vector for Avx512 {
     fn to_int(self) -> Self {
         // SAFETY: as in `int`.
         unsafe { float(_mm512_cvtps_epi32(self.0)) }
+    }
+
+    #[inline(always)]
+    fn round_to_int(self) -> Self {
+        self.to_int()
     }
 
     #[inline(always)]

@@ -134,6 +134,23 @@ pub(crate) trait Vector: Copy + 'static {
         }
     }
 
+    /// In each lane the bytes that four rows of 16 have there, the first row's lowest. Of the rows `n` exist; the others
+    /// are zeros.
+    ///
+    /// # Safety
+    /// 16 bytes are readable at each of the first `n` of `rows`, which are 1 to 4.
+    #[inline(always)]
+    unsafe fn load_quads(rows: [*const u8; 4], n: usize) -> Self {
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            let mut lanes = Self::load_bytes::<false>(rows[n - 1]);
+            for row in (0..n - 1).rev() {
+                lanes = lanes.shift_left::<8>().or(Self::load_bytes::<false>(rows[row]));
+            }
+            lanes
+        }
+    }
+
     /// Stores the low byte of each integer.
     ///
     /// # Safety
@@ -210,6 +227,11 @@ pub(crate) trait Vector: Copy + 'static {
     }
     /// The integer that an integral float below 2^31 in magnitude is; anything for other values.
     fn to_int(self) -> Self;
+    /// The integer nearest to a float below 2^31 in magnitude, ties to even; anything for other values.
+    #[inline(always)]
+    fn round_to_int(self) -> Self {
+        self.round().to_int()
+    }
     /// The float nearest to an integer.
     fn int_to_float(self) -> Self;
 

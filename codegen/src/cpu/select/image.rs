@@ -157,7 +157,7 @@ pub(super) fn integer_convolution(op: &IntegerConvolution, site: &Site) -> Resul
     let kernel = [kernel_h, kernel_w];
     let window = Window::new(&kernel[4 - w.shape.len()..], &op.strides, &op.dilations, &op.pads)?;
     let (name, packing) = if inputs == 1 && op.groups == outputs && outputs > 1 {
-        ("int8_depthwise_conv_nhwc", Packing::Int8Depthwise { channels: outputs, taps: kernel_h * kernel_w })
+        ("int8_depthwise_conv_nhwc", Packing::Int8Depthwise { channels: outputs, kernel })
     } else {
         let weights = ConvWeightShape { outputs, inputs, kernel_h, kernel_w, groups: op.groups };
         ("int8_conv_nhwc", Packing::Int8Conv(Int8ConvShape { weights, dilation_w: window.dilations[1] }))

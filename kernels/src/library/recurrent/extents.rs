@@ -28,7 +28,8 @@ impl Extents {
         };
         let directions = if Direction::from_code(*direction)? == Direction::Bidirectional { 2 } else { 1 };
         let has_rows_first = w.dtype == DType::F32 || r.shape.len() == 4;
-        let (&[first, second, input], Some(&hidden)) = (x.shape, r.shape.get(if has_rows_first { 2 } else { 1 })) else {
+        let (&[first, second, input], Some(&hidden)) = (x.shape, r.shape.get(if has_rows_first { 2 } else { 1 }))
+        else {
             return Err(error("expected x of 3 axes and r of 3, or of 4 if packed"));
         };
         let batch_first = *layout != 0;

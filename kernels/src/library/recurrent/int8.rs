@@ -77,13 +77,16 @@ impl<'a> Factor<'a> {
         let zero_points = args.operand(scale + 1)?;
         let n_zeros = if zero_points.is_present() { zero_points.len() } else { given.len() };
         if ![1, e.gates * e.hidden].contains(&per_direction) || n_zeros != given.len() {
-            return Err(error(format!("expected a scale and a zero point for each direction or column, found {n_zeros}")));
+            return Err(error(format!(
+                "expected a scale and a zero point for each direction or column, found {n_zeros}"
+            )));
         }
         for column in (0..columns).filter(|column| column % e.padded() < e.hidden) {
             let (direction, within) = (column / e.width(), column % e.width());
             let at = within / e.padded() * e.hidden + within % e.padded();
             let of = direction * per_direction + at % per_direction;
-            let sums = packed.wrapping_add(direction * segments.packed_bytes(e.width()) + segments.panel_bytes_of(e.width()));
+            let sums =
+                packed.wrapping_add(direction * segments.packed_bytes(e.width()) + segments.panel_bytes_of(e.width()));
             // SAFETY: A sum for each column follows each packed matrix; there is a zero point for each scale.
             let (sum, zero) =
                 unsafe { (sums.cast::<i32>().add(within).read_unaligned(), zero_at(zero_points, of) + bytes.shift()) };
@@ -207,6 +210,7 @@ impl<D: IntTiles> Quantized<'_, D> {
             rows,
             n_rows,
             k: factor.k,
+            read: factor.k.len,
             b: matrix.wrapping_add(factor.k.panel_bytes_of(columns.start)),
             corrections: Corrections { start: starts[columns.start..].as_ptr(), zeros },
             columns,

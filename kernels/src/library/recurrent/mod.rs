@@ -203,9 +203,9 @@ impl<'a> Layer<'a> {
             self.load_state(initial[state], buffers[2 + state]);
         }
         let [bias_rows, projected, hidden, cells, sums] = &mut buffers;
-        for (i, value) in bias_rows.iter_mut().enumerate() {
-            let (unit, gate) = (i % e.padded(), i / e.padded());
-            *value = if unit < e.hidden { bias(gate / e.gates, gate % e.gates, unit) } else { 0.0 };
+        for (i, row) in bias_rows.chunks_exact_mut(e.padded().max(1)).enumerate() {
+            let (direction, gate) = (i / e.gates, i % e.gates);
+            row[..e.hidden].iter_mut().enumerate().for_each(|(unit, value)| *value = bias(direction, gate, unit));
         }
         let own: *mut u8 = own.as_mut_ptr().cast();
         let weights = W::new(args, *e, packed)?;
@@ -223,7 +223,10 @@ impl<'a> Layer<'a> {
             cells: Shared::new(cells),
             sums: Shared::new(sums),
             y: y.map(|y| {
-                y.fill(0.0);
+                // Steps after the end of a sequence are written by none.
+                if self.lens.is_some() {
+                    y.fill(0.0);
+                }
                 Shared::new(y)
             }),
             own,
