@@ -118,7 +118,7 @@ impl<'a> Facts<'a> {
 }
 
 /// Whether the results depend on constants alone and not on symbols.
-fn is_constant(graph: &Graph, node: &Node, constant: &[bool]) -> bool {
+pub(super) fn is_constant(graph: &Graph, node: &Node, constant: &[bool]) -> bool {
     if node.regions.is_empty() && node.operands.iter().flatten().all(|v| constant[v.index()]) {
         let shapes = node.results.iter().filter_map(|&v| graph.ty(v).as_tensor()).flat_map(|ty| &ty.shape);
         let attributes: Vec<_> = match &node.op {

@@ -185,3 +185,46 @@ fn branches() {
         SIZES,
     );
 }
+
+#[test]
+fn what_branches_compute_of_constants_leaves_them() {
+    let source = "graph @g(%c: bool[], %x: f32[2, 3]) {
+           %y = if(%c, %x) regions {
+             graph @then(%a: f32[2, 3]) {
+               %k = constant() {value = f32[3, 2] [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}
+               %h = constant() {value = f32[] [0.5]}
+               %l = slice(%k) {axes = [0], starts = [0], extents = [1], steps = [1]}
+               %r = slice(%k) {axes = [0], starts = [1], extents = [2], steps = [1]}
+               %w = concat(%r, %l) {axis = 0}
+               %v = mul(%w, %h)
+               %m = matmul(%a, %v)
+               %p = reshape(%m) {shape = [4]}
+               %s = mul(%p, %h)
+               return \"s\" = %s
+             }
+             graph @else(%a: f32[2, 3]) {
+               %k = constant() {value = f32[2, 2] [1.0, 2.0, 3.0, 4.0]}
+               %t = transpose(%k) {perm = [1, 0]}
+               %u = reshape(%t) {shape = [4]}
+               return \"u\" = %u
+             }
+           }
+           return \"y\" = %y
+         }";
+    check(source, &[1]);
+    let graph = ic_ir::text::parse(source).unwrap();
+    let hoisted = ic_passes::hoist_branch_constants(&graph).unwrap();
+    assert_eq!(ic_ir::verify(&hoisted), []);
+    let inside: Vec<&str> = hoisted.nodes().flat_map(|(_, node)| &node.regions).flat_map(names).collect();
+    assert_eq!(inside, ["constant", "matmul", "reshape", "mul"], "{}", ic_ir::text::print(&hoisted));
+    let x = ic_types::Tensor::from_elements(vec![2, 3], vec![1.0f32, -2.0, 0.5, 3.0, 0.0, -1.0]);
+    for condition in [true, false] {
+        let inputs = [ic_types::Tensor::scalar(condition), x.clone()];
+        let of = |graph: &ic_ir::Graph| ic_ir::eval::eval_graph(graph, &inputs, &Default::default()).unwrap();
+        assert_eq!(of(&hoisted), of(&graph));
+    }
+}
+
+fn names(region: &ic_ir::Graph) -> impl Iterator<Item = &'static str> {
+    region.nodes().map(|(_, node)| node.op.name())
+}
