@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "prints its measurements")]
 
 use ic_kernels::abi::{Call, EpilogueOp, Operand, Serial, Strip};
+use ic_kernels::host::Host;
 use ic_kernels::isa::Isa;
 use ic_kernels::table::{find, table};
 use ic_types::DType;
@@ -192,6 +193,7 @@ fn measure(row: &Row, isa: Isa) -> f64 {
         callback: None,
         scratch: scratch[start..].as_mut_ptr(),
         pool: &Serial,
+        host: Host::none(),
     };
     // SAFETY: the operands have the shapes that the kernel expects.
     seconds(|| unsafe { (kernel.run)(&call) }.expect("the kernel runs"))

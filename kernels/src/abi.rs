@@ -4,6 +4,7 @@
 //! a contiguous array, called by generated code through [`Table`]. *Generated code* is called by the runtime, or by a
 //! contraction kernel as the last step of its epilogue, with a [`Tile`] of its outer iteration space.
 
+use crate::host::Host;
 use ic_types::DType;
 use std::ops::Range;
 
@@ -51,6 +52,8 @@ pub struct Call<'a> {
     pub scratch: *mut u8,
     /// The threads to use.
     pub pool: &'a dyn Parallel,
+    /// What the calls of the run share.
+    pub host: &'a Host,
 }
 
 /// What a contraction does to each element of its result `c[row, column]`, in order. `column` is the last axis.

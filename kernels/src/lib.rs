@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod abi;
+pub mod host;
 pub mod isa;
 pub mod library;
 pub mod pack;

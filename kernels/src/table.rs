@@ -21,6 +21,18 @@ pub fn kernels(isa: Isa) -> impl Iterator<Item = &'static Kernel> {
     ]
     .into_iter()
     .flatten()
+    .chain(library::FEATURES.iter().flat_map(|(_, kernels)| *kernels))
+}
+
+/// The features of this build that an artifact can ask for.
+pub fn features() -> impl Iterator<Item = &'static str> {
+    library::FEATURES.iter().map(|(name, _)| *name)
+}
+
+/// The feature that the kernel `name` is behind, if it is.
+pub fn feature_of(name: &str) -> Option<&'static str> {
+    let holds = |kernels: &[Kernel]| kernels.iter().any(|kernel| kernel.name == name);
+    library::FEATURES.iter().find(|(_, kernels)| holds(kernels)).map(|(feature, _)| *feature)
 }
 
 /// The kernel that a plan names `(name, layout)`.

@@ -110,7 +110,8 @@ fn evaluate(graph: &Graph, value: ValueId, ty: &TensorType) -> Option<Tensor> {
     let node = graph.def(value)?;
     let index = node.results.iter().position(|&r| r == value)?;
     let result_bytes = Dim::constant(ty.dtype.size()? as i64) * ty.elements();
-    if !node.regions.is_empty() || result_bytes.as_const().is_none_or(|bytes| bytes > MAX_RESULT) {
+    let is_kept = !node.op.is_foldable() || !node.regions.is_empty();
+    if is_kept || result_bytes.as_const().is_none_or(|bytes| bytes > MAX_RESULT) {
         return None;
     }
     let literals: Vec<Option<&Literal>> = node

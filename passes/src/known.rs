@@ -34,5 +34,7 @@ pub(crate) fn is_fixed<'a>(op: &Op, types: impl IntoIterator<Item = &'a Type>) -
         Op::Col2Im(op) => fixed(&op.image) && fixed(&op.block),
         _ => true,
     };
-    attributes_fixed && types.into_iter().all(|ty| ty.as_tensor().is_some_and(|ty| fixed(&ty.shape)))
+    op.is_foldable()
+        && attributes_fixed
+        && types.into_iter().all(|ty| ty.as_tensor().is_some_and(|ty| fixed(&ty.shape)))
 }

@@ -9,8 +9,10 @@ mod choose_winograd;
 mod cost;
 mod egraph;
 mod expand_attention;
+mod extract_calls;
 mod fold_constants;
 mod known;
+mod lower_strings;
 mod narrow_weights;
 mod options;
 pub mod partition;
@@ -23,6 +25,7 @@ mod split;
 mod states;
 mod widen_halves;
 
+pub use extract_calls::extract_calls;
 use ic_ir::{Diagnostic, Graph, GraphError};
 pub use options::{FpMode, Options, Precision};
 pub use partition::{PartitionOptions, hoist_branch_constants, partition, partition_with_states};
@@ -67,6 +70,7 @@ passes! {
     assign_layout, 0, "convolutions and their surroundings to channels last";
     choose_winograd, 1, "3 by 3 convolutions in a quarter of the multiplications";
     narrow_weights, 0, "weights rounded to the 16 bits that --precision says";
+    lower_strings, 0, "constant strings from bytes, comparisons and choices of strings on their handles";
 }
 
 /// Why a pass failed: always a defect of the pass, as its input is a sound graph.

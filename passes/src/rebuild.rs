@@ -125,8 +125,15 @@ impl<'a> Rebuild<'a> {
     }
 
     /// Adds the outputs, and binds the symbols.
-    pub(crate) fn finish(mut self) -> Graph {
-        for (&output, name) in self.old.outputs().iter().zip(self.old.output_names()) {
+    pub(crate) fn finish(self) -> Graph {
+        let all = vec![true; self.old.outputs().len()];
+        self.finish_with(&all)
+    }
+
+    /// [`finish`](Self::finish) with these of the outputs.
+    pub(crate) fn finish_with(mut self, wanted: &[bool]) -> Graph {
+        let outputs = self.old.outputs().iter().zip(self.old.output_names());
+        for ((&output, name), _) in outputs.zip(wanted).filter(|(_, wanted)| **wanted) {
             let value = self.value(output);
             self.new.add_output(name.clone(), value);
         }

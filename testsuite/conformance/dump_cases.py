@@ -28,19 +28,25 @@ def to_proto(value, type_proto, name):
     return numpy_helper.from_array(np.asarray(value), name)
 
 
+def kind_of(proto):
+    return {onnx.TensorProto: "tensor", onnx.SequenceProto: "sequence"}.get(type(proto), "optional")
+
+
 def write_case(folder, case):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(case.model.SerializeToString())
     graph = case.model.graph
+    kinds = {"inputs": [], "outputs": []}
     for k, (inputs, outputs) in enumerate(case.data_sets):
         data = folder / f"test_data_set_{k}"
         data.mkdir(exist_ok=True)
         for role, declared, values in (("input", graph.input, inputs), ("output", graph.output, outputs)):
-            for i, (value, port) in enumerate(zip(values, declared)):
-                proto = to_proto(value, port.type, port.name)
+            protos = [to_proto(value, port.type, port.name) for value, port in zip(values, declared)]
+            kinds[role + "s"] = [kind_of(proto) for proto in protos]
+            for i, (proto, port) in enumerate(zip(protos, declared)):
                 proto.name = port.name
                 (data / f"{role}_{i}.pb").write_bytes(proto.SerializeToString())
-    (folder / "case.json").write_text(json.dumps({"rtol": case.rtol, "atol": case.atol}))
+    (folder / "case.json").write_text(json.dumps({"rtol": case.rtol, "atol": case.atol, **kinds}))
 
 
 def main():

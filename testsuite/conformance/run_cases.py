@@ -31,10 +31,40 @@ def ic(binary, *args):
     return "refused" if done.returncode == 1 and "panicked" not in done.stderr else "crashed"
 
 
+def load(path, kind):
+    data = path.read_bytes()
+    if kind == "sequence":
+        return numpy_helper.to_list(onnx.SequenceProto.FromString(data))
+    if kind == "optional":
+        return numpy_helper.to_optional(onnx.OptionalProto.FromString(data))
+    return numpy_helper.to_array(onnx.TensorProto.FromString(data))
+
+
+def is_random(name):
+    return name.startswith(("test_bernoulli", "test_training_dropout")) and "zero_ratio" not in name
+
+
+def as_expected(name, got, want, rtol, atol):
+    """Whether an output is right: what is drawn at random by type and shape, decoded images within 2 levels."""
+    if isinstance(want, np.ndarray) and isinstance(got, np.ndarray) and got.shape == want.shape and got.dtype == want.dtype:
+        if is_random(name):
+            return True
+        if name.startswith("test_image_decoder"):
+            return int(np.abs(got.astype(int) - want.astype(int)).max()) <= 2
+    return close(got, want, rtol, atol)
+
+
 def close(got, want, rtol, atol):
+    if got is None or want is None:
+        return got is want
+    if isinstance(want, list):
+        return isinstance(got, list) and len(got) == len(want) and all(close(g, w, rtol, atol) for g, w in zip(got, want))
     if got.shape != want.shape or got.dtype != want.dtype:
         return False
-    if want.dtype.kind in "OSUbiu":
+    if want.dtype.kind in "OSU":
+        text = lambda a: [x.decode() if isinstance(x, bytes) else str(x) for x in a.ravel().tolist()]
+        return text(got) == text(want)
+    if want.dtype.kind in "biu":
         return np.array_equal(got, want)
     wide = np.complex128 if want.dtype.kind == "c" else np.float64
     return np.allclose(got.astype(wide), want.astype(wide), rtol=rtol, atol=max(atol, 1e-7), equal_nan=True)
@@ -53,9 +83,10 @@ def check(case, binary):
             if failure:
                 return failure
             for expected in data.glob("output_*.pb"):
-                tensors = [onnx.TensorProto.FromString((d / expected.name).read_bytes()) for d in (out, data)]
-                got, want = map(numpy_helper.to_array, tensors)
-                if not close(got, want, meta["rtol"], meta["atol"]):
+                index = int(expected.stem.split("_")[1])
+                kind = meta["outputs"][index] if "outputs" in meta else "tensor"
+                got, want = (load(d / expected.name, kind) for d in (out, data))
+                if not as_expected(case.name, got, want, meta["rtol"], meta["atol"]):
                     return "wrong"
     return "pass"
 

@@ -4,6 +4,7 @@
 //! its attributes, and how constant operands are packed. What has no kernel is an error that says what is missing.
 
 mod contraction;
+mod handles;
 mod image;
 mod movement;
 mod quantized;
@@ -278,6 +279,24 @@ pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
         Op::MaxUnpool(op) => sample::max_unpool(op, site),
         Op::BitCast(op) => sample::bit_cast(op, site),
         Op::Col2Im(op) => sample::col2im(op, site),
+        Op::SequenceOf(op) => handles::sequence_of(op, site),
+        Op::SequenceShape(op) => handles::sequence_shape(op, site),
+        Op::SequenceSplit(op) => handles::sequence_split(op, site),
+        Op::SequenceConcat(op) => handles::sequence_concat(op, site),
+        Op::TfIdf(op) => handles::tf_idf(op, site),
+        Op::Random(op) => handles::random(op, site),
+        Op::StringCase(op) => handles::string_case(op, site),
+        Op::ImageDecode(op) => handles::image_decode(op, site),
+        Op::SequenceInsert(_) => handles::as_it_is("sequence_insert", 3, site),
+        Op::SequenceErase(_) => handles::as_it_is("sequence_erase", 2, site),
+        Op::SequenceLength(_) => handles::as_it_is("sequence_length", 1, site),
+        Op::SequenceAt(_) => handles::as_it_is("sequence_at", 2, site),
+        Op::Find(_) => handles::as_it_is("find", 2, site),
+        Op::Intern(_) => handles::as_it_is("intern", 2, site),
+        Op::StringConcat(_) => handles::as_it_is("string_concat", 2, site),
+        Op::RegexMatch(_) => handles::as_it_is("regex_match", 2, site),
+        Op::StringPieces(op) => handles::pieces("string_pieces", op.max_splits, site),
+        Op::StringSplit(op) => handles::pieces("string_split", op.max_splits, site),
         Op::Quantize(op) => quantized::quantize(op, site),
         Op::Dequantize(op) => quantized::dequantize(op, site),
         op => Err(format!("`{}` has no kernel for this target", op.name())),

@@ -221,6 +221,12 @@ fn copy_literal(literal: &Literal, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn write_elements(data: &Data, out: &mut dyn Write) -> io::Result<()> {
+    if data.dtype().is_handle() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "strings are no weights; `lower_strings` makes them bytes",
+        ));
+    }
     if let Data::F32(elements) = data {
         let mut bytes = Vec::with_capacity(CHUNK);
         for chunk in elements.chunks(CHUNK / 4) {

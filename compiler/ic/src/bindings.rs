@@ -37,9 +37,9 @@ pub fn bindings(manifest: &Manifest, name: &str, form: &Form) -> Result<String, 
         one_line(name)
     );
     let mut methods = Names::new(&["load", "load_with"]);
-    for entry in &manifest.entries {
+    for entry in manifest.callable() {
         let method = methods.unique(if entry.name == "main" { "run" } else { &entry.name });
-        let outputs = match manifest.entries.as_slice() {
+        let outputs = match manifest.callable() {
             [_] => format!("{model}Outputs"),
             _ => format!("{model}{}Outputs", type_name(&method)),
         };

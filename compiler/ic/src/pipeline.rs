@@ -10,7 +10,7 @@ use ic_codegen::{Code, Compiled, WeightPool};
 use ic_ir::kernel::Program;
 use ic_ir::{Diagnostic, Graph, Location, ValueId};
 use ic_passes::{BoundState, PASSES, PartitionOptions, PassError, Report, StatePort, bind_states};
-use ic_passes::{hoist_branch_constants, partition_with_states};
+use ic_passes::{extract_calls, hoist_branch_constants, partition_with_states};
 use ic_types::Dim;
 pub use states::StatePair;
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,11 +129,16 @@ pub fn lower(
     let mut pairs = states::hoist(&mut models, &options.hoist)?;
     pairs.extend_from_slice(&options.states);
     let states = states::resolve(&models, &pairs)?;
-    let lowered = models
-        .into_iter()
-        .zip(&states.ports)
-        .map(|((source, model), ports)| lower_one(source, model, ports, options, progress, after_pass));
-    Ok(Package { models: lowered.collect::<Result<_, _>>()?, states: states.list })
+    let first_called = models.len();
+    let (mut lowered, mut called) = (Vec::new(), Vec::new());
+    for ((source, model), ports) in models.into_iter().zip(&states.ports) {
+        let from = first_called + called.len();
+        let mut list = lower_one(source, model, ports, options, from, progress, after_pass)?;
+        called.extend(list.split_off(1));
+        lowered.append(&mut list);
+    }
+    lowered.append(&mut called);
+    Ok(Package { models: lowered, states: states.list })
 }
 
 /// Imports every model. A dim that the options name must be one of some model's.
@@ -157,14 +162,16 @@ fn import_all(sources: &[Source], options: &ImportOptions) -> Result<Vec<(Source
     if errors.is_empty() { Ok(models) } else { Err(CompileError::Model(errors)) }
 }
 
+/// A model as kernels, then the nested graphs that it calls, which are the entries from number `first_called` on.
 fn lower_one(
     source: Source,
     model: Imported,
     ports: &[StatePort],
     options: &Options,
+    first_called: usize,
     progress: &mut dyn FnMut(&str),
     after_pass: &mut dyn FnMut(&str, &Graph),
-) -> Result<Lowered, CompileError> {
+) -> Result<Vec<Lowered>, CompileError> {
     let Imported { graph, warnings, metadata, files, .. } = model;
     let (mut graph, states) = bind_states(&graph, ports).map_err(PassError::Graph)?;
     after_pass("import", &graph);
@@ -176,12 +183,24 @@ fn lower_one(
         after_pass(pass.name, &graph);
     }
     progress("partition");
-    let graph = hoist_branch_constants(&graph).map_err(PassError::Graph)?;
+    let (graph, called) = extract_calls(&graph, first_called).map_err(PassError::Graph)?;
     let fuse = options.passes.opt_level > 0;
-    let program = partition_with_states(&graph, &PartitionOptions { fuse }, &states);
-    let program = program.map_err(|list| in_file(&source.file, list))?;
-    let Source { entry, file } = source;
-    Ok(Lowered { entry, file, files, warnings, metadata, graph, report, program, states })
+    let kernels = |graph: &Graph, states: &[BoundState]| {
+        let graph = hoist_branch_constants(graph).map_err(PassError::Graph)?;
+        let program = partition_with_states(&graph, &PartitionOptions { fuse }, states);
+        Ok::<_, CompileError>((program.map_err(|list| in_file(&source.file, list))?, graph))
+    };
+    let (program, graph) = kernels(&graph, &states)?;
+    let Source { entry, file } = source.clone();
+    let mut all = vec![Lowered { entry, file, files, warnings, metadata, graph, report, program, states }];
+    for (i, graph) in called.iter().enumerate() {
+        let (program, graph) = kernels(graph, &[])?;
+        let (entry, file) = (format!("#{}/{}", source.entry, i), source.file.clone());
+        let (files, warnings, metadata) = (Vec::new(), Vec::new(), Vec::new());
+        let (report, states) = (Report::default(), Vec::new());
+        all.push(Lowered { entry, file, files, warnings, metadata, graph, report, program, states });
+    }
+    Ok(all)
 }
 
 /// The diagnostics with the model's path as their file.
@@ -230,11 +249,18 @@ pub fn write(
     })?;
     weights.finish().map_err(at)?;
     let targets = write_targets(&mut writer, &compiled, &options.targets).map_err(at)?;
-    let manifest = manifest(package, targets);
+    let manifest = Manifest { features: features(&compiled), ..manifest(package, targets) };
     writer.manifest(&manifest).map_err(at)?;
     let bytes = writer.finish().map_err(at)?;
     let n_steps = |class: &Compiled| class.plans.iter().map(|plan| plan.steps.len()).sum();
     Ok(Written { bytes, n_steps: compiled.iter().map(n_steps).max().unwrap_or(0), manifest })
+}
+
+/// The features of a runtime that has every kernel which the plans name.
+fn features(compiled: &[Compiled]) -> Vec<String> {
+    let kernels = compiled.iter().flat_map(|class| &class.plans).flat_map(|plan| &plan.kernels);
+    let features: BTreeSet<&str> = kernels.filter_map(|kernel| ic_kernels::table::feature_of(&kernel.name)).collect();
+    features.into_iter().map(String::from).collect()
 }
 
 /// Writes one section of plans per class and one section of code per architecture; the targets, in the order of `order`.
@@ -279,9 +305,10 @@ fn manifest(package: &Package, targets: Vec<Target>) -> Manifest {
     for (rule, &hits) in models.iter().flat_map(|model| &model.report.rules) {
         *certificate.entry(rule.to_string()).or_default() += hits as u64;
     }
+    let n_callable = models.iter().filter(|model| !model.entry.starts_with('#')).count();
     // Keys of several models could clash.
     let metadata = models.iter().flat_map(|model| {
-        let key = |key: &str| if models.len() == 1 { key.to_string() } else { format!("{}.{key}", model.entry) };
+        let key = |key: &str| if n_callable == 1 { key.to_string() } else { format!("{}.{key}", model.entry) };
         model.metadata.iter().map(move |(k, value)| (key(k), value.clone()))
     });
     Manifest {

@@ -1,11 +1,12 @@
 //! Tensors in files: NumPy archives and ONNX protos, and seeded random ones.
 
 mod npz;
+mod object;
 mod proto;
 mod random;
 
 pub use npz::{read_npz, write_npz};
-pub use proto::{elements_from_raw, read_proto, tensor_from_proto, tensor_to_proto, write_proto};
+pub use proto::{elements_from_raw, read_object, read_proto, tensor_from_proto, tensor_to_proto, write_proto};
 pub use random::random_tensor;
 
 use std::path::{Path, PathBuf};

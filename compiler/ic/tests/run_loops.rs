@@ -157,6 +157,66 @@ fn what_grows_is_put_in_place() {
         model
     };
     assert_eq!(run_model(&step("3"), &[counting(&[2])]).unwrap()[0].shape(), [8]);
-    let problems = import_model(&step("100000"), &ImportOptions::default()).unwrap_err();
-    assert!(problems[0].to_string().contains("carried value 0 is f32[2] before"), "{problems:?}");
+    assert_eq!(run_model(&step("2000"), &[counting(&[2])]).unwrap()[0].shape(), [4002]);
+}
+
+#[test]
+fn what_grows_is_carried_in_a_sequence() {
+    let nodes = vec![
+        node("Identity", "go", "more"),
+        with(node("Concat", "a x", "b"), int("axis", 0)),
+        node("ReduceSum", "b", "s"),
+    ];
+    let body = body(nodes, &["i#", "go?", "a:?"], "more b s");
+    let model = of(vec![looped("n _ x", "y sums", body)], &["n#", "x:N"], "y sums");
+    for n in [1, 4] {
+        let y = run_model(&model, &[Tensor::scalar(n), counting(&[3])]).unwrap();
+        assert_eq!((y[0].shape(), y[1].len()), (&[3 * (n as usize + 1)][..], n as usize));
+        assert_eq!(elements(&y[1])[n as usize - 1], 3.0 * (n + 1) as f32);
+    }
+}
+
+#[test]
+fn extents_of_iterations_depend_on_data() {
+    let number = |name: &str, value: i64| {
+        let (name, data_type) = (name.to_string(), 7);
+        onnx_protobuf::TensorProto { name, data_type, dims: vec![1], int64_data: vec![value], ..Default::default() }
+    };
+    let nodes = vec![
+        node("Identity", "go", "more"),
+        node("Add", "i one", "end"),
+        node("Slice", "x zero end", "part"),
+        with(node("ReduceSum", "part", "s"), int("keepdims", 0)),
+        node("Add", "a s", "b"),
+    ];
+    let body = body(nodes, &["i#", "go?", "a:"], "more b b");
+    let mut model = of(vec![looped("n _ start", "y all", body)], &["n#", "x:N", "start:"], "y all");
+    model.graph.as_mut().unwrap().initializer.extend([number("zero", 0), number("one", 1)]);
+    let y = run_model(&model, &[Tensor::scalar(4i64), counting(&[5]), Tensor::scalar(1.0f32)]).unwrap();
+    // Sums of 0; 0, 1; 0, 1, 2; 0, 1, 2, 3.
+    assert_eq!((elements(&y[0]), elements(&y[1])), (vec![11.0], vec![1.0, 2.0, 5.0, 11.0]));
+}
+
+#[test]
+fn branches_give_different_shapes() {
+    let branch = |nodes: Vec<NodeProto>| body(nodes, &[], "r");
+    let twice = branch(vec![with(node("Concat", "x x", "r"), int("axis", 0))]);
+    let places =
+        branch(vec![node("NonZero", "x", "places"), node("Cast", "places", "wide"), node("ReduceSum", "wide k", "r")]);
+    let mut places = places;
+    places.node[1].attribute.push(int("to", 1));
+    places.node[2].attribute.push(int("keepdims", 0));
+    let choice = with(with(node("If", "c", "y"), graph_attr("then_branch", twice)), graph_attr("else_branch", places));
+    let mut model = of(vec![choice], &["c?", "x:3"], "y");
+    let axis = onnx_protobuf::TensorProto {
+        name: "k".into(),
+        data_type: 7,
+        dims: vec![1],
+        int64_data: vec![0],
+        ..Default::default()
+    };
+    model.graph.as_mut().unwrap().initializer.push(axis);
+    let run = |c: bool| run_model(&model, &[Tensor::scalar(c), counting(&[3])]).unwrap().remove(0);
+    assert_eq!(elements(&run(true)), [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]);
+    assert_eq!(elements(&run(false)), [1.0, 2.0]);
 }

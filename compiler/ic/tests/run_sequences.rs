@@ -7,7 +7,7 @@ mod models;
 mod run;
 
 use ic::import::ImportOptions;
-use ic_types::Tensor;
+use ic_types::{Object, Tensor};
 use models::*;
 use onnx_protobuf::TensorProto;
 use run::{counting, of, run_model, vector};
@@ -57,11 +57,47 @@ fn parts_of_a_tensor() {
 #[test]
 fn a_sequence_is_no_tensor() {
     for (nodes, expected) in [
-        (vec![node("SequenceConstruct", "x x", "y")], "the output is a sequence"),
         (vec![node("SequenceConstruct", "x x", "s"), node("Relu", "s", "y")], "an input is a sequence"),
         (vec![node("SequenceLength", "x", "y")], "input 0 is not a sequence"),
     ] {
         let problems = import_model(&of(nodes, &["x:2"], "y"), &ImportOptions::default()).unwrap_err();
         assert!(format!("{problems:?}").contains(expected), "{problems:?}");
     }
+}
+
+#[test]
+fn places_and_parts_that_a_run_knows() {
+    let nodes = vec![
+        with(node("SplitToSequence", "x size", "parts"), int("axis", 0)),
+        node("SequenceAt", "parts at", "y"),
+        node("SequenceInsert", "parts x at", "more"),
+        node("SequenceErase", "more", "less"),
+        with(node("ConcatFromSequence", "less", "z"), int("axis", 0)),
+        node("SequenceLength", "less", "n"),
+    ];
+    let model = of(nodes, &["x:N", "size#", "at#"], "y z n less");
+    let inputs = [counting(&[5]), Tensor::scalar(2i64), Tensor::scalar(1i64)];
+    let y = run_model(&model, &inputs).unwrap();
+    assert_eq!(y[0], vector(vec![2.0f32, 3.0]));
+    assert_eq!(y[1], vector(vec![0.0f32, 1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 2.0, 3.0]));
+    assert_eq!(y[2], Tensor::scalar(3i64));
+    let Some([Object::Sequence(list)]) = y[3].elements::<Object>() else { panic!("{:?}", y[3]) };
+    assert_eq!(list[0], Object::Tensor(vector(vec![0.0f32, 1.0])));
+    let outside = [counting(&[5]), Tensor::scalar(2i64), Tensor::scalar(7i64)];
+    assert!(run_model(&model, &outside).unwrap_err().contains("position 7 is outside of a sequence of 3 elements"));
+}
+
+#[test]
+fn a_body_runs_for_each_element() {
+    let body = graph(vec![node("Add", "a c", "b")], vec![value("a", &["?"])], vec![value("b", &[])], vec![]);
+    let mut body = body;
+    body.output[0].type_.clear();
+    let nodes = vec![
+        node("SplitToSequence", "x size", "parts"),
+        with(node("SequenceMap", "parts", "sums"), graph_attr("body", body)),
+        with(node("ConcatFromSequence", "sums", "y"), int("axis", 0)),
+    ];
+    let model = of(nodes, &["x:N", "size#", "c:1"], "y");
+    let y = run_model(&model, &[counting(&[5]), Tensor::scalar(2i64), vector(vec![10.0f32])]).unwrap();
+    assert_eq!(y[0], vector(vec![10.0f32, 11.0, 12.0, 13.0, 14.0]));
 }

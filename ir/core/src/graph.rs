@@ -137,6 +137,14 @@ impl Graph {
         self.output_names.push(name.into());
     }
 
+    /// Lets output `index` be another value.
+    ///
+    /// # Panics
+    /// If there is no such output.
+    pub fn replace_output(&mut self, index: usize, value: ValueId) {
+        self.outputs[index] = value;
+    }
+
     /// Lets an element of an i64 tensor, which a run reads and which is not negative, be the value of a symbol.
     pub fn bind_symbol(&mut self, symbol: impl Into<Arc<str>>, value: ValueId, element: u32) {
         self.bindings.push(Binding { symbol: symbol.into(), value, element });

@@ -85,6 +85,11 @@ pub trait OpDef: Attrs {
         None
     }
 
+    /// Whether the results on constants are constants: neither drawn at random nor made of what only a run holds.
+    fn is_foldable(&self) -> bool {
+        true
+    }
+
     /// The results. Slow and obviously right: the oracle.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod support;
 mod arg_reduce;
 mod attention;
 mod bit_cast;
+mod call;
 mod cast;
 mod col2im;
 mod concat;
@@ -30,14 +31,17 @@ mod dft;
 mod dims;
 mod dynamic_quantize_lstm;
 mod expand;
+mod find;
 mod gather;
 mod gather_elements;
 mod gather_nd;
 mod grid_sample;
 mod gru;
 mod if_;
+mod image_decode;
 mod integer_convolution;
 mod integer_matmul;
+mod intern;
 mod iota;
 mod layer_normalization;
 mod loop_;
@@ -51,8 +55,10 @@ mod pad;
 mod pointwise;
 mod pool;
 mod quantize;
+mod random;
 mod recurrent;
 mod reduce;
+mod regex_match;
 mod reshape;
 mod resize;
 mod reverse_sequence;
@@ -61,9 +67,24 @@ mod rnn;
 mod roi_align;
 mod scatter_elements;
 mod scatter_nd;
+mod sequence_at;
+mod sequence_concat;
+mod sequence_erase;
+mod sequence_insert;
+mod sequence_length;
+mod sequence_of;
+mod sequence_shape;
+mod sequence_split;
+mod sequences;
 mod slice;
 mod softmax;
 mod spatial;
+mod string_case;
+mod string_concat;
+mod string_pieces;
+mod string_split;
+mod strings;
+mod tf_idf;
 mod top_k;
 mod transpose;
 mod unique;
@@ -73,6 +94,7 @@ pub use crate::scalar::ReduceFn;
 pub use arg_reduce::{ArgFn, ArgReduce};
 pub use attention::Attention;
 pub use bit_cast::BitCast;
+pub use call::Call;
 pub use cast::Cast;
 pub use col2im::Col2Im;
 pub use concat::Concat;
@@ -86,14 +108,17 @@ pub use dft::Dft;
 pub use dims::Dims;
 pub use dynamic_quantize_lstm::DynamicQuantizeLstm;
 pub use expand::Expand;
+pub use find::Find;
 pub use gather::Gather;
 pub use gather_elements::GatherElements;
 pub use gather_nd::GatherNd;
 pub use grid_sample::{GridPadding, GridSample};
 pub use gru::Gru;
 pub use if_::If;
+pub use image_decode::{ImageDecode, PixelFormat};
 pub use integer_convolution::IntegerConvolution;
 pub use integer_matmul::IntegerMatmul;
+pub use intern::Intern;
 pub use iota::Iota;
 pub use layer_normalization::LayerNormalization;
 pub use loop_::Loop;
@@ -107,8 +132,10 @@ pub use pad::{Pad, PadMode};
 pub use pointwise::Pointwise;
 pub use pool::{Pool, PoolFn};
 pub use quantize::Quantize;
+pub use random::Random;
 pub use recurrent::{Direction, RnnActivation};
 pub use reduce::Reduce;
+pub use regex_match::RegexMatch;
 pub use reshape::Reshape;
 pub use resize::{CoordinateMode, NearestMode, Resize, ResizeMode};
 pub use reverse_sequence::ReverseSequence;
@@ -117,10 +144,23 @@ pub use rnn::Rnn;
 pub use roi_align::{RoiAlign, RoiMode};
 pub use scatter_elements::{Reduction, ScatterElements};
 pub use scatter_nd::ScatterNd;
+pub use sequence_at::SequenceAt;
+pub use sequence_concat::SequenceConcat;
+pub use sequence_erase::SequenceErase;
+pub use sequence_insert::SequenceInsert;
+pub use sequence_length::SequenceLength;
+pub use sequence_of::SequenceOf;
+pub use sequence_shape::SequenceShape;
+pub use sequence_split::SequenceSplit;
 pub use slice::Slice;
 pub use softmax::Softmax;
 pub use spatial::Layout;
+pub use string_case::StringCase;
+pub use string_concat::StringConcat;
+pub use string_pieces::StringPieces;
+pub use string_split::StringSplit;
 pub use support::axis_of;
+pub use tf_idf::TfIdf;
 pub use top_k::TopK;
 pub use transpose::Transpose;
 pub use unique::Unique;
@@ -212,6 +252,14 @@ macro_rules! ops {
                 }
             }
 
+            /// See [`OpDef::is_foldable`].
+            pub fn is_foldable(&self) -> bool {
+                match self {
+                    Op::Pointwise(op) => op.is_foldable(),
+                    $(Op::$variant(op) => op.is_foldable(),)*
+                }
+            }
+
             /// See [`OpDef::content`].
             pub fn content(&self, x: &Operands) -> Option<Vec<Dim>> {
                 match self {
@@ -285,6 +333,7 @@ ops! {
     dequantize => Dequantize,
     if => If,
     loop => Loop,
+    call => Call,
     non_zero => NonZero,
     non_max_suppression => NonMaxSuppression,
     unique => Unique,
@@ -292,6 +341,24 @@ ops! {
     reverse_sequence => ReverseSequence,
     dft => Dft,
     col2im => Col2Im,
+    sequence_of => SequenceOf,
+    sequence_insert => SequenceInsert,
+    sequence_erase => SequenceErase,
+    sequence_length => SequenceLength,
+    sequence_shape => SequenceShape,
+    sequence_at => SequenceAt,
+    sequence_split => SequenceSplit,
+    sequence_concat => SequenceConcat,
+    find => Find,
+    tf_idf => TfIdf,
+    random => Random,
+    intern => Intern,
+    string_concat => StringConcat,
+    string_case => StringCase,
+    string_pieces => StringPieces,
+    string_split => StringSplit,
+    regex_match => RegexMatch,
+    image_decode => ImageDecode,
 }
 
 impl From<ScalarOp> for Op {

@@ -243,7 +243,7 @@ impl ScalarOp {
             ResultRule::Select => (first == DType::Bool && same(&types[1..]), types[1]),
         };
         let list = types.iter().map(DType::to_string).collect::<Vec<_>>().join(", ");
-        let complex = types.iter().any(|ty| matches!(ty, DType::C64 | DType::C128));
+        let complex = types.iter().any(|ty| matches!(ty, DType::C64 | DType::C128 | DType::Object));
         crate::ensure!(fits && !complex, "operands of types {list} do not fit");
         Ok(result)
     }
@@ -512,7 +512,7 @@ impl Scalar {
     /// Element `i` of `data`.
     ///
     /// # Panics
-    /// If `i` is out of range, or the elements are complex.
+    /// If `i` is out of range, or the elements are complex or objects.
     pub fn read(data: &Data, i: usize) -> Scalar {
         let int = |x: i128| Scalar::Int(x, data.dtype());
         let narrow = |bits: u8| Scalar::F32(decode(data.dtype(), bits.into()) as f32, data.dtype());
@@ -533,7 +533,7 @@ impl Scalar {
             Data::String(v) => Scalar::Text(v[i].clone()),
             Data::F8E4M3FN(v) | Data::F8E4M3FNUZ(v) | Data::F8E5M2(v) | Data::F8E5M2FNUZ(v) => narrow(v[i]),
             Data::F8E8M0(v) | Data::F4E2M1(v) => narrow(v[i]),
-            Data::C64(_) | Data::C128(_) => panic!("no scalar arithmetic on {}", data.dtype()),
+            Data::C64(_) | Data::C128(_) | Data::Object(_) => panic!("no scalar arithmetic on {}", data.dtype()),
         }
     }
 

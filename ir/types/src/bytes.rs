@@ -36,7 +36,7 @@ impl Data {
     /// Reads elements; `None` if the length is not a multiple of the element's size or the type is string.
     pub fn from_le_bytes(dtype: DType, bytes: &[u8]) -> Option<Data> {
         match dtype {
-            DType::String => None,
+            DType::String | DType::Object => None,
             DType::Bool => Some(Data::Bool(bytes.iter().map(|&b| b != 0).collect())),
             DType::C64 => match numbers_from(DType::F32, bytes)? {
                 Data::F32(v) => {
@@ -56,12 +56,13 @@ impl Data {
         }
     }
 
-    /// The elements as bytes; strings as UTF-8, each ended by a zero byte.
+    /// The elements as bytes; strings as UTF-8, each ended by a zero byte, objects as text that tells them apart.
     pub fn to_le_bytes(&self) -> Vec<u8> {
         match self {
             Data::Bool(v) => v.iter().map(|&b| u8::from(b)).collect(),
             Data::C64(v) => v.iter().flatten().flat_map(|x| x.to_le_bytes()).collect(),
             Data::C128(v) => v.iter().flatten().flat_map(|x| x.to_le_bytes()).collect(),
+            Data::Object(v) => format!("{v:?}").into_bytes(),
             Data::String(v) => v.iter().flat_map(|s| s.bytes().chain([0])).collect(),
             _ => numbers_to(self).unwrap_or_default(),
         }
@@ -74,7 +75,7 @@ mod tests {
 
     #[test]
     fn bytes_round_trip() {
-        for &dtype in DType::ALL.iter().filter(|&&d| d != DType::String) {
+        for &dtype in DType::ALL.iter().filter(|&&d| !d.is_handle()) {
             let size = dtype.size().unwrap();
             let bytes: Vec<u8> = (0..size * 3).map(|i| (i % 2) as u8).collect();
             let data = Data::from_le_bytes(dtype, &bytes).unwrap();

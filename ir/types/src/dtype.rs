@@ -15,7 +15,7 @@ macro_rules! dtypes {
         }
 
         impl DType {
-            /// Every element type, in ONNX's numbering.
+            /// Every element type, in ONNX's numbering, and objects.
             pub const ALL: &[DType] = &[$(DType::$variant,)*];
 
             /// The type with ONNX number `code`, if there is one.
@@ -33,7 +33,7 @@ macro_rules! dtypes {
                 }
             }
 
-            /// Bits of one element as ONNX packs it; 0 for strings.
+            /// Bits of one element as ONNX packs it; 0 for strings and objects.
             pub fn bits(self) -> usize {
                 match self {
                     $(DType::$variant => $bits,)*
@@ -106,15 +106,23 @@ dtypes! {
     U2 = "u2", 25, 2;
     /// Signed 2-bit integer.
     I2 = "i2", 26, 2;
+    /// A sequence or an optional. Not an element type of ONNX: its number is this project's.
+    Object = "object", 200, 0;
 }
 
 impl DType {
-    /// Bytes of one element in memory at run time, where sub-byte types take one byte; `None` for strings.
+    /// Bytes of one element in memory at run time, where sub-byte types take one byte, and strings and objects are handles
+    /// of what the run holds.
     pub fn size(self) -> Option<usize> {
         match self {
-            DType::String => None,
+            DType::String | DType::Object => Some(8),
             _ => Some(self.bits().div_ceil(8)),
         }
+    }
+
+    /// Whether elements are handles of what the run holds: strings and objects.
+    pub fn is_handle(self) -> bool {
+        matches!(self, DType::String | DType::Object)
     }
 
     /// Whether this is a real floating-point type.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the number of elements equals the product of the shape.
 
-use crate::DType;
+use crate::{DType, Object};
 use std::collections::TryReserveError;
 
 macro_rules! data {
@@ -151,6 +151,7 @@ data! {
     U2(u8);
     Bool(bool);
     String(String);
+    Object(Object);
     C64([f32; 2]);
     C128([f64; 2]);
 }
@@ -187,7 +188,7 @@ macro_rules! elements {
 
 elements! {
     f64 => F64, f32 => F32, i64 => I64, i32 => I32, i16 => I16, i8 => I8,
-    u64 => U64, u32 => U32, u16 => U16, u8 => U8, bool => Bool, String => String,
+    u64 => U64, u32 => U32, u16 => U16, u8 => U8, bool => Bool, String => String, Object => Object,
 }
 
 /// An owned dense tensor, row-major.

@@ -4,6 +4,7 @@
 
 use super::element::Element;
 use crate::abi::{Call, Kernel, KernelError, Operand, Parallel};
+use crate::host::Host;
 use ic_types::DType;
 use std::ops::Deref;
 
@@ -112,6 +113,11 @@ impl<'a> Args<'a> {
         self.call.pool
     }
 
+    /// What the calls of the run share.
+    pub(crate) fn host(&self) -> &'a Host {
+        self.call.host
+    }
+
     /// Number of inputs, absent ones included.
     pub(crate) fn n_inputs(&self) -> usize {
         self.n_inputs
@@ -198,6 +204,38 @@ impl<'a> Args<'a> {
         // SAFETY: `Args::new` promises `len` initialized elements; `check` saw a non-null aligned pointer to elements
         // as wide as `T`, which takes every bit pattern. Only outputs are written, and they do not overlap inputs.
         Ok(unsafe { std::slice::from_raw_parts(operand.data.cast::<T>(), len) })
+    }
+
+    /// The bytes of input `index`, whatever its element type.
+    pub(crate) fn bytes(&self, index: usize) -> Result<&'a [u8], KernelError> {
+        debug_assert!(index < self.n_inputs);
+        let operand = self.operand(index)?;
+        let len = self.shape(index)?.count() * operand.dtype.size().unwrap_or(0);
+        if len == 0 {
+            return Ok(&[]);
+        }
+        if operand.data.is_null() {
+            return Err(error(format!("operand #{index} is missing")));
+        }
+        // SAFETY: `Args::new` promises as many initialized elements, and only outputs are written.
+        Ok(unsafe { std::slice::from_raw_parts(operand.data, len) })
+    }
+
+    /// The bytes of the next output, whatever its element type. What is written must be elements of that type.
+    pub(crate) fn output_bytes(&mut self) -> Result<&'a mut [u8], KernelError> {
+        let index = self.next_output;
+        self.next_output += 1;
+        let operand = self.operand(index)?;
+        let len = self.shape(index)?.count() * operand.dtype.size().unwrap_or(0);
+        if len == 0 {
+            return Ok(&mut []);
+        }
+        if operand.data.is_null() {
+            return Err(error(format!("operand #{index} is missing")));
+        }
+        // SAFETY: `Args::new` promises as many elements that nothing else reads or writes; the cursor has passed this
+        // output, so no other slice of it exists.
+        Ok(unsafe { std::slice::from_raw_parts_mut(operand.data, len) })
     }
 
     /// The elements of input `index` if it was given.

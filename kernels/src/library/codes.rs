@@ -55,6 +55,16 @@ codes! {
         Min = 4, "min";
     }
 
+    /// Channels of a decoded image (ONNX `pixel_format`).
+    PixelFormat {
+        /// Red, green, blue.
+        Rgb = 0, "RGB";
+        /// Blue, green, red.
+        Bgr = 1, "BGR";
+        /// Brightness.
+        Grayscale = 2, "Grayscale";
+    }
+
     /// A reduction over axes; the spelling is ONNX's operator.
     Reduction {
         /// Sum.

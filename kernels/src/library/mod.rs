@@ -14,10 +14,13 @@ mod cumulative;
 mod deform_conv;
 mod det;
 mod element;
+mod find;
 mod fourier;
 mod gather;
 mod grid_sample;
 mod gru;
+#[cfg(feature = "images")]
+mod image;
 mod indices;
 mod integer_conv;
 mod lstm;
@@ -29,6 +32,8 @@ mod pad;
 mod pool;
 mod pool_nhwc;
 mod quantize;
+#[cfg(feature = "random")]
+mod random;
 mod recurrent;
 mod reduce;
 mod resize;
@@ -39,10 +44,14 @@ mod rnn;
 mod roi_align;
 mod scatter;
 mod select;
+mod sequence;
 mod split;
 mod strided;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "text")]
+mod text;
+mod tf_idf;
 mod top_k;
 
 use crate::abi::Kernel;
@@ -50,7 +59,27 @@ use crate::abi::Kernel;
 /// The library kernels that this build has: all, or none without the feature `library`.
 pub(crate) const KERNELS: &[Kernel] = if cfg!(feature = "library") { ALL } else { &[] };
 
-/// Every library kernel.
+/// The kernels behind features of their own, each with the feature's name.
+pub(crate) const FEATURES: &[(&str, &[Kernel])] = &[
+    #[cfg(feature = "text")]
+    (
+        "text",
+        &[
+            text::INTERN,
+            text::STRING_CONCAT,
+            text::STRING_CASE,
+            text::STRING_PIECES,
+            text::STRING_SPLIT,
+            text::REGEX_MATCH,
+        ],
+    ),
+    #[cfg(feature = "images")]
+    ("images", &[image::IMAGE_DECODE]),
+    #[cfg(feature = "random")]
+    ("random", &[random::RANDOM]),
+];
+
+/// Every other library kernel.
 const ALL: &[Kernel] = &[
     gather::GATHER,
     gather::GATHER_ELEMENTS,
@@ -107,4 +136,14 @@ const ALL: &[Kernel] = &[
     fourier::MEL_WEIGHT_MATRIX,
     deform_conv::F32_DEFORM_CONV,
     integer_conv::INTEGER_CONV,
+    find::FIND,
+    tf_idf::TF_IDF,
+    sequence::SEQUENCE_OF,
+    sequence::SEQUENCE_INSERT,
+    sequence::SEQUENCE_ERASE,
+    sequence::SEQUENCE_LENGTH,
+    sequence::SEQUENCE_SHAPE,
+    sequence::SEQUENCE_AT,
+    sequence::SEQUENCE_SPLIT,
+    sequence::SEQUENCE_CONCAT,
 ];

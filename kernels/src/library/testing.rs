@@ -2,6 +2,7 @@
 
 use super::element::Element;
 use crate::abi::{Call, Kernel, KernelError, Operand, Parallel, Serial};
+use crate::host::Host;
 use ic_types::DType;
 use std::ops::Range;
 
@@ -118,18 +119,27 @@ impl Parallel for Threads {
     }
 }
 
-fn call(
+/// Runs a kernel on the host of a run.
+pub(crate) fn call(
     kernel: &Kernel,
     inputs: &[Buffer],
     attrs: &[i64],
     outputs: &[Buffer],
     pool: &dyn Parallel,
+    host: &Host,
 ) -> Result<(), KernelError> {
     let operands: Vec<Operand> = inputs.iter().chain(outputs).map(Buffer::operand).collect();
     let bytes = (kernel.scratch)(&operands, attrs, pool.threads());
     let mut scratch = vec![Block([GUARD; 64]); bytes.div_ceil(64) + 1];
-    let call =
-        Call { operands: &operands, attrs, epilogue: &[], callback: None, scratch: scratch.as_mut_ptr().cast(), pool };
+    let call = Call {
+        operands: &operands,
+        attrs,
+        epilogue: &[],
+        callback: None,
+        scratch: scratch.as_mut_ptr().cast(),
+        pool,
+        host,
+    };
     // SAFETY: Buffers hold as many elements as their shapes say, and none overlap.
     let result = unsafe { (kernel.run)(&call) };
     assert!(scratch[bytes.div_ceil(64)].0 == [GUARD; 64], "the kernel wrote outside of its scratch memory");
@@ -144,9 +154,9 @@ pub(crate) fn run(
     attrs: &[i64],
     outputs: Vec<Buffer>,
 ) -> Result<Vec<Buffer>, KernelError> {
-    call(kernel, inputs, attrs, &outputs, &Threads(3))?;
+    call(kernel, inputs, attrs, &outputs, &Threads(3), Host::none())?;
     let parallel: Vec<Vec<u8>> = outputs.iter().map(Buffer::bytes).collect();
-    call(kernel, inputs, attrs, &outputs, &Serial)?;
+    call(kernel, inputs, attrs, &outputs, &Serial, Host::none())?;
     for (output, parallel) in outputs.iter().zip(parallel) {
         assert!(output.bytes() == parallel, "{} depends on the number of threads", kernel.name);
     }

@@ -2,6 +2,7 @@
 
 use super::harness::{Random, Tensor, Threads, assert_same_bits};
 use crate::abi::{Call, Operand, Parallel, Serial};
+use crate::host::Host;
 use crate::isa::Isa;
 use crate::table::find;
 use ic_types::DType;
@@ -70,7 +71,15 @@ impl Case {
         let mut scratch = vec![0xffu8; len + 128];
         let start = scratch.as_ptr().align_offset(64);
         let data = scratch[start..].as_mut_ptr();
-        let call = Call { operands: &operands, attrs: &attrs, epilogue: &[], callback: None, scratch: data, pool };
+        let call = Call {
+            operands: &operands,
+            attrs: &attrs,
+            epilogue: &[],
+            callback: None,
+            scratch: data,
+            pool,
+            host: Host::none(),
+        };
         // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
         unsafe { (kernel.run)(&call) }.expect("runs");
         assert!(scratch[start + len..].iter().all(|&byte| byte == 0xff), "attention wrote past its scratch");

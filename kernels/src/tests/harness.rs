@@ -1,6 +1,7 @@
 //! Tensors, random values, threads and calls for the kernel tests.
 
 use crate::abi::{Call, Callback, EpilogueOp, Kernel, KernelError, Operand, Parallel};
+use crate::host::Host;
 use ic_types::DType;
 use std::ops::Range;
 
@@ -104,7 +105,15 @@ pub(crate) fn run(
     let bytes = kernel.scratch_with_callback(&operands, attrs, pool.threads(), callback.as_ref());
     let mut scratch = vec![0x7fu8; bytes + 64 + 64];
     let start = scratch.as_ptr().align_offset(64);
-    let call = Call { operands: &operands, attrs, epilogue, callback, scratch: scratch[start..].as_mut_ptr(), pool };
+    let call = Call {
+        operands: &operands,
+        attrs,
+        epilogue,
+        callback,
+        scratch: scratch[start..].as_mut_ptr(),
+        pool,
+        host: Host::none(),
+    };
     // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
     let result = unsafe { (kernel.run)(&call) };
     assert!(scratch[start + bytes..].iter().all(|&byte| byte == 0x7f), "{} wrote past its scratch", kernel.name);
@@ -147,7 +156,8 @@ pub(crate) fn run_halves(
     let mut scratch = vec![0x7fu8; bytes + 64 + 64];
     let start = scratch.as_ptr().align_offset(64);
     let data = scratch[start..].as_mut_ptr();
-    let call = Call { operands: &operands, attrs, epilogue: &[], callback: None, scratch: data, pool };
+    let call =
+        Call { operands: &operands, attrs, epilogue: &[], callback: None, scratch: data, pool, host: Host::none() };
     // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
     unsafe { (kernel.run)(&call) }.expect("the kernel runs");
     assert!(scratch[start + bytes..].iter().all(|&byte| byte == 0x7f), "{} wrote past its scratch", kernel.name);

@@ -3,6 +3,7 @@
 use super::epilogue_oracle;
 use super::harness::{Random, Threads};
 use crate::abi::{Call, EpilogueOp, Kernel, Operand, Parallel, Serial, Strip};
+use crate::host::Host;
 use crate::int8::kernels_of;
 use crate::isa::Isa;
 use crate::pack::{
@@ -106,7 +107,7 @@ fn run(kernel: &Kernel, operands: &[Tensor], attrs: &[i64], epilogue: &[Epilogue
     let mut scratch = vec![0x7fu8; bytes + 128];
     let start = scratch.as_ptr().align_offset(64);
     let scratch_at = scratch[start..].as_mut_ptr();
-    let call = Call { operands: &list, attrs, epilogue, callback: None, scratch: scratch_at, pool };
+    let call = Call { operands: &list, attrs, epilogue, callback: None, scratch: scratch_at, pool, host: Host::none() };
     // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
     unsafe { (kernel.run)(&call) }.expect("the kernel runs");
     assert!(scratch[start + bytes..].iter().all(|&byte| byte == 0x7f), "{} wrote past its scratch", kernel.name);

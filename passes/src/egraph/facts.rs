@@ -153,6 +153,9 @@ fn operands_of<'a>(data: &[&'a Facts]) -> Operands<'a> {
 /// The elements of a node's result, if they are few and those of its operands are known.
 fn small_value(op: &Op, data: &[&Facts], types: &[Type]) -> Option<Arc<Tensor>> {
     let [Type::Tensor(ty)] = types else { return None };
+    if !op.is_foldable() {
+        return None;
+    }
     let len = usize::try_from(ty.elements().as_const()?).ok()?;
     if len.checked_mul(ty.dtype.size()?)? > MAX_SMALL {
         return None;

@@ -521,7 +521,7 @@ fn bounds_within(index: &Index, extent: &Dim, extents: &[Dim]) -> Vec<Bound> {
 /// The bits of the one element that all elements of a small constant equal.
 pub(crate) fn splat(graph: &Graph, value: ValueId) -> Option<u128> {
     const MAX_BYTES: usize = 4096;
-    let literal = graph.constant(value)?;
+    let literal = graph.constant(value).filter(|literal| !literal.dtype.is_handle())?;
     let size = literal.dtype.size().filter(|&size| size <= 16)?;
     let bits = |bytes: &[u8]| {
         let mut bits = [0; 16];

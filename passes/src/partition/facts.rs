@@ -119,7 +119,7 @@ impl<'a> Facts<'a> {
 
 /// Whether the results depend on constants alone and not on symbols.
 pub(super) fn is_constant(graph: &Graph, node: &Node, constant: &[bool]) -> bool {
-    if node.regions.is_empty() && node.operands.iter().flatten().all(|v| constant[v.index()]) {
+    if node.op.is_foldable() && node.regions.is_empty() && node.operands.iter().flatten().all(|v| constant[v.index()]) {
         let shapes = node.results.iter().filter_map(|&v| graph.ty(v).as_tensor()).flat_map(|ty| &ty.shape);
         let attributes: Vec<_> = match &node.op {
             Op::Slice(op) => op.starts.iter().collect(),
@@ -136,6 +136,9 @@ pub(super) fn is_constant(graph: &Graph, node: &Node, constant: &[bool]) -> bool
 
 fn kind_of(graph: &Graph, node: &Node) -> Kind {
     let Some(result) = node.results.first().and_then(|&v| graph.ty(v).as_tensor()) else { return Kind::Op };
+    if matches!(node.op, Op::Call(_)) {
+        return Kind::Op;
+    }
     if graph.constant(node.results[0]).is_some() && super::emit::splat(graph, node.results[0]).is_some() {
         return Kind::Source;
     }

@@ -25,10 +25,13 @@ pub fn hoist_branch_constants(graph: &Graph) -> Result<Graph, GraphError> {
     for (_, node) in graph.nodes() {
         let mut operands: Vec<_> = node.operands.iter().map(|v| v.and_then(|v| map.get(&v).copied())).collect();
         let mut regions = Vec::new();
+        // What is called has constants of its own.
+        let is_call = matches!(node.op, Op::Call(_));
         for region in &node.regions {
-            regions.push(hoist_branch_constants(region)?);
+            regions.push(if is_call { region.clone() } else { hoist_branch_constants(region)? });
         }
-        let hoisted: Vec<Hoisted> = regions.iter().map(Hoisted::of).collect();
+        let hoisted: Vec<Hoisted> =
+            regions.iter().map(|region| if is_call { Hoisted::nothing() } else { Hoisted::of(region) }).collect();
         let mut captures = Vec::new();
         for (region, hoisted) in regions.iter().zip(&hoisted) {
             for value in hoisted.copy(region, &mut result)? {
@@ -76,6 +79,10 @@ struct Hoisted {
 }
 
 impl Hoisted {
+    fn nothing() -> Hoisted {
+        Hoisted { nodes: Vec::new(), captured: Vec::new() }
+    }
+
     /// What can leave a region and needs memory: what has more than one element, or not only pointwise nodes read.
     fn of(region: &Graph) -> Hoisted {
         let users = region.users();

@@ -289,6 +289,10 @@ impl Plan {
                 }
                 buffers.iter().try_for_each(|&buffer| alive(buffer))
             }
+            Step::Call { ref inputs, ref outputs, .. } => {
+                inputs.iter().flat_map(|input| &input.shape).try_for_each(|&slot| known(slot))?;
+                inputs.iter().filter_map(|input| input.buffer).chain(outputs.iter().copied()).try_for_each(alive)
+            }
             Step::Copy { from, to, at } => [Some(from), Some(to), at].into_iter().flatten().try_for_each(alive),
             Step::Loop { counter, limit, condition, end } => {
                 limit.into_iter().try_for_each(known)?;
@@ -377,7 +381,9 @@ fn inside(what: &str, index: u32, len: usize) -> Check {
 /// The step's graph node for messages.
 fn step_name(step: &Step) -> String {
     match step {
-        Step::Library { name, .. } | Step::Code { name, .. } | Step::Launch { name, .. } => format!(" (`{name}`)"),
+        Step::Library { name, .. } | Step::Code { name, .. } | Step::Launch { name, .. } | Step::Call { name, .. } => {
+            format!(" (`{name}`)")
+        }
         _ => String::new(),
     }
 }

@@ -28,7 +28,11 @@ impl Plan {
                         return Err(format!("step {index} leaves its loop"));
                     }
                 }
-                Step::Library { .. } | Step::Code { .. } | Step::Launch { .. } | Step::Copy { .. } => {}
+                Step::Library { .. }
+                | Step::Call { .. }
+                | Step::Code { .. }
+                | Step::Launch { .. }
+                | Step::Copy { .. } => {}
             }
         }
         if let Some((begin, _)) = open.first() {

@@ -26,8 +26,8 @@ pub use error::ArtifactError;
 pub use format::{FORMAT_VERSION, Section, SectionKind, read_identity};
 pub use manifest::{Entry, EntryState, Manifest, Port, State, SymbolRange, Target};
 pub use plan::{
-    Buffer, BufferId, Callback, DimCheck, DimOp, DimSlot, Epilogue, KernelRef, Operand, Place, Plan, Segment, StateUse,
-    Step, SymbolSource,
+    Buffer, BufferId, CallInput, Callback, DimCheck, DimOp, DimSlot, Epilogue, KernelRef, Operand, Place, Plan,
+    Segment, StateUse, Step, SymbolSource,
 };
 pub use read::{ArtifactReader, MAX_MANIFEST_BYTES, MAX_PLAN_BYTES};
 #[cfg(feature = "signed")]

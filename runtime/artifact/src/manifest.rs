@@ -9,7 +9,7 @@ pub struct Manifest {
     pub producer: String,
     /// Runtime features without which it cannot run. A runtime that lacks one refuses the artifact.
     pub features: Vec<String>,
-    /// Callable entries; a single model has one, `main`.
+    /// Entries, see [`callable`](Self::callable); a single model has one that callers see, `main`.
     pub entries: Vec<Entry>,
     /// State buffers that entries share and update in place.
     pub states: Vec<State>,
@@ -25,6 +25,14 @@ pub struct Manifest {
     pub certificate: Vec<(String, u64)>,
     /// Contractions that the model quantizes and that run on floats all the same: their nodes, and why.
     pub float_contractions: Vec<(String, String)>,
+}
+
+impl Manifest {
+    /// The entries that callers see. Behind them are those that only steps call, whose names begin with `#`.
+    pub fn callable(&self) -> &[Entry] {
+        let end = self.entries.iter().position(|entry| entry.name.starts_with('#'));
+        &self.entries[..end.unwrap_or(self.entries.len())]
+    }
 }
 
 /// One callable entry.

@@ -263,6 +263,26 @@ pub enum Step {
         /// A buffer that holds one bool: whether to go on.
         condition: Option<BufferId>,
     },
+    /// Runs a later entry, which is bound to its inputs then: extents in it may depend on what was computed before.
+    Call {
+        /// The graph node it came from, for messages and profiles.
+        name: String,
+        /// Index of the entry.
+        entry: u32,
+        /// What its inputs are.
+        inputs: Vec<CallInput>,
+        /// Where its outputs go.
+        outputs: Vec<BufferId>,
+    },
+}
+
+/// An input of an entry that a step calls.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CallInput {
+    /// The memory; `None` for an input that is there for its extents alone.
+    pub buffer: Option<BufferId>,
+    /// Extent of each axis.
+    pub shape: Vec<DimSlot>,
 }
 
 /// An operand of a library kernel.

@@ -87,6 +87,9 @@
 // Signed 2-bit integer, one byte each.
 #define IC_I2 26
 
+// Sequence or optional; not supported in C.
+#define IC_OBJECT 200
+
 // A loaded model.
 typedef struct ic_model ic_model;
 

@@ -63,7 +63,7 @@ pub(crate) struct Described {
 impl Described {
     pub(crate) fn new(manifest: &Manifest, target: &str) -> Described {
         let mut all = Described::default();
-        for entry in &manifest.entries {
+        for entry in manifest.callable() {
             let [inputs, outputs] = [&entry.inputs, &entry.outputs].map(|ports| all.add_ports(ports));
             let name = all.add_text(&entry.name);
             let (n_inputs, n_outputs) = (entry.inputs.len(), entry.outputs.len());

@@ -52,6 +52,8 @@ pub const IC_F8E8M0: u8 = 24;
 pub const IC_U2: u8 = 25;
 /// Signed 2-bit integer, one byte each.
 pub const IC_I2: u8 = 26;
+/// Sequence or optional; not supported in C.
+pub const IC_OBJECT: u8 = 200;
 
 #[cfg(test)]
 mod tests {
@@ -87,8 +89,9 @@ mod tests {
             (DType::F8E8M0, IC_F8E8M0),
             (DType::U2, IC_U2),
             (DType::I2, IC_I2),
+            (DType::Object, IC_OBJECT),
         ];
-        assert_eq!(numbers.map(|(dtype, number)| dtype as u8 - number), [0; 26]);
+        assert_eq!(numbers.map(|(dtype, number)| dtype as u8 - number), [0; 27]);
         assert_eq!(numbers.len(), DType::ALL.len());
     }
 }

@@ -45,13 +45,15 @@ impl Results {
         for (name, result) in outputs.iter() {
             let name = CString::new(name.replace('\0', " ")).unwrap_or_default();
             let shape: Vec<i64> = result.shape().iter().map(|&extent| extent as i64).collect();
+            // Strings and objects have no form in C.
+            let bytes = if result.dtype().is_handle() { None } else { result.dtype().size() };
             tensors.push(Tensor {
                 name: name.as_ptr(),
                 dtype: result.dtype() as u8,
                 rank: shape.len(),
                 shape: shape.as_ptr(),
-                data: result.data().as_ref().as_ptr().cast(),
-                bytes: result.len() * result.dtype().size().unwrap_or(0),
+                data: bytes.map_or(std::ptr::null(), |_| result.data().as_ref().as_ptr().cast()),
+                bytes: bytes.map_or(0, |size| result.len() * size),
             });
             // Names and extents are on the heap: they stay where they are.
             names.push(name);

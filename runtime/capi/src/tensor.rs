@@ -66,7 +66,7 @@ impl Tensor {
     /// `data` points to `bytes` initialized bytes unless null, which nobody writes while the view lives.
     pub(crate) unsafe fn view<'a>(&self, extents: &'a [usize]) -> Result<TensorView<'a>, String> {
         let dtype = DType::from_code(self.dtype).ok_or_else(|| format!("there is no element type {}", self.dtype))?;
-        let size = dtype.size().ok_or("strings are not supported in C")?;
+        let size = dtype.size().filter(|_| !dtype.is_handle()).ok_or("strings are not supported in C")?;
         let len = extents.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
         let bytes = len.and_then(|len| len.checked_mul(size)).filter(|&bytes| bytes <= isize::MAX as usize);
         if bytes != Some(self.bytes) {
@@ -112,7 +112,7 @@ macro_rules! elements {
                     // SAFETY: the bytes are 0 and 1.
                     Ok(DataRef::Bool(unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), len) }))
                 }
-                DType::String => Err("strings are not supported in C".into()),
+                DType::String | DType::Object => Err("strings are not supported in C".into()),
             }
         }
     };

@@ -352,6 +352,8 @@ fn bind_step(to: &Program, step: &Step, binding: &mut Binding) -> Result<(), Str
             (BoundStep::Control, 0)
         }
         Step::Jump { .. } => (BoundStep::Control, 0),
+        // What is called is bound when it is.
+        Step::Call { .. } => (BoundStep::Control, 0),
         Step::Launch { .. } => return Err("it launches a kernel on a device, and the plan is for the CPU".into()),
         Step::Copy { from, to: target, at } => {
             let (bytes, room) = (buffer_bytes(to, *from, binding)?, buffer_bytes(to, *target, binding)?);

@@ -2,6 +2,7 @@
 
 use crate::memory::Memory;
 use ic_kernels::abi;
+use ic_types::DType;
 
 /// Memory of one run. Lists keep their capacity from run to run, so that a run on a shape already seen allocates
 /// nothing.
@@ -16,6 +17,8 @@ pub(crate) struct Context {
     pub(crate) inputs: Vec<*const u8>,
     /// The outputs' memory; null until shaped.
     pub(crate) outputs: Vec<*mut u8>,
+    /// Bytes of the outputs' memory, where another run has given it.
+    pub(crate) rooms: Vec<i64>,
     /// The states' memory.
     pub(crate) states: Vec<*mut u8>,
     /// The memory of what replaces states.
@@ -28,6 +31,19 @@ pub(crate) struct Context {
     pub(crate) scratch: Memory,
     /// The lists of the call that is made.
     pub(crate) call: CallLists,
+    /// The elements of inputs that are handles, in the order of those inputs.
+    pub(crate) input_handles: Vec<Vec<u64>>,
+    /// The elements of outputs that are handles, with their number, shape and element type.
+    pub(crate) output_handles: Vec<HandleOutput>,
+}
+
+/// An output whose elements are handles until the run has ended.
+#[derive(Debug)]
+pub(crate) struct HandleOutput {
+    pub(crate) output: usize,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) handles: Vec<u64>,
 }
 
 /// What a call points to. Empty between calls.

@@ -1,11 +1,14 @@
 //! Runs the steps of a bound segment.
 
 use crate::bind::{Address, Binding, BoundCode, BoundStep, begin_of};
-use crate::context::Context;
+use crate::context::{Context, HandleOutput};
 use crate::program::Program;
+use crate::segments::{self, Surroundings};
 use crate::{Error, Outputs, Profile, StepTime};
 use ic_artifact::{BufferId, Callback, Epilogue, Step};
 use ic_kernels::abi::{self, EpilogueOp, Parallel, Strip, Tile};
+use ic_kernels::host::Host;
+use ic_types::{DType, Tensor};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -18,12 +21,13 @@ pub(crate) fn place(
     index: usize,
     binding: &Binding,
     context: &mut Context,
-    outputs: &mut Outputs,
+    outputs: Option<&mut Outputs>,
 ) -> Result<(), Error> {
     context.arenas[index].reserve(binding.layout.bytes, "arena")?;
     context.scratch.reserve(binding.scratch_bytes, "scratch")?;
-    for (output, shape) in &binding.outputs {
-        context.outputs[*output] = outputs.shape(*output, shape)?;
+    match outputs {
+        Some(outputs) => place_outputs(binding, context, outputs)?,
+        None => check_rooms(program, binding, context)?,
     }
     let arena = context.arenas[index].as_mut_ptr();
     let weights = program.loaded.weights();
@@ -42,6 +46,56 @@ pub(crate) fn place(
     Ok(())
 }
 
+/// Gives the outputs that a segment is the first to have a buffer in their memory.
+fn place_outputs(binding: &Binding, context: &mut Context, outputs: &mut Outputs) -> Result<(), Error> {
+    for (output, shape) in &binding.outputs {
+        let dtype = outputs.dtype(*output);
+        if dtype.is_handle() {
+            let mut handles = vec![0; shape.iter().product()];
+            context.outputs[*output] = handles.as_mut_ptr().cast();
+            context.output_handles.push(HandleOutput { output: *output, dtype, shape: shape.clone(), handles });
+        } else {
+            context.outputs[*output] = outputs.shape(*output, shape)?;
+        }
+    }
+    Ok(())
+}
+
+/// Fails unless the memory that a calling run has given has room for the outputs.
+fn check_rooms(program: &Program, binding: &Binding, context: &Context) -> Result<(), Error> {
+    for (output, shape) in &binding.outputs {
+        let port = &program.entry().outputs[*output];
+        let size = DType::from_code(port.dtype).and_then(DType::size).unwrap_or(0);
+        let bytes = shape.iter().fold(size, |bytes, &extent| bytes.saturating_mul(extent));
+        let room = context.rooms.get(*output).copied().unwrap_or(0);
+        if i64::try_from(bytes).ok() != Some(room) {
+            let problem = format!("output `{}` takes {bytes} bytes, there is room for {room}", port.name);
+            return Err(Error::Shapes { entry: program.entry().name.clone(), problem });
+        }
+    }
+    Ok(())
+}
+
+/// Gives outputs whose elements are handles their strings and objects.
+///
+/// # Errors
+/// If an element was never written.
+pub(crate) fn give_handles(
+    program: &Program,
+    host: &Host,
+    context: &mut Context,
+    outputs: &mut Outputs,
+) -> Result<(), Error> {
+    for HandleOutput { output, dtype, shape, handles } in context.output_handles.drain(..) {
+        let data = host.elements_of(dtype, &handles).map_err(|problem| Error::Shapes {
+            entry: program.entry().name.clone(),
+            problem: format!("output `{}`: {problem}", program.entry().outputs[output].name),
+        })?;
+        outputs.set(output, Tensor::new(shape, data));
+    }
+    Ok(())
+}
+
 /// Runs segment `index`, whose buffers have been placed.
 ///
 /// # Errors
@@ -51,7 +105,7 @@ pub(crate) fn run(
     index: usize,
     binding: &Binding,
     context: &mut Context,
-    pool: &dyn Parallel,
+    around: Surroundings,
     mut profile: Option<&mut Profile>,
 ) -> Result<(), Error> {
     let begin = begin_of(program.plan(), index).steps_end as usize;
@@ -65,12 +119,12 @@ pub(crate) fn run(
                 return Err(Error::Shapes { entry: program.entry().name.clone(), problem: problem.clone() });
             }
             (Step::Library { .. }, BoundStep::Library { operands, attrs }) => {
-                run_library(program, step, operands, attrs, binding, context, pool)?;
+                run_library(program, step, (operands, attrs), binding, context, around)?;
                 at + 1
             }
             (Step::Code { function, buffers, .. }, BoundStep::Code(code)) => {
                 let function = program.functions[*function as usize];
-                run_code(program, function, buffers, code, binding, context, pool);
+                run_code(program, function, buffers, code, binding, context, around.pool);
                 at + 1
             }
             // SAFETY: the buffer has been placed, and binding has seen that it has a byte.
@@ -82,6 +136,12 @@ pub(crate) fn run(
             (Step::Copy { from, to, at: place }, &BoundStep::Copy { bytes, room }) => {
                 copy(&context.buffers, *from, *to, *place, [bytes, room])
                     .map_err(|problem| Error::Shapes { entry: program.entry().name.clone(), problem })?;
+                at + 1
+            }
+            (Step::Call { entry, inputs, outputs, .. }, _) => {
+                let room = |buffer: BufferId| binding.slots[program.plan().buffers[buffer as usize].bytes as usize];
+                let ports = (inputs.as_slice(), outputs.as_slice());
+                segments::call(&program.calls[entry], ports, &binding.slots, &context.buffers, &room, around)?;
                 at + 1
             }
             (Step::Loop { counter, condition, end, .. }, &BoundStep::Loop { limit }) => {
@@ -145,11 +205,10 @@ fn copy(
 fn run_library(
     program: &Program,
     step: &Step,
-    operands: &Range<usize>,
-    attrs: &Range<usize>,
+    (operands, attrs): (&Range<usize>, &Range<usize>),
     binding: &Binding,
     context: &mut Context,
-    pool: &dyn Parallel,
+    around: Surroundings,
 ) -> Result<(), Error> {
     let Step::Library { name, kernel, epilogue, callback, .. } = step else { return Ok(()) };
     let Context { buffers, call: lists, scratch, .. } = context;
@@ -176,7 +235,8 @@ fn run_library(
         epilogue: &lists.epilogue,
         callback,
         scratch: scratch.as_mut_ptr(),
-        pool,
+        pool: around.pool,
+        host: around.host,
     };
     let kernel = program.kernels[*kernel as usize];
     // SAFETY: operands lie in their buffers and scratch has the size that the kernel asked for. That the plan calls
@@ -270,6 +330,7 @@ fn untimed(program: &Program, step: &Step) -> StepTime {
         Step::Copy { .. } => ("", "copy"),
         Step::Loop { .. } => ("", "loop"),
         Step::Next { .. } => ("", "next"),
+        Step::Call { name, entry, .. } => (name.as_str(), program.calls[entry].program.entry().name.as_str()),
     };
     StepTime { name: name.into(), kernel: kernel.into(), time: Duration::ZERO, calls: 0 }
 }

@@ -3,13 +3,20 @@
 use crate::Error;
 use crate::context::Context;
 use ic_artifact::{Entry, Plan, Port};
+use ic_kernels::host::Host;
 use ic_types::{DType, TensorView};
 
 /// Puts the inputs into the entry's order: their extents into `context.key`, their memory into `context.inputs`.
 /// Allocates nothing once the context has seen the entry.
-pub(crate) fn take(entry: &Entry, inputs: &[(&str, TensorView)], context: &mut Context) -> Result<(), Error> {
+pub(crate) fn take(
+    entry: &Entry,
+    inputs: &[(&str, TensorView)],
+    host: &Host,
+    context: &mut Context,
+) -> Result<(), Error> {
     context.key.clear();
     context.inputs.clear();
+    context.input_handles.clear();
     if inputs.len() != entry.inputs.len() {
         return Err(refuse(entry, problems(entry, inputs)));
     }
@@ -24,9 +31,18 @@ pub(crate) fn take(entry: &Entry, inputs: &[(&str, TensorView)], context: &mut C
         }
         // An extent of a slice in memory fits.
         context.key.extend(view.shape().iter().map(|&extent| extent as i64));
-        context.inputs.push(view.data().as_ptr());
+        let memory = if view.dtype().is_handle() { handles(view, host, context) } else { view.data().as_ptr() };
+        context.inputs.push(memory);
     }
     Ok(())
+}
+
+/// Makes the elements of an input handles of what the run holds, and gives their address.
+fn handles(view: &TensorView, host: &Host, context: &mut Context) -> *const u8 {
+    let handles = host.handles_of(&view.data().to_owned()).unwrap_or_default();
+    let address = handles.as_ptr().cast();
+    context.input_handles.push(handles);
+    address
 }
 
 /// Everything that can be wrong with inputs before extents are looked at. Equal numbers of inputs and ports, each port

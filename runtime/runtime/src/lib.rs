@@ -38,6 +38,7 @@ mod outputs;
 mod pool;
 mod profile;
 mod program;
+mod segments;
 mod session;
 mod states;
 mod truncation;

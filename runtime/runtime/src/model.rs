@@ -11,9 +11,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Features that an artifact may ask for.
-const FEATURES: &[&str] = &[];
-
 /// A loaded artifact. Cheap to clone; sessions keep it alive.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -187,7 +184,7 @@ impl Model {
 
     /// The entries: names, inputs and outputs.
     pub fn entries(&self) -> &[Entry] {
-        &self.loaded.manifest.entries
+        self.loaded.manifest.callable()
     }
 
     /// The name of the target that was chosen.
@@ -271,21 +268,23 @@ impl Loaded {
     }
 }
 
+/// Whether this build has the kernels behind a feature.
+fn has_feature(name: &str) -> bool {
+    ic_kernels::table::features().any(|feature| feature == name)
+}
+
 /// Whether this runtime can run what the manifest describes.
 fn check_support(manifest: &Manifest, origin: &str) -> Result<(), Error> {
     let lacks =
         |needs: String| Error::Unsupported { origin: origin.into(), needs, producer: manifest.producer.clone() };
     let unknown: Vec<&str> =
-        manifest.features.iter().map(String::as_str).filter(|feature| !FEATURES.contains(feature)).collect();
+        manifest.features.iter().map(String::as_str).filter(|feature| !has_feature(feature)).collect();
     if !unknown.is_empty() {
         return Err(lacks(format!("the features {}", unknown.join(", "))));
     }
-    let ports = manifest.entries.iter().flat_map(|entry| entry.inputs.iter().chain(&entry.outputs));
-    let named = ports.map(|port| (&port.name, port.dtype)).chain(manifest.states.iter().map(|s| (&s.name, s.dtype)));
-    let strings: Vec<&str> =
-        named.filter(|(_, dtype)| *dtype == DType::String as u8).map(|(name, _)| name.as_str()).collect();
-    if !strings.is_empty() {
-        return Err(lacks(format!("string tensors (`{}`)", strings.join("`, `"))));
+    let is_handle = |dtype: u8| DType::from_code(dtype).is_some_and(DType::is_handle);
+    if let Some(state) = manifest.states.iter().find(|state| is_handle(state.dtype)) {
+        return Err(lacks(format!("states of strings or objects (`{}`)", state.name)));
     }
     Ok(())
 }

@@ -31,9 +31,8 @@ impl BoundOperand {
         bytes: usize,
         extents: &mut Vec<i64>,
     ) -> Result<BoundOperand, String> {
-        let dtype = DType::from_code(operand.dtype).unwrap_or(DType::String);
-        let Some(element) = dtype.size() else {
-            return Err("is a string tensor, which this runtime does not run".into());
+        let (Some(dtype), Some(element)) = (DType::from_code(operand.dtype), dtype_size(operand.dtype)) else {
+            return Err(format!("has the unknown element type {}", operand.dtype));
         };
         let at = extents.len();
         let rank = operand.shape.len();
@@ -73,6 +72,11 @@ impl BoundOperand {
             strides: forever(strides),
         }
     }
+}
+
+/// Bytes of an element of the type with this number.
+fn dtype_size(code: u8) -> Option<usize> {
+    DType::from_code(code)?.size()
 }
 
 /// Appends row-major strides of the shape that begins at `at` and goes to the end of `extents`.

@@ -52,6 +52,16 @@ impl Outputs {
         }
     }
 
+    /// The element type of result `index`.
+    pub(crate) fn dtype(&self, index: usize) -> DType {
+        self.items[index].1.dtype()
+    }
+
+    /// Lets result `index` be a tensor.
+    pub(crate) fn set(&mut self, index: usize, tensor: Tensor) {
+        self.items[index].1 = tensor;
+    }
+
     /// Gives result `index` its shape and returns its memory.
     pub(crate) fn shape(&mut self, index: usize, shape: &[usize]) -> Result<*mut u8, Error> {
         let (name, tensor) = &mut self.items[index];

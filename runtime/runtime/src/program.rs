@@ -1,6 +1,8 @@
 //! An entry's plan with its kernels and functions found: what all runs of a session share.
 
 use crate::bind::{guarded_steps, kept_until, values_read};
+use crate::cache::BindingCache;
+use crate::context::Context;
 use crate::model::Loaded;
 use crate::states::States;
 use crate::{Error, Options};
@@ -8,7 +10,8 @@ use ic_artifact::{Entry, Epilogue, KernelRef, Place, Plan, Step, SymbolSource};
 use ic_kernels::abi::{GeneratedFn, Kernel, Strip, Table};
 use ic_kernels::isa::Isa;
 use ic_kernels::table;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 /// An entry, ready to be bound.
 pub(crate) struct Program {
@@ -31,6 +34,37 @@ pub(crate) struct Program {
     pub(crate) uses_states: bool,
     /// Whether a branch can pass over each step.
     pub(crate) guarded: Vec<bool>,
+    /// The entries that steps call, by index.
+    pub(crate) calls: BTreeMap<u32, Callee>,
+}
+
+/// An entry that steps of another call.
+pub(crate) struct Callee {
+    pub(crate) program: Program,
+    pub(crate) bindings: Mutex<BindingCache>,
+    /// Contexts that no call uses.
+    pub(crate) contexts: Mutex<Vec<Context>>,
+}
+
+impl Callee {
+    /// Entry `index`, as `caller` calls it.
+    fn new(caller: usize, step: &Step, program: impl Fn(usize) -> Result<Program, Error>) -> Result<Callee, Error> {
+        let Step::Call { name, entry, inputs, outputs } = step else { unreachable!("only calls have callees") };
+        let refuse =
+            |problem: &str| Error::Shapes { entry: format!("#{entry}"), problem: format!("`{name}` {problem}") };
+        // Entries call later ones alone, so that calls end.
+        if *entry as usize <= caller {
+            return Err(refuse("calls an entry that comes before it"));
+        }
+        let program = program(*entry as usize)?;
+        let shapes = &program.plan().inputs;
+        let fits = inputs.iter().map(|input| input.shape.len()).eq(shapes.iter().map(Vec::len));
+        if !fits || outputs.len() != program.plan().outputs.len() || program.uses_states {
+            return Err(refuse("does not fit the entry that it calls"));
+        }
+        let capacity = Options::default().cached_shapes.max(1) * program.plan().segments.len();
+        Ok(Callee { program, bindings: Mutex::new(BindingCache::new(capacity)), contexts: Mutex::default() })
+    }
 }
 
 impl Program {
@@ -71,7 +105,18 @@ impl Program {
             || plan.buffers.iter().any(|b| is_state(&b.place))
             || plan.symbols.iter().any(|source| matches!(source, SymbolSource::State { .. }));
         let guarded = guarded_steps(plan);
+        let callee = |index: usize| match loaded.plans.len() {
+            n if index < n => Program::new(loaded.clone(), index, isa, threads, states.clone()),
+            n => Err(Error::Shapes { entry: format!("#{index}"), problem: format!("it is not among {n} entries") }),
+        };
+        let mut calls = BTreeMap::new();
+        for step in &plan.steps {
+            if let Step::Call { entry: index, .. } = step {
+                calls.insert(*index, Callee::new(entry, step, callee)?);
+            }
+        }
         Ok(Program {
+            calls,
             entry,
             isa,
             threads,

@@ -1,16 +1,17 @@
 //! A session: one entry with its kernels, threads and memory, which runs from any number of threads at a time.
 
-use crate::bind::{Binding, bind};
+use crate::bind::Binding;
 use crate::cache::BindingCache;
 use crate::context::Context;
-use crate::memory::Memory;
 use crate::model::Loaded;
 use crate::program::{Program, choose_isa};
-use crate::states::{StateBuffer, States};
+use crate::segments::{self, Surroundings};
+use crate::states::States;
 use crate::{Entry, Error, Options, Outputs, Profile, ThreadPool, execute, inputs};
-use ic_artifact::SymbolSource;
 use ic_kernels::abi::Parallel;
+use ic_kernels::host::Host;
 use ic_types::{Tensor, TensorView};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Runs one entry of a model.
@@ -22,6 +23,8 @@ pub struct Session {
     bindings: Arc<Mutex<BindingCache>>,
     /// Contexts that no run uses.
     contexts: Mutex<Vec<Context>>,
+    /// How many runs have begun.
+    runs: AtomicU64,
 }
 
 impl Session {
@@ -39,7 +42,7 @@ impl Session {
     fn from_program(program: Program, pool: Arc<ThreadPool>, cached_shapes: usize) -> Session {
         let capacity = cached_shapes.max(1) * program.plan().segments.len();
         let bindings = Arc::new(Mutex::new(BindingCache::new(capacity)));
-        Session { program, pool, bindings, contexts: Mutex::new(Vec::new()) }
+        Session { program, pool, bindings, contexts: Mutex::default(), runs: AtomicU64::new(0) }
     }
 
     /// A session on another entry of the same model, with the same threads, kernels and states.
@@ -81,7 +84,7 @@ impl Session {
         let Program { loaded, entry, isa, threads, states, .. } = &self.program;
         let program = Program::new(loaded.clone(), *entry, *isa, *threads, Arc::new(states.fork()?))?;
         let (pool, bindings) = (self.pool.clone(), self.bindings.clone());
-        Ok(Session { program, pool, bindings, contexts: Mutex::new(Vec::new()) })
+        Ok(Session { program, pool, bindings, contexts: Mutex::default(), runs: AtomicU64::new(0) })
     }
 
     /// Makes all states empty: what is appended to has no elements, all else is zero.
@@ -134,10 +137,10 @@ impl Session {
     /// If inputs do not fit the entry, or the entry cannot run on their shapes.
     pub fn prepare(&self, inputs: &[(&str, TensorView)]) -> Result<usize, Error> {
         let mut context = Context::default();
-        inputs::take(self.entry(), inputs, &mut context)?;
+        inputs::take(self.entry(), inputs, Host::none(), &mut context)?;
         let mut states = self.program.uses_states.then(|| self.program.states.lock());
-        self.start(&mut context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice))?;
-        Ok(self.binding(0, None, &context)?.layout.bytes)
+        segments::start(&self.program, &mut context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice))?;
+        Ok(segments::binding(&self.program, &self.bindings, 0, None, &context)?.layout.bytes)
     }
 
     /// Runs the entry on `inputs`, by name.
@@ -189,96 +192,25 @@ impl Session {
         context: &mut Context,
         inputs: &[(&str, TensorView)],
         outputs: &mut Outputs,
-        mut profile: Option<&mut Profile>,
+        profile: Option<&mut Profile>,
     ) -> Result<(), Error> {
-        inputs::take(self.entry(), inputs, context)?;
+        let host = Host::new(self.runs.fetch_add(1, Ordering::Relaxed));
+        context.output_handles.clear();
+        inputs::take(self.entry(), inputs, &host, context)?;
         outputs.prepare(self.entry());
         // Held to the end: runs that use states follow one another.
         let mut states = self.program.uses_states.then(|| self.program.states.lock());
-        self.start(context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice))?;
-        let pool: &dyn Parallel = &*self.pool;
-        let mut previous: Option<Arc<Binding>> = None;
-        for segment in 0..self.program.plan().segments.len() {
-            self.read_values(segment, previous.as_deref(), context)?;
-            let binding = self.binding(segment, previous.as_deref(), context)?;
-            if let (0, Some(states)) = (segment, &states) {
-                self.program.states.check(self.program.plan(), states, &binding.slots)?;
-            }
-            execute::place(&self.program, segment, &binding, context, outputs)?;
-            execute::run(&self.program, segment, &binding, context, pool, profile.as_deref_mut())?;
-            previous = Some(binding);
-        }
-        if let (Some(states), Some(last)) = (&mut states, &previous) {
+        segments::start(&self.program, context, states.as_deref_mut().map_or(&mut [], Vec::as_mut_slice))?;
+        let check = |binding: &Binding| match &states {
+            Some(states) => self.program.states.check(self.program.plan(), states, &binding.slots),
+            None => Ok(()),
+        };
+        let around = Surroundings { pool: &*self.pool, host: &host };
+        let last = segments::run(&self.program, &self.bindings, context, Some(&mut *outputs), around, &check, profile)?;
+        if let (Some(states), Some(last)) = (&mut states, &last) {
             States::finish(self.program.plan(), states, &last.slots);
         }
-        Ok(())
-    }
-
-    /// Makes the lists of `context` ready for a run on the inputs that it has taken.
-    ///
-    /// # Errors
-    /// If an extent is that of a state which holds nothing.
-    fn start(&self, context: &mut Context, states: &mut [StateBuffer]) -> Result<(), Error> {
-        let plan = self.program.plan();
-        context.buffers.clear();
-        context.buffers.reserve(plan.buffers.len());
-        context.outputs.clear();
-        context.outputs.resize(plan.outputs.len(), std::ptr::null_mut());
-        context.states.clear();
-        context.states.extend(states.iter_mut().map(|state| state.memory.as_mut_ptr()));
-        context.next_states.clear();
-        context.next_states.extend(states.iter_mut().map(|state| state.next.as_mut_ptr()));
-        context.arenas.resize_with(plan.segments.len(), Memory::default);
-        context.symbols.clear();
-        context.symbols.resize(plan.symbols.len(), 0);
-        for (value, source) in context.symbols.iter_mut().zip(&plan.symbols) {
-            match *source {
-                SymbolSource::Input { input, axis } => {
-                    let before: usize = plan.inputs[..input as usize].iter().map(Vec::len).sum();
-                    *value = context.key[before + axis as usize];
-                }
-                SymbolSource::State { state, axis } => {
-                    *value = self.program.states.extent(states, state, axis)?;
-                    context.key.push(*value);
-                }
-                SymbolSource::Value { .. } => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the symbols that segment `index` takes from memory which the segments before it have written.
-    fn read_values(&self, index: usize, previous: Option<&Binding>, context: &mut Context) -> Result<(), Error> {
-        let Some(previous) = previous else { return Ok(()) };
-        for &(symbol, buffer, element) in &self.program.values[index] {
-            let refuse = |problem| Error::Shapes { entry: self.entry().name.clone(), problem };
-            let bytes = previous.slots[self.program.plan().buffers[buffer as usize].bytes as usize];
-            let offset = element as usize * size_of::<i64>();
-            if (offset + size_of::<i64>()) as i64 > bytes {
-                return Err(refuse(format!("element {element} of buffer {buffer} is outside of its {bytes} bytes")));
-            }
-            // SAFETY: the buffer has been placed, and the element lies in it.
-            let value = unsafe { context.buffers[buffer as usize].add(offset).cast::<i64>().read_unaligned() };
-            if value < 0 {
-                return Err(refuse(format!("an extent that depends on the data is {value}")));
-            }
-            context.symbols[symbol as usize] = value;
-            context.key.push(value);
-        }
-        Ok(())
-    }
-
-    /// The binding of segment `index` to the context's key: a kept one, or a new one.
-    fn binding(&self, index: usize, previous: Option<&Binding>, context: &Context) -> Result<Arc<Binding>, Error> {
-        if let Some(found) = lock(&self.bindings).get(index as u32, &context.key) {
-            return Ok(found);
-        }
-        let slots = previous.map_or(&[][..], |previous| &previous.slots);
-        let latest = lock(&self.bindings).latest(index as u32);
-        let binding = bind(&self.program, index, slots, &context.key, &context.symbols, latest.as_deref())?;
-        let binding = Arc::new(binding);
-        lock(&self.bindings).insert(index as u32, &context.key, binding.clone());
-        Ok(binding)
+        execute::give_handles(&self.program, &host, context, outputs)
     }
 }
 

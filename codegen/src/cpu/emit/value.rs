@@ -27,7 +27,7 @@ impl Rep {
         match dtype {
             DType::F32 | DType::F16 | DType::BF16 => Rep::F32,
             DType::F64 => Rep::F64,
-            DType::I64 | DType::U64 | DType::C64 => Rep::I64,
+            DType::I64 | DType::U64 | DType::C64 | DType::String | DType::Object => Rep::I64,
             DType::Bool => Rep::Bool,
             // 8-bit and narrower floats are only moved, as bytes.
             _ => Rep::I32,

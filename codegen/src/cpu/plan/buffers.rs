@@ -239,5 +239,8 @@ pub(super) fn step_buffers(step: &Step) -> Vec<BufferId> {
         Step::Loop { counter, condition, .. } => std::iter::once(*counter).chain(*condition).collect(),
         Step::Next { condition, .. } => condition.iter().copied().collect(),
         Step::Jump { .. } => Vec::new(),
+        Step::Call { inputs, outputs, .. } => {
+            inputs.iter().filter_map(|input| input.buffer).chain(outputs.iter().copied()).collect()
+        }
     }
 }

@@ -139,5 +139,8 @@ fn for_each_buffer(step: &mut Step, f: &dyn Fn(&mut BufferId)) {
         Step::Loop { counter, condition, .. } => std::iter::once(counter).chain(condition).for_each(f),
         Step::Next { condition, .. } => condition.iter_mut().for_each(f),
         Step::Jump { .. } => {}
+        Step::Call { inputs, outputs, .. } => {
+            inputs.iter_mut().filter_map(|input| input.buffer.as_mut()).chain(outputs).for_each(f);
+        }
     }
 }

@@ -8,9 +8,9 @@ use super::{Built, Generator, Tiling, dim_checks};
 use crate::cpu::dims::DimBuilder;
 use crate::cpu::form::dense_strides;
 use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
-use ic_artifact::{BufferId, Callback, DimCheck, DimSlot, Epilogue, KernelRef, Operand, Step};
+use ic_artifact::{BufferId, CallInput, Callback, DimCheck, DimSlot, Epilogue, KernelRef, Operand, Step};
 use ic_ir::kernel::{self, Anchor, Atom, BufferKind, Expr, Index, Kernel, Load, Param, Program, Stage};
-use ic_ir::ops::Op;
+use ic_ir::ops::{self, Op};
 use ic_ir::{Constraint, Diagnostic, Location};
 use ic_kernels::isa::Isa;
 use ic_types::{DType, Dim};
@@ -177,7 +177,28 @@ impl<'a, 'b> Builder<'a, 'b> {
         Ok(())
     }
 
+    /// Runs another entry on the operands.
+    fn call(&mut self, k: &OpKernel, call: &ops::Call) -> Result<(), String> {
+        let entry = call.entry.ok_or("a nested graph that is no entry")?;
+        let mut inputs = Vec::new();
+        for operand in k.operands.iter().flatten() {
+            let shape = operand.shape.iter().map(|dim| self.slot(dim)).collect::<Result<_, _>>()?;
+            inputs.push(CallInput { buffer: Some(self.buffers.place(k.args[operand.param as usize])), shape });
+        }
+        for symbol in &call.symbols {
+            inputs.push(CallInput { buffer: None, shape: vec![self.slot(symbol)?] });
+        }
+        let result = |param: &Option<u32>| param.map(|param| k.args[param as usize]).ok_or("an unused result");
+        let outputs = k.results.iter().map(result).collect::<Result<Vec<_>, _>>()?;
+        let outputs = outputs.into_iter().map(|buffer| self.buffers.place(buffer)).collect();
+        self.steps.push(Step::Call { name: k.location.to_string(), entry: entry as u32, inputs, outputs });
+        Ok(())
+    }
+
     fn op(&mut self, k: &OpKernel) -> Result<(), String> {
+        if let Op::Call(call) = k.op {
+            return self.call(k, call);
+        }
         let operands: Vec<Option<View>> = k.operands.iter().map(|operand| self.operand_view(k, operand)).collect();
         let target = epilogue_target(k.kernel);
         let is_integer = matches!(k.op, Op::IntegerMatmul(_) | Op::IntegerConvolution(_));

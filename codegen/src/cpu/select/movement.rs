@@ -10,11 +10,6 @@ use ic_types::DType;
 
 /// Two or three operands and one result, all as they are.
 fn call(kernel: &'static str, n_operands: usize, attrs: Vec<Attr>, site: &Site) -> Result<LibraryCall, String> {
-    for operand in site.operands.iter().take(n_operands).flatten() {
-        if operand.dtype == DType::String {
-            return Err("tensors of strings have no kernel".into());
-        }
-    }
     let operands = (0..n_operands).map(|i| site.pass(i)).chain([site.give(0)]).collect();
     Ok(plain(kernel, operands, attrs))
 }
@@ -71,7 +66,7 @@ pub(super) fn concat(op: &Concat, site: &Site) -> Result<LibraryCall, String> {
 }
 
 pub(super) fn cast(op: &Cast, site: &Site) -> Result<LibraryCall, String> {
-    if [site.operand(0)?.dtype, op.to].iter().any(|d| matches!(d, DType::String | DType::C64 | DType::C128)) {
+    if [site.operand(0)?.dtype, op.to].iter().any(|d| d.is_handle() || matches!(d, DType::C64 | DType::C128)) {
         return Err(format!("a cast from {} to {} has no kernel", site.operand(0)?.dtype, op.to));
     }
     call("cast", 1, vec![op.saturate.into(), codes::RoundMode::Up.code().into()], site)

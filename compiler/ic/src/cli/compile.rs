@@ -51,7 +51,7 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     if args.json {
         return say.json(&json!({
             "artifact": output.display().to_string(),
-            "entries": lowered.models.iter().map(|model| &model.entry).collect::<Vec<_>>(),
+            "entries": written.manifest.callable().iter().map(|entry| &entry.name).collect::<Vec<_>>(),
             "bytes": written.bytes,
             "steps": written.n_steps,
             "seconds": seconds,

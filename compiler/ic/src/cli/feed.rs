@@ -2,7 +2,7 @@
 
 use super::args::FeedArgs;
 use anyhow::{Context, Result, bail, ensure};
-use ic::tensors::{random_tensor, read_npz, read_proto};
+use ic::tensors::{random_tensor, read_npz, read_object, read_proto};
 use ic_ir::SymbolRange;
 use ic_runtime::{Entry, Model, Port, Session};
 use ic_types::{DType, Dim, Tensor, TensorView};
@@ -86,7 +86,9 @@ pub(crate) fn parse_dims(texts: &[String]) -> Result<(BTreeMap<String, i64>, BTr
 
 fn read_folder(entry: &Entry, folder: &Path) -> Result<Feed> {
     let read = |(i, port): (usize, &Port)| {
-        let (_, tensor) = read_proto(&folder.join(format!("input_{i}.pb")))?;
+        let path = folder.join(format!("input_{i}.pb"));
+        let is_object = port.dtype == DType::Object as u8;
+        let tensor = if is_object { read_object(&path)? } else { read_proto(&path)?.1 };
         Ok((port.name.clone(), tensor))
     };
     let inputs = entry.inputs.iter().enumerate().map(read).collect::<Result<_>>()?;

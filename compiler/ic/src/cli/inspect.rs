@@ -72,7 +72,7 @@ fn describe_artifact(path: &Path) -> Result<Value> {
     Ok(json!({
         "artifact": path.display().to_string(),
         "producer": manifest.producer,
-        "entries": manifest.entries.iter().map(|entry| json!({
+        "entries": manifest.callable().iter().map(|entry| json!({
             "name": entry.name,
             "inputs": entry.inputs.iter().map(port).collect::<Vec<_>>(),
             "outputs": entry.outputs.iter().map(port).collect::<Vec<_>>(),
@@ -145,6 +145,7 @@ fn describe_plan(plan: &Plan) -> Value {
             Step::Copy { .. } => "copy".into(),
             Step::Loop { .. } => "loop".into(),
             Step::Next { .. } => "next".into(),
+            Step::Call { .. } => "call".into(),
         };
         *kernels.entry(name).or_default() += 1;
     }

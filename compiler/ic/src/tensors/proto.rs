@@ -17,12 +17,27 @@ pub fn read_proto(path: &Path) -> Result<(String, Tensor), TensorFileError> {
     Ok((proto.name, tensor))
 }
 
-/// Writes one tensor as a `TensorProto`. The file appears when it is complete.
+/// Reads a file that holds one `SequenceProto` or `OptionalProto`, as a tensor of one object.
+///
+/// # Errors
+/// If the file cannot be read or holds something else.
+pub fn read_object(path: &Path) -> Result<Tensor, TensorFileError> {
+    let bytes = std::fs::read(path).map_err(|e| TensorFileError::new(path, e))?;
+    Ok(Tensor::scalar(super::object::decode(&bytes).map_err(|e| TensorFileError::new(path, e))?))
+}
+
+/// Writes one tensor as a `TensorProto`, or the one object that it is. The file appears when it is complete.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub fn write_proto(path: &Path, name: &str, tensor: &Tensor) -> Result<(), TensorFileError> {
-    let bytes = tensor_to_proto(name, tensor).write_to_bytes().map_err(|e| TensorFileError::new(path, e))?;
+    let bytes = match tensor.data() {
+        Data::Object(objects) => {
+            let object = objects.first().ok_or_else(|| TensorFileError::new(path, "there is no object to write"))?;
+            super::object::encode(name, object).map_err(|e| TensorFileError::new(path, e))?
+        }
+        _ => tensor_to_proto(name, tensor).write_to_bytes().map_err(|e| TensorFileError::new(path, e))?,
+    };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| TensorFileError::new(path, e))?;
     std::io::Write::write_all(&mut file, &bytes).map_err(|e| TensorFileError::new(path, e))?;

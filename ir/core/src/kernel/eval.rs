@@ -427,7 +427,11 @@ impl Point<'_> {
         let lookup = |name: &str| memory.symbols.get(name).copied();
         match expr {
             Expr::Const(dtype, bits) => {
-                let size = dtype.size().ok_or_else(|| OpError::new("no constants of type string"))?;
+                if dtype.is_handle() {
+                    // The handle 0.
+                    return Ok(Element::read(&Data::zeros(*dtype, 1), 0));
+                }
+                let size = dtype.size().ok_or_else(|| OpError::new("a type without size"))?;
                 let data = Data::from_le_bytes(*dtype, &bits.to_le_bytes()[..size]);
                 Ok(Element::read(&data.ok_or_else(|| OpError::new("malformed constant"))?, 0))
             }

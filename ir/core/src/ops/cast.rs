@@ -23,7 +23,7 @@ impl OpDef for Cast {
 
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, OpError> {
         let ty = x.ty(0)?;
-        let complex = |dtype| matches!(dtype, DType::C64 | DType::C128);
+        let complex = |dtype| matches!(dtype, DType::C64 | DType::C128 | DType::Object);
         let fits = self.to == ty.dtype || !complex(ty.dtype) && !complex(self.to);
         ensure!(fits, "cannot cast {} to {}", ty.dtype, self.to);
         Ok(vec![TensorType::new(self.to, ty.shape.clone()).into()])

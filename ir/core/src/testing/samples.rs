@@ -1,7 +1,7 @@
 //! One random valid instance of each op.
 
-use super::Sample;
 use super::random::{ANY, FLOATS, NUMBERS, Random, dims};
+use super::{Sample, handles};
 use crate::graph::Graph;
 use crate::literal::Literal;
 use crate::ops::*;
@@ -60,6 +60,7 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("dequantize", dequantize),
     ("if", if_),
     ("loop", loop_),
+    ("call", handles::call),
     ("non_zero", non_zero),
     ("non_max_suppression", non_max_suppression),
     ("unique", unique),
@@ -67,6 +68,24 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("reverse_sequence", reverse_sequence),
     ("dft", dft),
     ("col2im", col2im),
+    ("sequence_of", handles::sequence_of),
+    ("sequence_insert", handles::sequence_insert),
+    ("sequence_erase", handles::sequence_erase),
+    ("sequence_length", handles::sequence_length),
+    ("sequence_shape", handles::sequence_shape),
+    ("sequence_at", handles::sequence_at),
+    ("sequence_split", handles::sequence_split),
+    ("sequence_concat", handles::sequence_concat),
+    ("find", handles::find),
+    ("tf_idf", handles::tf_idf),
+    ("random", handles::random),
+    ("intern", handles::intern),
+    ("string_concat", handles::string_concat),
+    ("string_case", handles::string_case),
+    ("string_pieces", handles::string_pieces),
+    ("string_split", handles::string_split),
+    ("regex_match", handles::regex_match),
+    ("image_decode", handles::image_decode),
 ];
 
 /// A random instance of a pointwise op.
@@ -96,7 +115,7 @@ fn constant(r: &mut Random) -> Sample {
 
 fn cast(r: &mut Random) -> Sample {
     let (from, to, shape) = (r.pick(ANY), r.pick(DType::ALL), r.any_shape());
-    let to = if matches!(to, DType::C64 | DType::C128) { from } else { to };
+    let to = if matches!(to, DType::C64 | DType::C128 | DType::Object) { from } else { to };
     // The strings of a sample are numbers that a bool cannot be read from.
     let to = if from == DType::String && to == DType::Bool { DType::F32 } else { to };
     Sample::new(Cast { to, saturate: r.flag() }, vec![r.tensor(from, &shape)])

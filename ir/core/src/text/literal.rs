@@ -67,6 +67,8 @@ macro_rules! element_text {
                 Data::F32(v) => v.iter().map(|&x| F32(x).to_text()).collect(),
                 Data::F64(v) => v.iter().map(|x| format!("{x:?}")).collect(),
                 Data::String(v) => v.iter().map(|x| quote(x)).collect(),
+                // There is no such constant: objects are made in a run.
+                Data::Object(v) => v.iter().map(|x| quote(&format!("{x:?}"))).collect(),
                 Data::C64(v) => v.iter().map(|[re, im]| format!("({re:?}, {im:?})")).collect(),
                 Data::C128(v) => v.iter().map(|[re, im]| format!("({re:?}, {im:?})")).collect(),
             }
@@ -80,6 +82,7 @@ macro_rules! element_text {
                 DType::F32 => Data::F32(texts.map(|t| t.parse().ok()).collect::<Option<_>>()?),
                 DType::F64 => Data::F64(texts.map(|t| t.parse().ok()).collect::<Option<_>>()?),
                 DType::String => Data::String(texts.map(|t| unquote(t)).collect::<Option<_>>()?),
+                DType::Object => return None,
                 DType::C64 => Data::C64(texts.map(|t| pair(t)).collect::<Option<_>>()?),
                 DType::C128 => Data::C128(texts.map(|t| pair(t)).collect::<Option<_>>()?),
             })

@@ -4,6 +4,7 @@ use super::super::args::Args;
 use super::{Extents, States, Weights};
 use crate::abi::{Call, EpilogueOp, KernelError, Parallel};
 use crate::gemm::{Contraction, Panels, Rows, Tiles, scratch_bytes};
+use crate::host::Host;
 use crate::pack::{pack_recurrent_weights, recurrent_weights_len};
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -121,7 +122,7 @@ impl Product<'_> {
     /// # Safety
     /// The machine has `V`; `y` has room for the rows, and `own` is scratch for all threads of `pool`.
     unsafe fn run<V: Tiles>(&self, y: *mut f32, pool: &dyn Parallel, epilogue: &[EpilogueOp], own: *mut u8) {
-        let call = Call { operands: &[], attrs: &[], epilogue, callback: None, scratch: own, pool };
+        let call = Call { operands: &[], attrs: &[], epilogue, callback: None, scratch: own, pool, host: Host::none() };
         let contraction = Contraction {
             call: &call,
             rows: EvenRows { a: self.a.as_ptr(), a_stride: self.a_stride, y_stride: self.y_stride },

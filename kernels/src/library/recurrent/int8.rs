@@ -8,6 +8,7 @@ use super::super::split::{Shared, rows, vectorized};
 use super::{Extents, States, Weights};
 use crate::abi::{Call, EpilogueOp, KernelError, Parallel};
 use crate::gemm::Rows;
+use crate::host::Host;
 use crate::int8::{Contraction, Corrections, IntTiles, Stored, bytes_of, scratch_bytes, zero_at};
 use crate::pack::{Segments, pack_int8_recurrent};
 use std::marker::PhantomData;
@@ -202,7 +203,7 @@ impl<D: IntTiles> Quantized<'_, D> {
         let scale = EpilogueOp::MulColumn(scales.as_ptr());
         let with_bias = [scale, EpilogueOp::AddColumn(bias.unwrap_or_default().as_ptr())];
         let epilogue = if bias.is_some() { &with_bias[..] } else { &with_bias[..1] };
-        let call = Call { operands: &[], attrs: &[], epilogue, callback: None, scratch: own, pool };
+        let call = Call { operands: &[], attrs: &[], epilogue, callback: None, scratch: own, pool, host: Host::none() };
         let matrix = factor.packed.wrapping_add(direction * factor.k.packed_bytes(width));
         let zeros = factor.zeros.map_or(std::ptr::null(), |zeros| zeros[of.start + columns.start..].as_ptr());
         let contraction = Contraction {

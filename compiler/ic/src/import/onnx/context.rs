@@ -6,6 +6,7 @@
 
 use super::error::{Refusal, Result, invalid};
 use super::files::Files;
+use super::objects::Kind;
 use super::symbols::Symbols;
 use ic_ir::ops::{Constant, Dims};
 use ic_ir::{Builder, Diagnostic, Graph, Literal, Location, Type, ValueId};
@@ -52,6 +53,8 @@ pub(crate) struct Frame {
     literals: HashMap<u32, ValueId>,
     /// The elements of the sequences that values stand for.
     sequences: HashMap<ValueId, Vec<ValueId>>,
+    /// What is known of the values that are objects.
+    pub(super) objects: HashMap<ValueId, Kind>,
     /// The symbols that stand for the elements of values.
     pub(super) read: HashMap<ValueId, Vec<Dim>>,
     /// Whether each value is a function of constants alone, for as many values as have been looked at.
@@ -271,12 +274,17 @@ impl Context {
         self.frames.last()?.sequences.get(&value).cloned()
     }
 
-    /// Fails if one of the values stands for a sequence.
+    /// What is known of an object.
+    pub(crate) fn object_kind(&self, value: ValueId) -> Option<Kind> {
+        self.frames.last()?.objects.get(&value).cloned()
+    }
+
+    /// Fails if one of the values is a sequence or an optional.
     ///
     /// # Errors
     /// If so; `what` says what the values are.
     pub(crate) fn refuse_sequences(&self, values: &[ValueId], what: &str) -> Result<()> {
-        match values.iter().any(|&value| self.sequence_of(value).is_some()) {
+        match values.iter().any(|&value| self.sequence_of(value).is_some() || self.is_object(value)) {
             true => Err(super::error::unsupported!("{what} is a sequence")),
             false => Ok(()),
         }
@@ -315,8 +323,10 @@ impl Context {
     fn add_capture(&mut self, frame: usize, outer: ValueId) -> ValueId {
         let value = self.frames[frame - 1].graph.value(outer).clone();
         let name = value.name.unwrap_or_else(|| format!("v{}", outer.0).into());
+        let kind = self.frames[frame - 1].objects.get(&outer).cloned();
         let frame = &mut self.frames[frame];
         let inner = frame.graph.add_input(name, value.ty);
+        frame.objects.extend(kind.map(|kind| (inner, kind)));
         frame.captures.push(outer);
         frame.captured.insert(outer, inner);
         inner

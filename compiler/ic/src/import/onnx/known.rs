@@ -123,7 +123,7 @@ fn is_foldable(graph: &Graph, node: &Node) -> bool {
         Op::Dims(dims) => dims.value.iter().any(|d| d.as_const().is_none()),
         _ => false,
     };
-    node.regions.is_empty() && !has_symbols && node.results.iter().all(small)
+    node.op.is_foldable() && node.regions.is_empty() && !has_symbols && node.results.iter().all(small)
 }
 
 /// Evaluates the part of the graph that `value` depends on, which has no inputs.

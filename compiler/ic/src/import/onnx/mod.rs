@@ -11,9 +11,11 @@ mod files;
 mod function;
 mod known;
 mod node;
+mod objects;
 mod ops;
 mod order;
 mod outputs;
+mod regions;
 mod runtime;
 mod symbols;
 mod tensor;
@@ -24,8 +26,10 @@ use super::{FileSource, ImportOptions, Imported};
 use context::{Binding, Context, Opsets, Problems};
 use error::Refusal;
 use files::Files;
-use ic_ir::{Diagnostic, Graph, Literal, Location};
-use onnx_protobuf::{GraphProto, Message, ModelProto, OperatorSetIdProto};
+use ic_ir::{Diagnostic, Graph, Literal, Location, TensorType, ValueId};
+use ic_types::DType;
+use objects::Kind;
+use onnx_protobuf::{GraphProto, Message, ModelProto, OperatorSetIdProto, TypeProto};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
@@ -128,15 +132,26 @@ fn add_inputs(cx: &mut Context, graph: &GraphProto) {
             continue;
         }
         let ty = input.type_.as_ref().ok_or_else(|| error::invalid!("input `{name}` has no type"));
-        match ty.and_then(|ty| cx.symbols.input_type(name, ty)) {
-            Ok(ty) => {
-                let value = cx.frame().graph.add_input(name, ty);
-                cx.bind(name, Binding::Value(value));
-            }
+        match ty.and_then(|ty| declare_input(cx, name, ty)) {
+            Ok(value) => cx.bind(name, Binding::Value(value)),
             Err(refusal) => {
                 cx.report(name, "input", refusal);
                 cx.bind(name, Binding::Refused);
             }
+        }
+    }
+}
+
+/// Declares an input of the graph: a tensor, or an object.
+fn declare_input(cx: &mut Context, name: &str, ty: &TypeProto) -> error::Result<ValueId> {
+    match Kind::of(ty)? {
+        Kind::Tensor(..) => {
+            let ty = cx.symbols.input_type(name, ty)?;
+            Ok(cx.frame().graph.add_input(name, ty))
+        }
+        kind => {
+            let object = cx.frame().graph.add_input(name, TensorType::fixed(DType::Object, &[]));
+            Ok(cx.with_kind(object, kind))
         }
     }
 }

@@ -1,10 +1,12 @@
 //! A model's outputs: chosen by the user or declared, and compared with their declarations.
 
 use super::context::Context;
+use super::objects::Kind;
 use super::symbols::dimensions;
 use super::walk::required;
 use crate::import::ImportOptions;
 use ic_ir::{TensorType, Type};
+use ic_types::DType;
 use onnx_protobuf::tensor_shape_proto::dimension;
 use onnx_protobuf::{GraphProto, ValueInfoProto, type_proto};
 
@@ -26,7 +28,11 @@ pub(crate) fn wanted(cx: &mut Context, graph: &GraphProto, options: &ImportOptio
 pub(crate) fn add(cx: &mut Context, graph: &GraphProto, wanted: &[String]) {
     for name in wanted {
         let value = required(cx, name);
-        let value = value.and_then(|value| cx.refuse_sequences(&[value], "the output").map(|()| value));
+        let declared = graph.output.iter().find(|v| v.name == *name).and_then(|v| v.type_.as_ref());
+        let value = value.and_then(|value| match declared {
+            Some(ty) => Kind::of(ty).and_then(|kind| cx.as_declared(value, &kind)),
+            None => cx.boxed(value),
+        });
         match value {
             Ok(value) => {
                 cx.frame().graph.add_output(name.as_str(), value);
@@ -47,7 +53,9 @@ pub(crate) fn add(cx: &mut Context, graph: &GraphProto, wanted: &[String]) {
 /// How a declaration contradicts the inferred type. Names of dims are no contradiction.
 fn difference(declared: &ValueInfoProto, ty: &TensorType) -> Option<String> {
     let declared = declared.type_.as_ref()?;
-    let Some(type_proto::Value::TensorType(tensor)) = &declared.value else { return Some("to be no tensor".into()) };
+    let Some(type_proto::Value::TensorType(tensor)) = &declared.value else {
+        return (ty.dtype != DType::Object).then(|| "to be no tensor".into());
+    };
     if tensor.elem_type != 0 && tensor.elem_type != ty.dtype as i32 {
         let dtype = super::tensor::dtype(tensor.elem_type).map_or_else(|_| "unknown".into(), |d| d.to_string());
         return Some(format!("with elements of type {dtype}"));

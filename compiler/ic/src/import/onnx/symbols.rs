@@ -113,6 +113,11 @@ fn clean(name: &str) -> String {
     name.trim().replace('`', "'")
 }
 
+/// The rank of a tensor type, if it is declared.
+pub(crate) fn rank_of(ty: &TypeProto) -> Option<usize> {
+    dimensions(ty).map(<[Dimension]>::len)
+}
+
 /// The dims of a tensor type with a declared shape.
 pub(crate) fn dimensions(ty: &TypeProto) -> Option<&[Dimension]> {
     match &ty.value {

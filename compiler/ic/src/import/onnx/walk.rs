@@ -3,6 +3,7 @@
 use super::context::{Binding, Context, Frame, Opsets};
 use super::error::{Refusal, Result, invalid, unsupported};
 use super::node::NodeView;
+use super::objects::Kind;
 use super::order::{node_name, sort};
 use super::{function, ops, tensor};
 use ic_ir::ValueId;
@@ -182,8 +183,13 @@ pub(crate) fn inline_with(cx: &mut Context, graph: &GraphProto, inputs: &[(&str,
 pub(crate) fn region(cx: &mut Context, graph: &GraphProto, captures: &[ValueId]) -> Result<Frame> {
     cx.open_frame(&graph.name, captures);
     let results = inline(cx, graph).and_then(|results| {
-        cx.refuse_sequences(&results, "a result of a branch")?;
-        Ok(results)
+        let declared = graph.output.iter().map(|port| port.type_.as_ref().map(Kind::of).transpose());
+        let ports = results.into_iter().zip(declared);
+        let value = |(value, declared): (ValueId, Result<Option<Kind>>)| match declared? {
+            Some(kind) => cx.as_declared(value, &kind),
+            None => cx.boxed(value),
+        };
+        ports.map(value).collect::<Result<Vec<_>>>()
     });
     let mut frame = cx.close_frame();
     for (value, output) in results?.into_iter().zip(&graph.output) {

@@ -5,9 +5,11 @@
 
 use super::prelude::*;
 use crate::import::onnx::context::Frame;
+use crate::import::onnx::objects::Kind;
+use crate::import::onnx::regions::{box_output, callable, depends_on_data};
 use crate::import::onnx::walk::{inline, region};
 use crate::import::prune::{keep_inputs, prune, used_inputs};
-use ic_ir::ops::{If, Op, Pointwise};
+use ic_ir::ops::{If, Op, Pointwise, Reshape};
 use onnx_protobuf::GraphProto;
 
 /// `If`.
@@ -27,6 +29,8 @@ pub(super) fn branch(cx: &mut Context, node: &NodeView) -> Results {
     for &outer in &else_frame.captures {
         cx.add_late_capture(&mut then_frame, outer);
     }
+    align_single_elements(cx, &mut then_frame, &mut else_frame)?;
+    let kinds = box_results(cx, &mut then_frame, &mut else_frame)?;
     let (regions, captures) = share_captures(&mut then_frame, &mut else_frame)?;
     if let Err(refusal) = check_results(&regions) {
         let taken = if assumed_truth(cx.graph(), condition) { then_graph } else { else_graph };
@@ -40,7 +44,80 @@ pub(super) fn branch(cx: &mut Context, node: &NodeView) -> Results {
     }
     let condition = cx.reshape(condition, vec![])?;
     let operands: Vec<ValueId> = std::iter::once(condition).chain(captures).collect();
-    cx.push_regions(If {}, &operands, regions)
+    let location = cx.location.clone();
+    let regions = regions.into_iter().map(|region| callable(region, &location)).collect::<Result<Vec<_>>>()?;
+    let mut results = cx.push_regions(If {}, &operands, regions)?;
+    for (result, given) in results.iter_mut().zip(kinds) {
+        match given {
+            Some(Given::Object(kind)) => {
+                cx.with_kind(*result, kind);
+            }
+            Some(Given::Boxed(kind)) => {
+                cx.with_kind(*result, Kind::Sequence(Box::new(kind)));
+                *result = cx.element_at(*result, None)?;
+            }
+            None => {}
+        }
+    }
+    Ok(results)
+}
+
+/// A result of both branches that is an object.
+enum Given {
+    /// It is one in the model.
+    Object(Kind),
+    /// It is a tensor, in a sequence of its own.
+    Boxed(Kind),
+}
+
+/// Boxes the results whose extents differ between the branches or depend on data in one; what is an object then.
+fn box_results(cx: &Context, then_frame: &mut Frame, else_frame: &mut Frame) -> Result<Vec<Option<Given>>> {
+    let location = cx.location.clone();
+    let mut kinds = Vec::new();
+    for i in 0..then_frame.graph.outputs().len() {
+        let of = |frame: &Frame| {
+            let value = frame.graph.outputs()[i];
+            (frame.graph.ty(value).as_tensor().cloned(), frame.objects.get(&value).cloned())
+        };
+        let ((Some(a), a_kind), (Some(b), b_kind)) = (of(then_frame), of(else_frame)) else {
+            kinds.push(None);
+            continue;
+        };
+        let differ =
+            a.shape.iter().zip(&b.shape).any(|(a, b)| a != b && a.as_const().is_some() && b.as_const().is_some());
+        let inner = depends_on_data(&then_frame.graph, &a) || depends_on_data(&else_frame.graph, &b);
+        kinds.push(match (a_kind, b_kind) {
+            (Some(a), Some(b)) => Some(Given::Object(a.and(b))),
+            (Some(kind), None) | (None, Some(kind)) => Some(Given::Object(kind)),
+            _ if a.dtype == b.dtype && a.rank() == b.rank() && (differ || inner) => {
+                box_output(&mut then_frame.graph, i, &location)?;
+                box_output(&mut else_frame.graph, i, &location)?;
+                Some(Given::Boxed(Kind::Tensor(Some(a.dtype), Some(a.rank()))))
+            }
+            _ => None,
+        });
+    }
+    Ok(kinds)
+}
+
+/// Gives results of one element that differ in rank the higher rank, in which they mean the same to every op that
+/// broadcasts.
+fn align_single_elements(cx: &mut Context, then_frame: &mut Frame, else_frame: &mut Frame) -> Result<()> {
+    for i in 0..then_frame.graph.outputs().len() {
+        let ty = |frame: &Frame| frame.graph.ty(frame.graph.outputs()[i]).as_tensor().cloned();
+        let (Some(a), Some(b)) = (ty(then_frame), ty(else_frame)) else { continue };
+        if a.rank() == b.rank() || !a.elements().is(1) || !b.elements().is(1) {
+            continue;
+        }
+        cx.warn(format!("the branches give {a} and {b}; both are taken to have the higher rank"));
+        let (frame, shape) =
+            if a.rank() < b.rank() { (&mut *then_frame, b.shape) } else { (&mut *else_frame, a.shape) };
+        let value = frame.graph.outputs()[i];
+        let location = cx.location.clone();
+        let shaped = frame.graph.push(Reshape { shape }.into(), &[value], &location)?;
+        frame.graph.replace_output(i, shaped);
+    }
+    Ok(())
 }
 
 /// The regions without dead nodes, and the captures that either still uses.

@@ -1,14 +1,12 @@
 //! ONNX `Loop` and `Scan`.
 //!
-//! A short loop whose number of iterations is known is put in place once for each. Every other becomes a region: carried
-//! values then keep their types, and elements are collected in memory for the most iterations there can be.
+//! A short loop whose number of iterations is known is put in place once for each. Every other becomes a region.
 
+use super::loop_region;
 use super::prelude::*;
 use crate::import::onnx::error::Refusal;
 use crate::import::onnx::walk::inline_with;
-use crate::import::prune::{keep_inputs, prune, used_inputs};
-use ic_ir::ops::{Loop, Slice, axis_of};
-use ic_ir::{TensorType, Type};
+use ic_ir::ops::{SequenceLength, Slice, axis_of};
 use onnx_protobuf::{GraphProto, NodeProto};
 
 /// Nodes up to which a loop is put in place once for each iteration.
@@ -43,6 +41,8 @@ pub(super) enum Arguments<'a> {
     Loop,
     /// The carried values, and slices of these tensors along these axes, from the end where marked.
     Scan(Vec<(ValueId, usize, bool)>, &'a Dim),
+    /// Elements of those of these values that are marked as sequences, and the others as they are.
+    Map(Vec<(ValueId, bool)>),
 }
 
 /// What a loop gives.
@@ -131,7 +131,7 @@ pub(super) fn run(cx: &mut Context, of: &Iteration) -> Result<Given> {
     {
         return Ok(given);
     }
-    let problem = match as_region(cx, of) {
+    let problem = match loop_region::as_region(cx, of) {
         Err(Refusal::Unsupported(problem)) => problem,
         other => return other,
     };
@@ -149,7 +149,7 @@ fn n_nodes(nodes: &[NodeProto]) -> i64 {
 }
 
 /// The inputs of the body for an iteration.
-fn arguments(cx: &mut Context, of: &Iteration, index: ValueId, carried: &[ValueId]) -> Result<Vec<ValueId>> {
+pub(super) fn arguments(cx: &mut Context, of: &Iteration, index: ValueId, carried: &[ValueId]) -> Result<Vec<ValueId>> {
     let mut inputs = Vec::new();
     match &of.arguments {
         Arguments::Loop => {
@@ -168,6 +168,12 @@ fn arguments(cx: &mut Context, of: &Iteration, index: ValueId, carried: &[ValueI
                 inputs.push(cx.gather(source, at, axis)?);
             }
         }
+        Arguments::Map(values) => {
+            for &(value, is_sequence) in values {
+                let value = cx.inner(value, of.depth)?;
+                inputs.push(if is_sequence { cx.element_at(value, Some(index))? } else { value });
+            }
+        }
     }
     if of.body.input.len() != inputs.len() {
         return Err(invalid!("the body takes {} inputs, found {}", of.body.input.len(), inputs.len()));
@@ -176,7 +182,11 @@ fn arguments(cx: &mut Context, of: &Iteration, index: ValueId, carried: &[ValueI
 }
 
 /// The outputs of the body: whether to go on, the carried values, the scanned elements.
-fn body_of(cx: &mut Context, of: &Iteration, inputs: &[ValueId]) -> Result<(ValueId, Vec<ValueId>, Vec<ValueId>)> {
+pub(super) fn body_of(
+    cx: &mut Context,
+    of: &Iteration,
+    inputs: &[ValueId],
+) -> Result<(ValueId, Vec<ValueId>, Vec<ValueId>)> {
     let names: Vec<(&str, ValueId)> =
         of.body.input.iter().map(|v| v.name.as_str()).zip(inputs.iter().copied()).collect();
     let mut outputs = inline_with(cx, of.body, &names)?;
@@ -229,66 +239,8 @@ fn unrolled(cx: &mut Context, of: &Iteration, trips: i64) -> Result<Option<Given
     Ok(Some(Given { carried, scans }))
 }
 
-/// The loop as a region.
-fn as_region(cx: &mut Context, of: &Iteration) -> Result<Given> {
-    cx.refuse_sequences(&of.carried, "what iterations pass on")?;
-    let types = of.carried.iter().map(|&v| cx.ty(v)).collect::<Result<Vec<_>>>()?;
-    cx.open_frame(&of.body.name, &[]);
-    let counter = cx.frame().graph.add_input("iteration", TensorType::fixed(DType::I64, &[]));
-    let named = types.iter().enumerate().map(|(i, ty)| (format!("carried_{i}"), ty.clone()));
-    let inner: Vec<ValueId> = named.map(|(name, ty)| cx.frame().graph.add_input(name, ty)).collect();
-    let given = arguments(cx, of, counter, &inner).and_then(|inputs| body_of(cx, of, &inputs));
-    let given = given.and_then(|(goes_on, next, scans)| Ok((within(cx, of, goes_on, counter)?, next, scans)));
-    let is_endless = given.as_ref().is_ok_and(|(goes_on, ..)| cx.truth(*goes_on) == Some(true));
-    let given = given.and_then(|given| {
-        cx.refuse_sequences(&[given.1.as_slice(), &given.2].concat(), "what iterations give")?;
-        Ok(given)
-    });
-    let mut frame = cx.close_frame();
-    let (goes_on, next, scans) = given?;
-    for (i, (before, &after)) in types.iter().zip(&next).enumerate() {
-        check_carried(i, before, frame.graph.ty(after))?;
-    }
-    let all = std::iter::once(&goes_on).chain(&next).chain(&scans);
-    for (i, &value) in all.clone().enumerate() {
-        frame.graph.add_output(format!("output_{i}"), value);
-    }
-    if of.trips.is_none() && !scans.is_empty() {
-        return Err(unsupported!("elements are collected from a number of iterations that nothing limits"));
-    }
-    let body = prune(&frame.graph)?;
-    let n_own = 1 + of.carried.len();
-    let used = used_inputs(&body);
-    let keep: Vec<bool> = used.iter().enumerate().map(|(i, used)| i < n_own || *used).collect();
-    let captures = frame.captures.iter().zip(&keep[n_own..]).filter(|(_, keep)| **keep).map(|(&v, _)| v);
-    let condition = of.condition.filter(|&condition| cx.truth(condition) != Some(true));
-    let mut condition = condition.map(|condition| cx.reshape(condition, vec![])).transpose()?;
-    if let Some(limit) = of.limit {
-        let limit = cx.reshape(limit, vec![])?;
-        let any = cx.with_scalar(ScalarOp::Gt, limit, 0.0)?;
-        condition = Some(match condition {
-            Some(condition) => cx.binary(ScalarOp::And, condition, any)?,
-            None => any,
-        });
-    }
-    let operands: Vec<Option<ValueId>> =
-        std::iter::once(condition).chain(of.carried.iter().copied().chain(captures).map(Some)).collect();
-    let op = Loop { carried: of.carried.len(), trips: of.trips.clone() };
-    let mut results = cx.push_with_regions(op, operands, vec![keep_inputs(&body, &keep)?])?;
-    let count = results.pop().ok_or_else(|| invalid!("a loop without results"))?;
-    let mut scans = results.split_off(of.carried.len());
-    let runs_all = is_endless && condition.is_none();
-    if !runs_all && !scans.is_empty() {
-        let count = cx.ints(count, "count")?.pop().ok_or_else(|| invalid!("a loop without results"))?;
-        for scan in &mut scans {
-            *scan = cx.slice(*scan, 0, Dim::constant(0), count.clone())?;
-        }
-    }
-    Ok(Given { carried: results, scans })
-}
-
 /// Whether to go on after iteration `counter`, the limit considered.
-fn within(cx: &mut Context, of: &Iteration, goes_on: ValueId, counter: ValueId) -> Result<ValueId> {
+pub(super) fn within(cx: &mut Context, of: &Iteration, goes_on: ValueId, counter: ValueId) -> Result<ValueId> {
     let Some(limit) = of.limit else { return Ok(goes_on) };
     let limit = cx.inner(limit, of.depth)?;
     let limit = cx.reshape(limit, vec![])?;
@@ -298,16 +250,16 @@ fn within(cx: &mut Context, of: &Iteration, goes_on: ValueId, counter: ValueId) 
     cx.binary(ScalarOp::And, goes_on, is_within)
 }
 
-/// Whether a region can hold a carried value.
-fn check_carried(index: usize, before: &TensorType, after: &Type) -> Result<()> {
-    let fits = after.as_tensor().is_some_and(|after| {
-        let differ = |(a, b): (&Dim, &Dim)| a != b && (a.as_const().is_some() && b.as_const().is_some());
-        before.dtype == after.dtype
-            && before.rank() == after.rank()
-            && !before.shape.iter().zip(&after.shape).any(differ)
-    });
-    if fits {
-        return Ok(());
+/// `SequenceMap` over objects: a loop that collects what the body gives for each element.
+pub(super) fn map(cx: &mut Context, body: &GraphProto, inputs: &[ValueId]) -> Results {
+    let mut values = Vec::new();
+    for &input in inputs {
+        let is_sequence = cx.sequence_of(input).is_some() || cx.is_object(input);
+        values.push((cx.boxed(input)?, is_sequence));
     }
-    Err(unsupported!("carried value {index} is {before} before an iteration and {after} after it"))
+    let length = cx.push(SequenceLength {}, &[values[0].0])?;
+    let trips = cx.ints(length, "length")?.pop();
+    let (depth, arguments) = (cx.depth(), Arguments::Map(values));
+    let of = Iteration { body, trips, limit: None, condition: None, depth, carried: Vec::new(), arguments };
+    Ok(loop_region::as_region(cx, &of)?.scans)
 }

@@ -18,6 +18,7 @@ mod einsum;
 mod fourier;
 mod gather;
 mod grid;
+mod loop_region;
 mod loops;
 mod matmul;
 mod matrix;
@@ -87,10 +88,16 @@ macro_rules! files {
 
 files! {
     flex_attention;
+    gradient;
+    image;
+    label_encoder;
     linear_attention;
     loss;
     optimizer;
+    random;
     scaler;
+    text;
+    trees;
 }
 
 /// The rows of the other files.
@@ -206,7 +213,7 @@ const TABLE: &[Row] = &[
     ("", "Not", |cx, n| pointwise::unary(cx, n, ScalarOp::Not)),
     ("", "OneHot", gather::one_hot),
     ("", "Optional", sequence::optional),
-    ("", "OptionalGetElement", sequence::optional),
+    ("", "OptionalGetElement", sequence::get_element),
     ("", "OptionalHasElement", sequence::has_element),
     ("", "Or", |cx, n| pointwise::binary(cx, n, ScalarOp::Or)),
     ("", "PRelu", activation::prelu),

@@ -121,7 +121,7 @@ pub(super) fn flatten(cx: &mut Context, node: &NodeView) -> Results {
 
 /// `Squeeze`: the given axes, or all of extent 1.
 pub(super) fn squeeze(cx: &mut Context, node: &NodeView) -> Results {
-    let x = node.input(0)?;
+    let mut x = node.input(0)?;
     let shape = cx.shape(x)?;
     if let Some(axes) = super::runtime_axes(cx, node, 1) {
         let target = squeezed_in_run(cx, &shape, axes)?;
@@ -129,15 +129,31 @@ pub(super) fn squeeze(cx: &mut Context, node: &NodeView) -> Results {
     }
     let axes = match int_list(cx, node, "axes", 1)? {
         Some(axes) => cx.axes(x, &axes)?,
-        None if shape.iter().all(|d| d.as_const().is_some()) => {
+        None => {
+            x = refuse_ones(cx, x)?;
             (0..shape.len()).filter(|&axis| shape[axis].is(1)).collect()
         }
-        None => return Err(unsupported!("which axes to take out depends on symbolic extents; name them in `axes`")),
     };
     if let Some(&axis) = axes.iter().find(|&&axis| shape[axis].as_const().is_some_and(|d| d != 1)) {
         return Err(invalid!("axis {axis} has the extent {}, which is not 1", shape[axis]));
     }
     Ok(vec![cx.squeeze(x, &axes)?])
+}
+
+/// `x`, in a run that fails if an extent that is no constant is 1: `Squeeze` would take the axis out, and the rank of the
+/// result is fixed.
+fn refuse_ones(cx: &mut Context, x: ValueId) -> Result<ValueId> {
+    let shape = cx.shape(x)?;
+    let symbolic: Vec<usize> = (0..shape.len()).filter(|&axis| shape[axis].as_const().is_none()).collect();
+    let Some(&axis) = symbolic.first() else { return Ok(x) };
+    cx.warn("takes out the axes whose extent is 1 now; a run in which another extent is 1 is refused");
+    let extents = cx.dims(symbolic.iter().map(|&axis| shape[axis].clone()).collect())?;
+    let is_one = cx.with_scalar(ScalarOp::Eq, extents, 1.0)?;
+    let is_one = cx.cast(is_one, DType::I64)?;
+    let negative = cx.unary(ScalarOp::Neg, is_one)?;
+    // Symbols that are 0, or the run fails: where the slice of all begins.
+    let start = cx.read(negative, "squeezed")?.into_iter().sum();
+    cx.slice(x, axis, start, shape[axis].clone())
 }
 
 /// The extents of the axes that are not among `axes`, which only a run knows.
