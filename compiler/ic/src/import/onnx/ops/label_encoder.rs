@@ -51,7 +51,9 @@ fn label_encoder(cx: &mut Context, node: &NodeView) -> Results {
     let default = match tensor(cx, node, "default_tensor")? {
         Some(default) => default,
         None => match cx.dtype(values)? {
-            DType::String => cx.constant(Tensor::scalar(node.text("default_string").unwrap_or("_Unused").to_string()))?,
+            DType::String => {
+                cx.constant(Tensor::scalar(node.text("default_string").unwrap_or("_Unused").to_string()))?
+            }
             DType::F32 => cx.scalar(DType::F32, node.float("default_float").map_or(-0.0, f64::from))?,
             DType::I64 => cx.constant(Tensor::scalar(node.int("default_int64").unwrap_or(-1)))?,
             dtype if dtype.is_float() => cx.scalar(dtype, -0.0)?,
@@ -69,13 +71,7 @@ fn category_mapper(cx: &mut Context, node: &NodeView) -> Results {
 }
 
 /// Strings to their numbers, by default their places, or numbers to their strings.
-fn classes_of(
-    cx: &mut Context,
-    node: &NodeView,
-    x: ValueId,
-    texts: Vec<String>,
-    numbers: Option<Vec<i64>>,
-) -> Results {
+fn classes_of(cx: &mut Context, node: &NodeView, x: ValueId, texts: Vec<String>, numbers: Option<Vec<i64>>) -> Results {
     let numbers = numbers.unwrap_or_else(|| (0..texts.len() as i64).collect());
     let (texts, numbers) = (cx.vector(texts)?, cx.vector(numbers)?);
     if cx.dtype(x)? == DType::String {

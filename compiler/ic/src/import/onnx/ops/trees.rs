@@ -239,7 +239,8 @@ fn predicted(cx: &mut Context, x: ValueId, trees: &Trees, aggregate: &str) -> Re
     if features.as_const().is_some_and(|features| last >= features) {
         return Err(invalid!("feature {last} is outside of {features}"));
     }
-    let x = if ty.dtype.is_float() && ty.dtype != trees.dtype || ty.dtype.is_int() { cx.cast(x, trees.dtype)? } else { x };
+    let x =
+        if ty.dtype.is_float() && ty.dtype != trees.dtype || ty.dtype.is_int() { cx.cast(x, trees.dtype)? } else { x };
     let n = trees.features.len();
     let leaf_places = (0..trees.leaves.len()).map(|leaf| (n + leaf) as i64);
     let with_leaves = |list: &[i64]| list.iter().copied().chain(leaf_places.clone()).collect::<Vec<i64>>();
