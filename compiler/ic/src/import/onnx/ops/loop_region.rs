@@ -173,8 +173,7 @@ fn to_box(
         if ty.dtype != before.dtype || ty.rank() != before.rank() {
             return Err(unsupported!("carried value {i} is {before} before an iteration and {after} after it"));
         }
-        let differ = |(a, b): (&Dim, &Dim)| a != b && a.as_const().is_some() && b.as_const().is_some();
-        let grows = before.shape.iter().zip(&ty.shape).any(differ) || depends_on_data(graph, ty);
+        let grows = before.shape.iter().zip(&ty.shape).any(|(a, b)| differs(a, b)) || depends_on_data(graph, ty);
         more.carried[i] |= grows;
     }
     let mut scans = given.scans.iter();
@@ -185,6 +184,14 @@ fn to_box(
     }
     let is_more = more.carried != boxing.carried || more.scans != boxing.scans;
     Ok(is_more.then_some(more))
+}
+
+/// Whether an extent grows or shrinks: what it changes by has terms of one sign. Where terms cancel, the run checks that
+/// it does not.
+fn differs(before: &Dim, after: &Dim) -> bool {
+    let change = after.clone() - before.clone();
+    let mut signs = change.terms().map(|(_, coefficient)| coefficient.signum());
+    signs.next().is_some_and(|first| signs.all(|sign| sign == first))
 }
 
 /// Adds the loop, and takes what it gives out of sequences.

@@ -118,7 +118,11 @@ pub(super) fn log_sum_exp(cx: &mut Context, node: &NodeView) -> Results {
     let infinite = cx.unary(ScalarOp::IsInf, max)?;
     let zero = cx.scalar_like(x, 0.0)?;
     let max = cx.select(infinite, zero, max)?;
-    let shifted = cx.binary(ScalarOp::Sub, x, max)?;
+    let along = match &over {
+        Over::InRun(axes) => axes.spread(cx, x, max)?,
+        _ => max,
+    };
+    let shifted = cx.binary(ScalarOp::Sub, x, along)?;
     let exp = cx.unary(ScalarOp::Exp, shifted)?;
     let sum = fold(cx, ReduceFn::Sum, exp)?;
     let log = cx.unary(ScalarOp::Log, sum)?;
