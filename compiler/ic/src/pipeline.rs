@@ -143,7 +143,8 @@ pub fn lower(
 
 /// Imports every model. A dim that the options name must be one of some model's.
 fn import_all(sources: &[Source], options: &ImportOptions) -> Result<Vec<(Source, Imported)>, CompileError> {
-    let options = ImportOptions { dims_of_others: sources.len() > 1, ..options.clone() };
+    let is_checked_here = sources.len() > 1 && !options.dims_of_others;
+    let options = ImportOptions { dims_of_others: options.dims_of_others || sources.len() > 1, ..options.clone() };
     let (mut models, mut errors) = (Vec::new(), Vec::new());
     for source in sources {
         match import(&source.file, &options) {
@@ -153,7 +154,7 @@ fn import_all(sources: &[Source], options: &ImportOptions) -> Result<Vec<(Source
     }
     let known: BTreeSet<&String> = models.iter().flat_map(|(_, model)| &model.dims).collect();
     let given = options.dims.keys().chain(options.ranges.keys());
-    let is_checked_here = options.dims_of_others && errors.is_empty();
+    let is_checked_here = is_checked_here && errors.is_empty();
     for name in given.filter(|name| is_checked_here && !known.contains(name)) {
         let known = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let location = Location { file: "--dim".into(), node: "".into() };
