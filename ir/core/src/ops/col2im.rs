@@ -70,15 +70,16 @@ impl OpDef for Col2Im {
         let (image, block) = (x.extents(&self.image)?, x.extents(&self.block)?);
         let blocks = x.extents(&(0..n).map(|axis| self.blocks(axis)).collect::<Vec<_>>())?;
         let &[batch, columns, total] = input.shape() else { return Err(OpError::new("`x` must have rank 3")) };
-        let (area, size): (usize, usize) = (block.iter().product(), checked_len(&image)?);
+        let (area, size) = (checked_len(&block)?, checked_len(&image)?);
         ensure!(area > 0 && columns % area == 0, "{columns} columns are no multiple of a block of {area}");
-        ensure!(total == blocks.iter().product(), "{total} blocks do not fit the image");
+        ensure!(total == checked_len(&blocks)?, "{total} blocks do not fit the image");
         let channels = columns / area;
         let shape = [&[batch, channels], &image[..]].concat();
         let (steps, mut places) = (strides(&image), Vec::new());
         for_each_coordinate(&[&block[..], &blocks].concat(), |at| {
             let along = |axis: usize| {
-                let from = at[n + axis] * self.strides[axis] + at[axis] * self.dilations[axis];
+                let (step, tap) = (self.strides[axis], self.dilations[axis]);
+                let from = at[n + axis].checked_mul(step)?.checked_add(at[axis].checked_mul(tap)?)?;
                 from.checked_sub(self.pads[axis]).filter(|&from| from < image[axis])
             };
             let at: Option<Vec<usize>> = (0..n).map(along).collect();

@@ -70,8 +70,9 @@ pub(super) fn sequence_at(r: &mut Random) -> Sample {
 }
 
 pub(super) fn sequence_split(r: &mut Random) -> Sample {
-    let shape = r.shape(2);
+    let mut shape = r.shape(2);
     let (axis, dtype) = (r.below(2), r.pick(ANY));
+    shape[axis] = shape[axis].max(1);
     let mut operands = vec![r.tensor(dtype, &shape)];
     match r.below(3) {
         0 => operands.push(Tensor::scalar(r.between(1, 3) as i64)),
