@@ -62,6 +62,17 @@ pub enum TargetClass {
     Ascend,
 }
 
+impl TargetClass {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TargetClass::Cpu => "cpu",
+            TargetClass::Nvptx => "nvptx",
+            TargetClass::Ascend => "ascend",
+        }
+    }
+}
+
 /// The names of targets. `cpu`, this host, is none of them.
 const NAMES: &[(&str, Target)] = &[
     ("x86-64-v2", Target::Cpu(CpuTarget::X86V2)),

@@ -13,6 +13,7 @@ mod extract_calls;
 mod fold_constants;
 mod known;
 mod lower_strings;
+mod narrow_factors;
 mod narrow_weights;
 mod options;
 pub mod partition;
@@ -41,6 +42,8 @@ pub struct Pass {
     pub summary: &'static str,
     /// The lowest `--opt-level` at which it runs.
     pub min_level: u8,
+    /// Whether it reads an option that depends on the class of targets: then it and all after it run for each.
+    pub depends_on_class: bool,
     /// Runs it alone.
     pub run: fn(&Graph, &Options) -> Result<Graph, PassError>,
     /// Runs it and adds what it did to a report.
@@ -48,29 +51,45 @@ pub struct Pass {
 }
 
 macro_rules! passes {
-    ($($name:ident, $level:literal, $summary:literal;)*) => {
+    ($($name:ident, $level:literal, $class:ident, $summary:literal;)*) => {
         /// Every pass, in the order in which [`optimize`] runs them.
         pub const PASSES: &[Pass] = &[$(Pass {
             name: stringify!($name),
             summary: $summary,
             min_level: $level,
+            depends_on_class: passes!(@$class),
             run: |graph, options| $name::$name(graph, options, &mut Report::default()),
             report: $name::$name,
         },)*];
     };
+    (@any) => { false };
+    (@class) => { true };
 }
 
 passes! {
-    canonicalize, 0, "one spelling for what does nothing, dead and repeated nodes dropped";
-    sink_dequantize, 0, "quantized contractions and what moves their operands on integers";
-    fold_constants, 0, "small constants and shape arithmetic evaluated";
-    saturate, 1, "equality saturation: algebra, recovery of compound ops, folding into weights";
-    expand_attention, 0, "attention as products and a softmax, for targets without a kernel for it";
-    widen_halves, 0, "contractions, pools and searches of 16-bit floats in f32";
-    assign_layout, 0, "convolutions and their surroundings to channels last";
-    choose_winograd, 1, "3 by 3 convolutions in a quarter of the multiplications";
-    narrow_weights, 0, "weights rounded to the 16 bits that --precision says";
-    lower_strings, 0, "constant strings from bytes, comparisons and choices of strings on their handles";
+    canonicalize, 0, any, "one spelling for what does nothing, dead and repeated nodes dropped";
+    sink_dequantize, 0, any, "quantized contractions and what moves their operands on integers";
+    fold_constants, 0, any, "small constants and shape arithmetic evaluated";
+    saturate, 1, any, "equality saturation: algebra, recovery of compound ops, folding into weights";
+    expand_attention, 0, class, "attention as products and a softmax, for targets without a kernel for it";
+    widen_halves, 0, class, "contractions, pools and searches of 16-bit floats in f32";
+    assign_layout, 0, any, "convolutions and their surroundings to channels last";
+    choose_winograd, 1, any, "3 by 3 convolutions in a quarter of the multiplications";
+    narrow_factors, 0, class, "factors of contractions rounded to the 16 bits that --precision says, for matrix units";
+    narrow_weights, 0, class, "weights rounded to the 16 bits that --precision says";
+    lower_strings, 0, any, "constant strings from bytes, comparisons and choices of strings on their handles";
+}
+
+/// Whether what the passes make of the graph depends on [`Options::native_halves`] or [`Options::native_attention`].
+pub fn depends_on_class(graph: &Graph, options: &Options) -> bool {
+    let is_half = |(_, value): (_, &ic_ir::Value)| {
+        value.ty.as_tensor().is_some_and(|ty| matches!(ty.dtype, ic_types::DType::F16 | ic_types::DType::BF16))
+    };
+    let is_attention = |node: &ic_ir::Node| matches!(node.op, ic_ir::Op::Attention(_));
+    let in_regions = |node: &ic_ir::Node| node.regions.iter().any(|region| depends_on_class(region, options));
+    options.precision != Precision::F32
+        || graph.values().any(is_half)
+        || graph.nodes().any(|(_, node)| is_attention(node) || in_regions(node))
 }
 
 /// Why a pass failed: always a defect of the pass, as its input is a sound graph.

@@ -5,7 +5,7 @@
 //! widened. What is not a weight of such an op, a bias for one, keeps f32.
 
 use crate::rebuild::{Rebuild, map_regions};
-use crate::{Options, PassError, Precision, Report};
+use crate::{Options, PassError, Report};
 use ic_ir::ops::{Cast, Op};
 use ic_ir::{Graph, GraphError, Node, ValueId};
 use ic_types::DType;
@@ -18,11 +18,7 @@ const MIN_ELEMENTS: i64 = 1 << 10;
 /// # Errors
 /// If a rounded weight does not fit its op, which is a defect.
 pub(crate) fn narrow_weights(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
-    let to = match options.precision {
-        Precision::F32 => return Ok(graph.clone()),
-        Precision::F16 => DType::F16,
-        Precision::BF16 => DType::BF16,
-    };
+    let Some(to) = options.precision.half() else { return Ok(graph.clone()) };
     let constants = constants(graph);
     let mut rebuild = Rebuild::new(graph);
     for (_, node) in rebuild.live_nodes() {
@@ -40,7 +36,7 @@ pub(crate) fn narrow_weights(graph: &Graph, options: &Options, report: &mut Repo
 }
 
 /// Which values depend on constants alone, by value index.
-fn constants(graph: &Graph) -> Vec<bool> {
+pub(crate) fn constants(graph: &Graph) -> Vec<bool> {
     let mut constant = vec![false; graph.values().len()];
     for (_, node) in graph.nodes() {
         let known = node.regions.is_empty() && node.operands.iter().flatten().all(|v| constant[v.index()]);
@@ -96,6 +92,7 @@ fn narrow(rebuild: &mut Rebuild, node: &Node, weight: ValueId, to: DType) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Precision;
     use ic_ir::eval::eval_graph;
     use ic_types::Tensor;
 

@@ -1,5 +1,7 @@
 //! What the user decides about optimization.
 
+use ic_types::DType;
+
 /// Which rewrites of floating-point arithmetic are allowed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub enum FpMode {
@@ -12,7 +14,9 @@ pub enum FpMode {
     Fast,
 }
 
-/// What the weights of f32 contractions and embeddings are stored in. Arithmetic is f32 in any case.
+/// What the factors of f32 contractions, and embeddings, are rounded to. Sums are f32 in any case.
+///
+/// Where contractions of 16-bit floats are widened ([`Options::native_halves`]), weights alone are rounded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Precision {
     /// As the model has them.
@@ -24,6 +28,17 @@ pub enum Precision {
     BF16,
 }
 
+impl Precision {
+    /// The 16-bit type that it rounds to.
+    pub fn half(self) -> Option<DType> {
+        match self {
+            Precision::F32 => None,
+            Precision::F16 => Some(DType::F16),
+            Precision::BF16 => Some(DType::BF16),
+        }
+    }
+}
+
 /// What the user decides about optimization.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -33,7 +48,7 @@ pub struct Options {
     pub fp: FpMode,
     /// What weights are stored in.
     pub precision: Precision,
-    /// Whether a target has contractions of 16-bit floats, so that they keep their types.
+    /// Whether the targets have contractions of 16-bit floats, so that they keep their types.
     pub native_halves: bool,
     /// Whether every target has kernels for attention.
     pub native_attention: bool,

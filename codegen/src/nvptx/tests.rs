@@ -1,6 +1,4 @@
-//! Generated PTX, run by a small interpreter and compared with Kernel IR.
+//! Generated PTX, run by the emulator and compared with the reference evaluation of the graph.
 
-mod interpret;
 mod kernels;
-mod machine;
 mod ptxas;

@@ -6,11 +6,11 @@ mod states;
 
 use crate::import::{ImportOptions, Imported, import};
 use ic_artifact::{ArtifactError, ArtifactWriter, Entry, EntryState, Manifest, Port, State, SymbolRange, Target};
-use ic_codegen::{Code, Compiled, WeightPool};
+use ic_codegen::{Code, Compiled, Refused, TargetClass, WeightPool};
 use ic_ir::kernel::Program;
 use ic_ir::{Diagnostic, Graph, Location, ValueId};
-use ic_passes::{BoundState, PASSES, PartitionOptions, PassError, Report, StatePort, bind_states};
-use ic_passes::{extract_calls, hoist_branch_constants, partition_with_states};
+use ic_passes::{BoundState, PASSES, PartitionOptions, Pass, PassError, Report, StatePort, bind_states};
+use ic_passes::{depends_on_class, extract_calls, hoist_branch_constants, partition_with_states};
 use ic_types::Dim;
 pub use states::StatePair;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub struct Options {
     /// What to import.
     pub import: ImportOptions,
-    /// How far to optimize.
+    /// How far to optimize. What kernels the targets have follows from them.
     pub passes: ic_passes::Options,
     /// What to generate code for, in order of preference.
     pub targets: Vec<ic_codegen::Target>,
@@ -81,7 +81,7 @@ impl Source {
     }
 }
 
-/// A model as kernels.
+/// A model as kernels for some classes of targets.
 #[derive(Clone, Debug)]
 pub struct Lowered {
     /// The entry's name.
@@ -104,13 +104,29 @@ pub struct Lowered {
     pub states: Vec<BoundState>,
 }
 
+/// The entries as kernels for some classes of targets.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// The classes.
+    pub classes: Vec<TargetClass>,
+    /// The entries.
+    pub models: Vec<Lowered>,
+}
+
 /// All that becomes one artifact.
 #[derive(Clone, Debug)]
 pub struct Package {
-    /// The entries.
-    pub models: Vec<Lowered>,
+    /// The entries, once for classes of targets that want the same kernels; at least one. Interfaces are the same in all.
+    pub variants: Vec<Variant>,
     /// The state buffers that they share.
     pub states: Vec<State>,
+}
+
+impl Package {
+    /// The entries, as the first class of targets has them.
+    pub fn models(&self) -> &[Lowered] {
+        &self.variants[0].models
+    }
 }
 
 /// Imports and optimizes models, one per entry, and divides them into kernels. `progress` is told what is going on, and
@@ -129,16 +145,38 @@ pub fn lower(
     let mut pairs = states::hoist(&mut models, &options.hoist)?;
     pairs.extend_from_slice(&options.states);
     let states = states::resolve(&models, &pairs)?;
-    let first_called = models.len();
-    let (mut lowered, mut called) = (Vec::new(), Vec::new());
-    for ((source, model), ports) in models.into_iter().zip(&states.ports) {
-        let from = first_called + called.len();
-        let mut list = lower_one(source, model, ports, options, from, progress, after_pass)?;
-        called.extend(list.split_off(1));
-        lowered.append(&mut list);
+    let common = models.into_iter().zip(&states.ports);
+    let common = common.map(|((source, model), ports)| optimize(source, model, ports, options, progress, after_pass));
+    let common = common.collect::<Result<Vec<_>, _>>()?;
+    let is_split = common.iter().any(|model| depends_on_class(&model.graph, &options.passes));
+    let mut variants = Vec::new();
+    for classes in classes(options, is_split) {
+        let native_halves = classes.iter().any(|class| *class != TargetClass::Cpu);
+        let native_attention = !native_halves;
+        let passes = ic_passes::Options { native_halves, native_attention, ..options.passes.clone() };
+        variants.push(Variant { classes, models: finish_all(&common, &passes, progress, after_pass)? });
     }
-    lowered.append(&mut called);
-    Ok(Package { models: lowered, states: states.list })
+    let n_models = |variant: &Variant| variant.models.len();
+    if variants.iter().any(|variant| n_models(variant) != n_models(&variants[0])) {
+        let location = Location { file: "".into(), node: "".into() };
+        let message = "not supported: loops and branches that become other entries on other classes of targets";
+        return Err(CompileError::Model(vec![Diagnostic::new(location, message)]));
+    }
+    Ok(Package { variants, states: states.list })
+}
+
+/// The classes of the targets, in the order in which they first occur, grouped by the kernels that they want.
+fn classes(options: &Options, is_split: bool) -> Vec<Vec<TargetClass>> {
+    let mut groups: Vec<Vec<TargetClass>> = Vec::new();
+    for class in options.targets.iter().map(|target| target.class()) {
+        let is_like = |other: &TargetClass| !is_split || (*other == TargetClass::Cpu) == (class == TargetClass::Cpu);
+        match groups.iter_mut().find(|group| group.iter().any(is_like)) {
+            Some(group) if group.contains(&class) => {}
+            Some(group) => group.push(class),
+            None => groups.push(vec![class]),
+        }
+    }
+    if groups.is_empty() { vec![vec![TargetClass::Cpu]] } else { groups }
 }
 
 /// Imports every model. A dim that the options name must be one of some model's.
@@ -163,40 +201,96 @@ fn import_all(sources: &[Source], options: &ImportOptions) -> Result<Vec<(Source
     if errors.is_empty() { Ok(models) } else { Err(CompileError::Model(errors)) }
 }
 
-/// A model as kernels, then the nested graphs that it calls, which are the entries from number `first_called` on.
-fn lower_one(
+/// A model after the passes that are the same for all targets.
+struct Optimized {
+    source: Source,
+    graph: Graph,
+    report: Report,
+    states: Vec<BoundState>,
+    warnings: Vec<Diagnostic>,
+    metadata: Vec<(String, String)>,
+    files: Vec<PathBuf>,
+}
+
+fn optimize(
     source: Source,
     model: Imported,
     ports: &[StatePort],
     options: &Options,
+    progress: &mut dyn FnMut(&str),
+    after_pass: &mut dyn FnMut(&str, &Graph),
+) -> Result<Optimized, CompileError> {
+    let Imported { graph, warnings, metadata, files, .. } = model;
+    let (graph, states) = bind_states(&graph, ports).map_err(PassError::Graph)?;
+    after_pass("import", &graph);
+    let mut optimized = Optimized { source, graph, report: Report::default(), states, warnings, metadata, files };
+    let passes = PASSES.iter().take_while(|pass| !pass.depends_on_class);
+    run(passes, &options.passes, (&mut optimized.graph, &mut optimized.report), progress, after_pass)?;
+    Ok(optimized)
+}
+
+/// Runs passes, those of the level.
+fn run<'p>(
+    passes: impl Iterator<Item = &'p Pass>,
+    options: &ic_passes::Options,
+    (graph, report): (&mut Graph, &mut Report),
+    progress: &mut dyn FnMut(&str),
+    after_pass: &mut dyn FnMut(&str, &Graph),
+) -> Result<(), CompileError> {
+    for pass in passes.filter(|pass| pass.min_level <= options.opt_level) {
+        progress(pass.name);
+        *graph = (pass.report)(graph, options, report)?;
+        report.passes.push((pass.name, graph.nodes().len()));
+        after_pass(pass.name, graph);
+    }
+    Ok(())
+}
+
+/// Every model as kernels, then the nested graphs that they call.
+fn finish_all(
+    models: &[Optimized],
+    options: &ic_passes::Options,
+    progress: &mut dyn FnMut(&str),
+    after_pass: &mut dyn FnMut(&str, &Graph),
+) -> Result<Vec<Lowered>, CompileError> {
+    let (mut lowered, mut called) = (Vec::new(), Vec::new());
+    for model in models {
+        let mut list = finish(model, options, models.len() + called.len(), progress, after_pass)?;
+        called.extend(list.split_off(1));
+        lowered.append(&mut list);
+    }
+    lowered.append(&mut called);
+    Ok(lowered)
+}
+
+/// Runs the passes that depend on the class of targets, and divides the graph into kernels: a model, then the nested
+/// graphs that it calls, which are the entries from number `first_called` on.
+fn finish(
+    model: &Optimized,
+    options: &ic_passes::Options,
     first_called: usize,
     progress: &mut dyn FnMut(&str),
     after_pass: &mut dyn FnMut(&str, &Graph),
 ) -> Result<Vec<Lowered>, CompileError> {
-    let Imported { graph, warnings, metadata, files, .. } = model;
-    let (mut graph, states) = bind_states(&graph, ports).map_err(PassError::Graph)?;
-    after_pass("import", &graph);
-    let mut report = Report::default();
-    for pass in PASSES.iter().filter(|pass| pass.min_level <= options.passes.opt_level) {
-        progress(pass.name);
-        graph = (pass.report)(&graph, &options.passes, &mut report)?;
-        report.passes.push((pass.name, graph.nodes().len()));
-        after_pass(pass.name, &graph);
-    }
+    let (mut graph, mut report) = (model.graph.clone(), model.report.clone());
+    let passes = PASSES.iter().skip_while(|pass| !pass.depends_on_class);
+    run(passes, options, (&mut graph, &mut report), progress, after_pass)?;
     progress("partition");
     let (graph, called) = extract_calls(&graph, first_called).map_err(PassError::Graph)?;
-    let fuse = options.passes.opt_level > 0;
+    let fuse = options.opt_level > 0;
     let kernels = |graph: &Graph, states: &[BoundState]| {
         let graph = hoist_branch_constants(graph).map_err(PassError::Graph)?;
         let program = partition_with_states(&graph, &PartitionOptions { fuse }, states);
-        Ok::<_, CompileError>((program.map_err(|list| in_file(&source.file, list))?, graph))
+        Ok::<_, CompileError>((program.map_err(|list| in_file(&model.source.file, list))?, graph))
     };
+    let Optimized { states, warnings, metadata, files, .. } = model;
+    let (states, warnings, metadata, files) = (states.clone(), warnings.clone(), metadata.clone(), files.clone());
     let (program, graph) = kernels(&graph, &states)?;
-    let Source { entry, file } = source.clone();
+    let Source { entry, file } = model.source.clone();
     let mut all = vec![Lowered { entry, file, files, warnings, metadata, graph, report, program, states }];
     for (i, graph) in called.iter().enumerate() {
         let (program, graph) = kernels(graph, &[])?;
-        let (entry, file) = (format!("#{}/{}", source.entry, i), source.file.clone());
+        let (entry, file) = (format!("#{}/{}", model.source.entry, i), model.source.file.clone());
         let (files, warnings, metadata) = (Vec::new(), Vec::new(), Vec::new());
         let (report, states) = (Report::default(), Vec::new());
         all.push(Lowered { entry, file, files, warnings, metadata, graph, report, program, states });
@@ -233,21 +327,21 @@ pub fn write(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Written, CompileError> {
     progress("generating code");
-    let models = &package.models;
-    let sources: Vec<_> = models.iter().map(|m| ic_codegen::Source { program: &m.program, graph: &m.graph }).collect();
-    let mut compiled = ic_codegen::compile(&sources, &options.targets).map_err(|refused| in_files(models, refused))?;
+    let mut compiled = compile(package, &options.targets)?;
     let at = |source: ArtifactError| CompileError::Write { path: output.into(), source };
     let mut writer = ArtifactWriter::create(output).map_err(at)?;
     progress("packing weights");
     let mut weights = writer.weights().map_err(at)?;
-    let graphs: Vec<&Graph> = models.iter().map(|model| &model.graph).collect();
     let mut pool = WeightPool::new(&mut weights);
-    let packed = compiled.iter_mut().try_for_each(|class| class.write_weights(&graphs, &mut pool));
-    packed.map_err(|(index, source)| CompileError::Weights {
-        model: models[index].file.clone(),
-        artifact: output.into(),
-        source,
-    })?;
+    for (models, class) in &mut compiled {
+        let graphs: Vec<&Graph> = models.iter().map(|model| &model.graph).collect();
+        class.write_weights(&graphs, &mut pool).map_err(|(index, source)| CompileError::Weights {
+            model: models[index].file.clone(),
+            artifact: output.into(),
+            source,
+        })?;
+    }
+    let compiled: Vec<Compiled> = compiled.into_iter().map(|(_, class)| class).collect();
     weights.finish().map_err(at)?;
     let targets = write_targets(&mut writer, &compiled, &options.targets).map_err(at)?;
     let manifest = Manifest { features: features(&compiled), ..manifest(package, targets) };
@@ -262,6 +356,27 @@ fn features(compiled: &[Compiled]) -> Vec<String> {
     let kernels = compiled.iter().flat_map(|class| &class.plans).flat_map(|plan| &plan.kernels);
     let features: BTreeSet<&str> = kernels.filter_map(|kernel| ic_kernels::table::feature_of(&kernel.name)).collect();
     features.into_iter().map(String::from).collect()
+}
+
+/// Generates code for every class of targets, each from its variant of the entries.
+fn compile<'p>(
+    package: &'p Package,
+    targets: &[ic_codegen::Target],
+) -> Result<Vec<(&'p [Lowered], Compiled)>, CompileError> {
+    let (mut compiled, mut refused) = (Vec::new(), Vec::new());
+    for Variant { classes, models } in &package.variants {
+        let of_classes: Vec<_> = targets.iter().copied().filter(|t| classes.contains(&t.class())).collect();
+        match ic_codegen::compile(&code_sources(models), &of_classes) {
+            Ok(list) => compiled.extend(list.into_iter().map(|class| (models.as_slice(), class))),
+            Err(list) => refused.extend(list),
+        }
+    }
+    if refused.is_empty() { Ok(compiled) } else { Err(in_files(package.models(), refused)) }
+}
+
+/// The entries as code generators take them.
+pub fn code_sources(models: &[Lowered]) -> Vec<ic_codegen::Source<'_>> {
+    models.iter().map(|model| ic_codegen::Source { program: &model.program, graph: &model.graph }).collect()
 }
 
 /// Writes one section of plans per class and one section of code per architecture; the targets, in the order of `order`.
@@ -291,7 +406,7 @@ fn write_targets(
 }
 
 /// What cannot be compiled, with the paths of the models.
-pub fn in_files(models: &[Lowered], refused: ic_codegen::Refused) -> CompileError {
+pub fn in_files(models: &[Lowered], refused: Refused) -> CompileError {
     let mut placed = Vec::new();
     for (index, diagnostic) in refused {
         let file: Arc<str> = models[index].file.to_string_lossy().into();
@@ -301,7 +416,7 @@ pub fn in_files(models: &[Lowered], refused: ic_codegen::Refused) -> CompileErro
 }
 
 fn manifest(package: &Package, targets: Vec<Target>) -> Manifest {
-    let models = &package.models;
+    let models = package.models();
     let mut certificate = BTreeMap::new();
     for (rule, &hits) in models.iter().flat_map(|model| &model.report.rules) {
         *certificate.entry(rule.to_string()).or_default() += hits as u64;

@@ -162,6 +162,41 @@ fn an_artifact_for_a_device_runs_on_the_cpu_without_reading_the_devices_sections
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
+/// 16-bit contractions are widened for the CPU and left to the matrix units of devices.
+#[test]
+fn an_artifact_of_halves_serves_every_class_of_targets() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, artifact) = (folder.path().join("head.ic"), folder.path().join("head.ica"));
+    std::fs::write(&model, DEVICE_GRAPH).unwrap();
+    let targets = ["--target", "cpu", "--target", "nvptx:sm_80", "--target", "ascend:910b"];
+    let compile =
+        ["compile", text(&model), "-o", text(&artifact), "--dim", "N=5", "--emit", "ptx", "--emit", "kernels"];
+    let done = ic(&[&compile[..], &targets].concat());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let printed = String::from_utf8(done.stdout).unwrap();
+    assert!(printed.contains("mma.sync.aligned.m16n8k16"), "{printed}");
+    let done = ic(&["verify", text(&model), text(&artifact), "--dim", "N=5", "--tolerance", "2e-3"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let shown = String::from_utf8(ic(&["inspect", text(&artifact)]).stdout).unwrap();
+    assert!(shown.contains("nvptx:sm_80") && shown.contains("ascend:910b"), "{shown}");
+    check_refused(&["compile", text(&model), "-o", text(&artifact), "--dim", "M=5"], &["no dim is called `M`", "`N`"]);
+}
+
+/// `--precision` rounds the factors of f32 products where tensor cores multiply them.
+#[test]
+fn a_precision_brings_products_of_f32_to_tensor_cores() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, artifact) = (folder.path().join("head.ic"), folder.path().join("head.ica"));
+    std::fs::write(&model, DEVICE_GRAPH.replace("f16", "f32")).unwrap();
+    let compile = ["compile", text(&model), "-o", text(&artifact), "--target", "nvptx:sm_80", "--emit", "ptx"];
+    for (precision, instruction) in [("f16", "f32.f16.f16.f32"), ("bf16", "f32.bf16.bf16.f32")] {
+        let done = ic(&[&compile[..], &["--precision", precision]].concat());
+        let printed = String::from_utf8(done.stdout).unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(printed.contains(&format!("mma.sync.aligned.m16n8k16.row.col.{instruction}")), "{printed}");
+    }
+}
+
 #[test]
 fn ptx_is_printed_whole_or_by_kernel() {
     let folder = tempfile::tempdir().unwrap();

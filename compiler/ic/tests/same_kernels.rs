@@ -20,8 +20,8 @@ fn lowered(path: &Path, opt_level: u8) -> (Vec<Tensor>, Vec<String>) {
     let passes = ic_passes::Options { opt_level, ..Default::default() };
     let (targets, states, hoist) = Default::default();
     let options = Options { import: ImportOptions::default(), passes, targets, states, hoist };
-    let mut models = lower(&[Source::main(path)], &options, &mut |_| {}, &mut |_, _| {}).unwrap();
-    let model = models.models.remove(0);
+    let package = lower(&[Source::main(path)], &options, &mut |_| {}, &mut |_, _| {}).unwrap();
+    let model = &package.models()[0];
     let kernel = |step: &Step| match step {
         Step::Kernel { kernel, .. } => kernel.to_string(),
         step => format!("{step:?}"),

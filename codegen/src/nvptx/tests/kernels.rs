@@ -1,15 +1,15 @@
 //! Whole programs: plans of launches, run launch by launch, against the reference evaluation of the graph.
 
-use super::interpret;
-use super::machine::SPACING;
 use crate::WeightPool;
-use crate::backend::Source;
+use crate::backend::{Code, Source};
 use crate::nvptx::compile::{Functions, compile_with, plan_all};
+use crate::target::{NvptxTarget, Target};
 use ic_artifact::{Place, Plan, Step, SymbolSource};
 use ic_ir::eval::{eval_graph, from_ints, from_reals, ints, reals};
 use ic_ir::text;
 use ic_ir::{Graph, Type};
-use ic_passes::{Options, PartitionOptions, optimize, partition};
+use ic_passes::{Options, PartitionOptions, Precision, optimize, partition};
+use ic_ptx_emulator::{Counts, Launch, Memory, Module, launch};
 use ic_types::{DType, Data, Tensor};
 use std::collections::BTreeMap;
 
@@ -57,8 +57,8 @@ fn numbers(tensor: &Tensor) -> Vec<f64> {
     }
 }
 
-/// Runs a plan's launches on copies of the inputs; the outputs' bytes.
-fn run(plan: &Plan, functions: &Functions, weights: &[u8], inputs: &[Tensor]) -> Vec<Vec<u8>> {
+/// Runs a plan's launches on copies of the inputs; the outputs' bytes, and what all launches did.
+fn run(plan: &Plan, module: &Module, weights: &[u8], inputs: &[Tensor]) -> (Vec<Vec<u8>>, Counts) {
     let symbols: Vec<i64> = plan
         .symbols
         .iter()
@@ -72,56 +72,68 @@ fn run(plan: &Plan, functions: &Functions, weights: &[u8], inputs: &[Tensor]) ->
         let value = op.apply(&|slot| slots.get(slot as usize).copied(), &|symbol| Some(symbols[symbol as usize]));
         slots.push(value.unwrap());
     }
-    let mut memory: Vec<Vec<u8>> = Vec::new();
+    let mut memory = Memory::new();
     let mut bases: Vec<u64> = Vec::new();
-    let mut outputs: BTreeMap<u32, usize> = BTreeMap::new();
-    for (id, buffer) in plan.buffers.iter().enumerate() {
+    let mut outputs: BTreeMap<u32, (u64, usize)> = BTreeMap::new();
+    for buffer in &plan.buffers {
         let bytes = slots[buffer.bytes as usize] as usize;
-        let own = (id as u64 + 1) * SPACING;
-        let (contents, base) = match buffer.place {
-            Place::Input(i) => (inputs[i as usize].data().to_le_bytes(), own),
-            Place::Weight { offset } => (weights[offset as usize..][..bytes].to_vec(), own),
-            Place::View { of, offset } => (vec![], bases[of as usize] + slots[offset as usize] as u64),
-            _ => (vec![0x5a; bytes], own),
+        let mut copy = |contents: &[u8]| {
+            let base = memory.allocate(contents.len() as u64).unwrap();
+            memory.write(base, contents).unwrap();
+            base
+        };
+        let base = match buffer.place {
+            Place::Input(i) => copy(&inputs[i as usize].data().to_le_bytes()),
+            Place::Weight { offset } => copy(&weights[offset as usize..][..bytes]),
+            Place::View { of, offset } => bases[of as usize] + slots[offset as usize] as u64,
+            _ => memory.allocate(bytes as u64).unwrap(),
         };
         if let Place::Output(i) = buffer.place {
-            outputs.entry(i).or_insert(id);
+            outputs.entry(i).or_insert((base, bytes));
         }
-        memory.push(contents);
         bases.push(base);
     }
+    let mut counts = Counts::default();
     for step in &plan.steps {
         let Step::Launch { function, buffers, dims, grid, block, .. } = step else { panic!("{step:?}") };
-        let name = &plan.functions[*function as usize];
-        let function = functions.list.iter().find(|f| f.name == *name).unwrap();
-        assert_eq!(*block, [function.threads, 1, 1]);
-        let grid = grid.map(|slot| slots[slot as usize]);
-        assert_eq!(grid[1..], [1, 1]);
-        let bases: Vec<u64> = buffers.iter().map(|&b| bases[b as usize]).collect();
-        let dims: Vec<i64> = dims.iter().map(|&slot| slots[slot as usize]).collect();
-        interpret::run(function, grid[0] as u32, &bases, &dims, &mut memory);
+        let function = module.function(&plan.functions[*function as usize]).unwrap();
+        let grid = grid.map(|slot| slots[slot as usize] as u32);
+        let buffers = buffers.iter().map(|&b| bases[b as usize]);
+        let params = buffers.chain(dims.iter().map(|&slot| slots[slot as usize] as u64)).collect::<Vec<_>>();
+        let params = function.pack(&params).unwrap();
+        let how = Launch { grid, block: *block, params, dynamic_shared: 0, host_threads: 0 };
+        counts += &launch(function, &memory, &how).unwrap_or_else(|fault| panic!("{fault}"));
     }
-    outputs.into_values().map(|id| memory[id].clone()).collect()
+    let contents = outputs.into_values().map(|(base, bytes)| {
+        let mut contents = vec![0; bytes];
+        memory.read(base, &mut contents).unwrap();
+        contents
+    });
+    (contents.collect(), counts)
 }
 
 /// Compiles a graph, runs it on random inputs and compares each output: the largest error as a share of the largest
-/// magnitude is at most `tolerance`.
-fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) {
+/// magnitude is at most `tolerance`. No access is out of bounds, of unwritten memory or in a race.
+fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) -> Counts {
+    let options = Options { native_halves: true, native_attention: false, ..Default::default() };
+    check_with(text, dims, tolerance, &options)
+}
+
+fn check_with(text: &str, dims: &[(&str, i64)], tolerance: f64, options: &Options) -> Counts {
     let graph = text::parse(text).unwrap();
     let inputs = inputs(&graph, dims);
     let expected = eval_graph(&graph, &inputs, &Default::default()).unwrap();
-    let graph = optimize(&graph, &Options { native_halves: true, native_attention: false, ..Default::default() })
-        .unwrap()
-        .graph;
+    let graph = optimize(&graph, options).unwrap().graph;
     let program = partition(&graph, &PartitionOptions { fuse: true }).unwrap();
     let source = Source { program: &program, graph: &graph };
     let mut functions = Functions::default();
     let planned = plan_all(&[source], &mut functions).unwrap();
-    let mut compiled = compile_with(planned, &functions, &[]);
+    let mut compiled = compile_with(planned, &functions, &[Target::Nvptx(NvptxTarget::Sm80)]);
     let mut weights = Vec::new();
     compiled.write_weights(&[&graph], &mut WeightPool::new(&mut weights)).unwrap();
-    weights.resize(weights.len() + 64, 0);
-    let outputs = run(&compiled.plans[0], &functions, &weights, &inputs);
+    let Code::Device(code) = &compiled.code[0].code else { panic!("no device's code") };
+    let module = Module::parse(std::str::from_utf8(code).unwrap()).unwrap_or_else(|e| panic!("{e}"));
+    let (outputs, counts) = run(&compiled.plans[0], &module, &weights, &inputs);
     assert_eq!(outputs.len(), expected.len());
     for (i, (found, want)) in outputs.iter().zip(&expected).enumerate() {
         let found = Tensor::new(want.shape().to_vec(), Data::from_le_bytes(want.dtype(), found).unwrap());
@@ -132,6 +144,7 @@ fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) {
             assert!(error <= tolerance, "{} {dims:?}: output {i}, element {at}: {a}, expected {b}", graph.name);
         }
     }
+    counts
 }
 
 #[test]
@@ -182,9 +195,25 @@ fn products_of_halves() {
     }
 }
 
+/// No bank conflicts in the main loop, whole sectors, and every product on tensor cores.
 #[test]
 fn a_large_product_of_halves() {
-    check(&product(DType::F16, [256, 64, 264], [false, false]), &[], 2e-3);
+    for transposed in [[false, false], [true, false], [false, true]] {
+        let counts = check(&product(DType::F16, [256, 64, 264], transposed), &[], 2e-3);
+        // Tiles of 128 columns hold 264.
+        assert_eq!(counts.tensor_flops, 2 * 256 * 64 * 384, "{transposed:?}");
+        assert_eq!(counts.bank_conflicts, 0, "{transposed:?}");
+    }
+}
+
+/// `--precision` brings products of f32 to tensor cores.
+#[test]
+fn products_of_rounded_factors() {
+    for (precision, tolerance) in [(Precision::F16, 2e-3), (Precision::BF16, 1.6e-2)] {
+        let options = Options { native_halves: true, native_attention: false, precision, ..Default::default() };
+        let counts = check_with(&product(DType::F32, [70, 32, 40], [false, false]), &[], tolerance, &options);
+        assert!(counts.tensor_flops > 0, "{precision:?}");
+    }
 }
 
 fn product(dtype: DType, [m, k, n]: [i64; 3], [a, b]: [bool; 2]) -> String {

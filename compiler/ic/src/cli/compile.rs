@@ -5,10 +5,10 @@ use super::feed::parse_dims;
 use super::output::Say;
 use anyhow::{Context, Result, bail, ensure};
 use ic::import::ImportOptions;
-use ic::pipeline::{self, Lowered, Options, Source, StatePair};
+use ic::pipeline::{self, Lowered, Options, Package, Source, StatePair, Variant};
 use ic::{Form, bindings};
 use ic_artifact::Manifest;
-use ic_codegen::{Target, TargetClass, ascend, cpu};
+use ic_codegen::{Target, TargetClass, ascend, cpu, nvptx};
 use ic_ir::kernel::Step;
 use ic_ir::{Graph, text};
 use ic_passes::{FpMode, PASSES};
@@ -37,9 +37,9 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     if !printed.is_empty() {
         say.text(&printed)?;
     }
-    lowered.models.iter().for_each(warn);
+    lowered.models().iter().for_each(warn);
     for emit in emits.iter().filter(|emit| emit.kind.form().is_none()) {
-        emit.write(&emit.texts(&lowered.models, &options)?, say)?;
+        emit.write(&emit.texts(&lowered, &options)?, say)?;
     }
     let written = pipeline::write(&lowered, &output, &options, &mut |what| say.phase(what))?;
     for emit in &emits {
@@ -126,16 +126,7 @@ fn options(args: &CompileArgs) -> Result<Options> {
     let outputs = (!args.outputs.is_empty()).then(|| args.outputs.clone());
     let (dims, ranges) = parse_dims(&args.dims)?;
     let import = ImportOptions { dims, ranges, outputs, ..Default::default() };
-    let native_attention = targets.iter().all(|target| target.class() == TargetClass::Cpu);
-    let native_halves = !native_attention;
-    let passes = ic_passes::Options {
-        opt_level: args.opt_level,
-        fp,
-        precision,
-        native_halves,
-        native_attention,
-        ..Default::default()
-    };
+    let passes = ic_passes::Options { opt_level: args.opt_level, fp, precision, ..Default::default() };
     let states = args.states.iter().map(|text| state_pair(text)).collect::<Result<_>>()?;
     Ok(Options { import, passes, targets, states, hoist: args.hoist.clone() })
 }
@@ -238,19 +229,46 @@ impl Emit {
     }
 
     /// The texts of this form, by name: one per kernel for kernels and functions.
-    fn texts(&self, models: &[Lowered], options: &Options) -> Result<Vec<(String, String)>> {
-        let sources: Vec<_> =
-            models.iter().map(|m| ic_codegen::Source { program: &m.program, graph: &m.graph }).collect();
+    fn texts(&self, package: &Package, options: &Options) -> Result<Vec<(String, String)>> {
+        let mut texts = Vec::new();
+        for variant in &package.variants {
+            // What does not depend on the targets is printed once.
+            if matches!(self.kind, Kind::Deps) && !texts.is_empty() {
+                break;
+            }
+            let of_variant = self.variant_texts(variant, options)?;
+            let classes: Vec<&str> = variant.classes.iter().map(|class| class.name()).collect();
+            let prefix = match &self.kind {
+                Kind::Graph | Kind::Kernels | Kind::Dot | Kind::Report if package.variants.len() > 1 => {
+                    format!("{}.", classes.join("-"))
+                }
+                _ => String::new(),
+            };
+            texts.extend(of_variant.into_iter().map(|(name, text)| (format!("{prefix}{name}"), text)));
+        }
+        if let (Kind::Ptx, true) = (self.kind, texts.is_empty()) {
+            bail!("`--emit ptx` needs a target: `--target nvptx:sm_80`");
+        }
+        Ok(texts)
+    }
+
+    fn variant_texts(&self, variant: &Variant, options: &Options) -> Result<Vec<(String, String)>> {
+        let Variant { classes, models } = variant;
+        let sources = pipeline::code_sources(models);
+        let targets: Vec<Target> = options.targets.iter().copied().filter(|t| classes.contains(&t.class())).collect();
         let in_files = |refused| pipeline::in_files(models, refused);
-        if let Kind::Asm = self.kind {
-            let listings = cpu::disassemble(&sources, &options.targets).map_err(in_files)?.into_iter();
-            return Ok(listings.map(|l| (format!("{}.{}", l.function, l.target.name()), l.text)).collect());
-        }
-        if let Kind::Ptx = self.kind {
-            return self.ptx(models, options);
-        }
-        if let Kind::Ascend = self.kind {
-            return Ok(ascend::listing(&sources, &options.targets, ascend::Spelling::Vendor).map_err(in_files)?);
+        match self.kind {
+            Kind::Asm if classes.contains(&TargetClass::Cpu) => {
+                let listings = cpu::disassemble(&sources, &targets).map_err(in_files)?.into_iter();
+                return Ok(listings.map(|l| (format!("{}.{}", l.function, l.target.name()), l.text)).collect());
+            }
+            Kind::Ptx if classes.contains(&TargetClass::Nvptx) => {
+                return Ok(self.ptx(nvptx::listings(&sources, &targets).map_err(in_files)?));
+            }
+            Kind::Ascend if classes.contains(&TargetClass::Ascend) => {
+                return Ok(ascend::listing(&sources, &targets, ascend::Spelling::Vendor).map_err(in_files)?);
+            }
+            _ => {}
         }
         let mut texts = Vec::new();
         for model in models {
@@ -270,15 +288,7 @@ impl Emit {
     }
 
     /// The module of each NVIDIA GPU, or into a folder, each kernel as a module of its own.
-    fn ptx(&self, models: &[Lowered], options: &Options) -> Result<Vec<(String, String)>> {
-        let sources: Vec<_> =
-            models.iter().map(|m| ic_codegen::Source { program: &m.program, graph: &m.graph }).collect();
-        ensure!(
-            options.targets.iter().any(|target| matches!(target, Target::Nvptx(_))),
-            "`--emit ptx` needs a target: `--target nvptx:sm_80`"
-        );
-        let listings = ic_codegen::nvptx::listings(&sources, &options.targets);
-        let listings = listings.map_err(|refused| pipeline::in_files(models, refused))?;
+    fn ptx(&self, listings: Vec<nvptx::Listing>) -> Vec<(String, String)> {
         let by_kernel = self.path.as_ref().is_some_and(|path| path.to_string_lossy().ends_with('/'));
         let texts = listings.into_iter().flat_map(|listing| {
             let target = listing.target.name().replace(':', "-");
@@ -287,7 +297,7 @@ impl Emit {
                 false => vec![(target, listing.module)],
             }
         });
-        Ok(texts.collect())
+        texts.collect()
     }
 
     fn write(&self, texts: &[(String, String)], say: &mut Say) -> Result<()> {
