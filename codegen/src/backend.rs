@@ -5,8 +5,9 @@
 
 use crate::WeightPool;
 use crate::ascend;
-use crate::cpu::{self, Weight};
+use crate::cpu;
 use crate::nvptx;
+use crate::shared::weights::Weight;
 use crate::target::{Target, TargetClass};
 use ic_artifact::{BufferId, CodeSection, Place, Plan};
 use ic_ir::kernel::Program;

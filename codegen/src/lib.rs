@@ -7,6 +7,7 @@ mod backend;
 pub mod cpu;
 pub mod nvptx;
 mod pool;
+mod shared;
 mod target;
 
 pub use backend::{BACKENDS, Backend, Code, Compiled, Refused, Source, TargetCode, compile};

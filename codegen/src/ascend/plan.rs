@@ -2,8 +2,8 @@
 
 use super::program::{AscendFunctions, AscendLaunch};
 use crate::backend::Source;
-use crate::cpu::dims::DimBuilder;
-use crate::cpu::plan::{Buffers, Built, Planned, plan_with};
+use crate::shared::dims::DimBuilder;
+use crate::shared::plan::{Buffers, Built, Planned, plan_with};
 use ic_artifact::Step;
 use ic_ir::{Diagnostic, Location};
 use ic_types::Dim;

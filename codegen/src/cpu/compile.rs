@@ -1,9 +1,10 @@
 //! From programs, one per entry, to everything that an artifact holds for CPU targets.
 
 use super::generate::{Functions, Listing};
-use super::plan::{Planned, plan};
+use super::plan::plan;
 use super::target::CpuTarget;
 use crate::backend::{Code, Compiled, Refused, Source, TargetCode, whole};
+use crate::shared::plan::Planned;
 use crate::target::{Target, TargetClass};
 
 /// Compiles programs, one entry each.

@@ -1,12 +1,12 @@
 //! Generated functions of an artifact: one machine-code blob per target, functions deduplicated by form and by bytes.
 
-use super::dims::DimBuilder;
 use super::emit;
-use super::form::{Form, Node, Pass, form_of};
 use super::plan::{Generated, Generator, Tiling};
-use super::schedule::Schedule;
 use super::scratch::{Scratch, lay_out};
 use super::target::CpuTarget;
+use crate::shared::dims::DimBuilder;
+use crate::shared::form::{Form, Node, Pass, Schedule, describe, form_of};
+use crate::shared::strip_of;
 use cranelift_codegen::Context;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_frontend::FunctionBuilderContext;
@@ -142,20 +142,6 @@ impl Generator for Functions {
     }
 }
 
-/// A word for a form: its most telling function.
-pub(crate) fn describe(form: &Form) -> String {
-    let functions = form.passes.iter().flat_map(|pass| {
-        let reduce = pass.reduce.map(|function| function.name());
-        let mut applied = pass.nodes.iter().rev().filter_map(|node| match node {
-            Node::Apply(op, _) => Some(op.name()),
-            _ => None,
-        });
-        reduce.into_iter().chain(applied.next())
-    });
-    let words: Vec<&str> = functions.take(4).collect();
-    if words.is_empty() { "copy".into() } else { words.join("_") }
-}
-
 /// The extent of the first axis of tiles.
 fn rows(form: &Form) -> Dim {
     let n_columns = usize::from(form.schedule != Schedule::Rows);
@@ -189,7 +175,7 @@ fn tenths_per_point(pass: &Pass) -> i64 {
         .map(|id| match &pass.nodes[id] {
             Node::Const(_) => 0,
             Node::Apply(..) if pass.is_strip(id) => 6,
-            Node::Apply(op, _) if pass.types[id] == DType::F64 && super::strips::strip_of(*op).is_some() => 150,
+            Node::Apply(op, _) if pass.types[id] == DType::F64 && strip_of(*op).is_some() => 150,
             _ => 1,
         })
         .sum::<i64>()

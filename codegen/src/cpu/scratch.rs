@@ -3,8 +3,7 @@
 //! Arguments of strips come first, one block each; then 16 lanes of a reduction; then results of passes that later
 //! ones need.
 
-use super::form::{Form, Node, NodeId, Pass};
-use super::schedule::Schedule;
+use crate::shared::form::{Form, Node, NodeId, Pass, Schedule};
 use ic_ir::scalar::ScalarOp;
 use ic_types::{DType, Dim};
 

@@ -12,8 +12,8 @@ mod recurrent;
 mod sample;
 mod search;
 
+use crate::shared::weights::Packing;
 use ic_ir::Op;
-use ic_kernels::pack::{ConvTransposeShape, ConvWeightShape, Int8ConvShape};
 use ic_types::{DType, Dim};
 
 /// An operand or result of an op.
@@ -79,74 +79,6 @@ pub(crate) enum CallOperand {
         shape: Vec<Dim>,
         /// Strides that the kernel sees; `None` if dense.
         strides: Option<Vec<Dim>>,
-    },
-}
-
-/// A layout of constant operands.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Packing {
-    /// The right operand of a matrix product, `[K, N]` row-major.
-    MatmulB {
-        /// Rows.
-        k: usize,
-        /// Columns.
-        n: usize,
-    },
-    /// Convolution weights.
-    Conv(ConvWeightShape),
-    /// Weights of a Winograd convolution.
-    Winograd {
-        /// Output channels.
-        outputs: usize,
-        /// Input channels.
-        inputs: usize,
-    },
-    /// Depthwise convolution weights.
-    Depthwise {
-        /// Channels.
-        channels: usize,
-        /// Filter rows and columns.
-        kernel: [usize; 2],
-    },
-    /// Transposed convolution weights.
-    ConvTranspose(ConvTransposeShape),
-    /// The right operand of an integer matrix product, `[K, N]` row-major.
-    Int8Matmul {
-        /// Rows.
-        k: usize,
-        /// Columns.
-        n: usize,
-    },
-    /// Weights of an integer convolution.
-    Int8Conv(Int8ConvShape),
-    /// Weights of an integer depthwise convolution.
-    Int8Depthwise {
-        /// Channels.
-        channels: usize,
-        /// Filter rows and columns.
-        kernel: [usize; 2],
-    },
-    /// Weights of a recurrent layer, `[directions, gates * hidden, k]`.
-    Recurrent {
-        /// Directions.
-        directions: usize,
-        /// Gates.
-        gates: usize,
-        /// Hidden units.
-        hidden: usize,
-        /// Inputs of each unit.
-        k: usize,
-    },
-    /// 8-bit weights of a recurrent layer, `[directions, k, gates * hidden]`.
-    Int8Recurrent {
-        /// Directions.
-        directions: usize,
-        /// Gates.
-        gates: usize,
-        /// Hidden units.
-        hidden: usize,
-        /// Inputs of each unit.
-        k: usize,
     },
 }
 

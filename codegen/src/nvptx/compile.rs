@@ -3,10 +3,10 @@
 use super::ptx::{Function, module_text};
 use super::schedule::{Contraction, Scheduled, contraction, generate};
 use crate::backend::{Code, Compiled, Refused, Source, TargetCode};
-use crate::cpu::dims::DimBuilder;
-use crate::cpu::form::form_of;
-use crate::cpu::generate::describe;
-use crate::cpu::plan::{Buffers, Built, Planned, plan_with};
+use crate::shared::dims::DimBuilder;
+use crate::shared::form::describe;
+use crate::shared::form::form_of;
+use crate::shared::plan::{Buffers, Built, Planned, plan_with};
 use crate::target::{NvptxTarget, Target, TargetClass};
 use ic_artifact::{DimCheck, Step};
 use ic_ir::kernel::{self, Anchor, BufferId, BufferKind, Kernel, Program};

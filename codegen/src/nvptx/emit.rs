@@ -11,8 +11,9 @@ mod memory;
 pub(crate) use memory::is_vector;
 
 use super::ptx::{Binary, Builder, Class, Compare, Operand, Reg, Ty};
-use crate::cpu::form::{Form, Node, Pass};
-use ic_ir::kernel::{Atom, Bound, Index};
+use crate::shared::form::{Form, Node, Pass};
+use crate::shared::index::{IndexCode, Sign, index_value};
+use ic_ir::kernel::{Bound, Index};
 use ic_types::{DType, Dim};
 use std::collections::HashMap;
 
@@ -134,25 +135,13 @@ impl<'f> Emitter<'f> {
 
     /// The value of an index at `axes`.
     pub(crate) fn index(&mut self, index: &Index, axes: &[Operand]) -> Operand {
-        let mut sum = Operand::Int(0);
-        for (atom, coefficient) in &index.terms {
-            let value = match atom {
-                Atom::Axis(axis) => axes[*axis as usize],
-                Atom::FloorDiv(inner, divisor) => self.divided(inner, divisor, axes).0,
-                Atom::Mod(inner, divisor) => self.divided(inner, divisor, axes).1,
-            };
-            let factor = self.dim(coefficient);
-            let term = self.b.mul(value, factor);
-            sum = self.b.add(sum, term);
-        }
-        let constant = self.dim(&index.constant);
-        self.b.add(sum, constant)
+        index_value(&mut At { emitter: self, axes }, index)
     }
 
     /// Quotient towards negative infinity, and the remainder.
-    fn divided(&mut self, inner: &Index, divisor: &Dim, axes: &[Operand]) -> (Operand, Operand) {
-        let (value, by) = (self.index(inner, axes), self.dim(divisor));
-        if is_non_negative(inner) {
+    fn divided(&mut self, value: Operand, divisor: &Dim, sign: Sign) -> (Operand, Operand) {
+        let by = self.dim(divisor);
+        if sign == Sign::NonNegative {
             return self.b.div_rem(value, by);
         }
         let value = self.b.in_register(Ty::S32, value);
@@ -300,17 +289,39 @@ impl<'f> Emitter<'f> {
     }
 }
 
-/// Whether the index is known not to be negative.
-fn is_non_negative(index: &Index) -> bool {
-    let positive = |dim: &Dim| dim.lower_bound().is_some_and(|low| low >= 0);
-    positive(&index.constant)
-        && index.terms.iter().all(|(atom, coefficient)| {
-            positive(coefficient)
-                && match atom {
-                    Atom::Axis(_) | Atom::Mod(..) => true,
-                    Atom::FloorDiv(inner, _) => is_non_negative(inner),
-                }
-        })
+/// Indices at some axes.
+struct At<'e, 'f, 'a> {
+    emitter: &'e mut Emitter<'f>,
+    axes: &'a [Operand],
+}
+
+impl IndexCode for At<'_, '_, '_> {
+    type Value = Operand;
+
+    fn axis(&mut self, axis: usize) -> Operand {
+        self.axes[axis]
+    }
+
+    fn dim(&mut self, dim: &Dim) -> Operand {
+        self.emitter.dim(dim)
+    }
+
+    fn add(&mut self, a: Operand, b: Operand) -> Operand {
+        self.emitter.b.add(a, b)
+    }
+
+    fn times(&mut self, a: Operand, b: &Dim) -> Operand {
+        let factor = self.emitter.dim(b);
+        self.emitter.b.mul(a, factor)
+    }
+
+    fn floor_div(&mut self, a: Operand, divisor: &Dim, sign: Sign) -> Operand {
+        self.emitter.divided(a, divisor, sign).0
+    }
+
+    fn modulo(&mut self, a: Operand, divisor: &Dim, sign: Sign) -> Operand {
+        self.emitter.divided(a, divisor, sign).1
+    }
 }
 
 /// The parameters' types and whether the form needs what only points without inner axes have.

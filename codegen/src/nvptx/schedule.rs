@@ -6,7 +6,7 @@ mod rows;
 
 use super::emit::{Emitter, is_pointwise};
 use super::ptx::Function;
-use crate::cpu::form::Form;
+use crate::shared::form::Form;
 use ic_types::Dim;
 
 pub(crate) use contraction::{Contraction, contraction};

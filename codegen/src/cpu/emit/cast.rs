@@ -6,7 +6,7 @@
 use super::Emitter;
 use super::range::fits_i32;
 use super::value::{LANES, Rep, Val};
-use crate::cpu::form::{NodeId, Pass};
+use crate::shared::form::{NodeId, Pass};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, F32X4, F64, I32, I32X4, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};

@@ -2,7 +2,7 @@
 
 use super::Emitter;
 use super::value::Width;
-use crate::cpu::strips::strip_of;
+use crate::shared::strip_of;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, InstructionData, Opcode, Value, ValueDef};
 use ic_ir::scalar::ScalarOp;

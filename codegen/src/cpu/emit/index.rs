@@ -1,6 +1,7 @@
 //! Quasi-affine indices as i64 values.
 
 use super::Emitter;
+use crate::shared::index::{IndexCode, Sign, index_value};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use ic_ir::kernel::{Atom, Index};
@@ -29,77 +30,67 @@ pub(super) fn split(index: &Index, axis: usize) -> Option<(Index, Dim)> {
     (!depends_on(&rest, axis)).then_some((rest, coefficient))
 }
 
-fn is_never_negative(index: &Index) -> bool {
-    let positive = |dim: &Dim| dim.lower_bound().is_some_and(|low| low >= 0);
-    positive(&index.constant)
-        && index.terms.iter().all(|(atom, coefficient)| {
-            positive(coefficient)
-                && match atom {
-                    Atom::Axis(_) | Atom::Mod(..) => true,
-                    Atom::FloorDiv(index, _) => is_never_negative(index),
-                }
-        })
+/// Indices at the emitter's axes.
+struct At<'e, 'f> {
+    emitter: &'e mut Emitter<'f>,
+    along: Option<Along>,
+}
+
+impl IndexCode for At<'_, '_> {
+    type Value = Value;
+
+    fn axis(&mut self, axis: usize) -> Value {
+        match self.along {
+            Some(along) if along.axis == axis => along.value,
+            _ => self.emitter.axes[axis].expect("only the vector axis has no value"),
+        }
+    }
+
+    fn dim(&mut self, dim: &Dim) -> Value {
+        self.emitter.dim(dim)
+    }
+
+    fn add(&mut self, a: Value, b: Value) -> Value {
+        self.emitter.b.ins().iadd(a, b)
+    }
+
+    fn times(&mut self, a: Value, b: &Dim) -> Value {
+        self.emitter.times(a, b)
+    }
+
+    fn floor_div(&mut self, value: Value, divisor: &Dim, sign: Sign) -> Value {
+        let e = &mut self.emitter;
+        let d = e.divisor(divisor);
+        if sign == Sign::NonNegative {
+            return e.b.ins().udiv(value, d);
+        }
+        // Truncation is one too large where there is a remainder and the dividend is negative.
+        let quotient = e.b.ins().sdiv(value, d);
+        let product = e.b.ins().imul(quotient, d);
+        let above = e.b.ins().icmp(IntCC::SignedGreaterThan, product, value);
+        let one = e.iconst(1);
+        let less = e.b.ins().isub(quotient, one);
+        e.b.ins().select(above, less, quotient)
+    }
+
+    fn modulo(&mut self, value: Value, divisor: &Dim, sign: Sign) -> Value {
+        let e = &mut self.emitter;
+        let d = e.divisor(divisor);
+        if sign == Sign::NonNegative {
+            return e.b.ins().urem(value, d);
+        }
+        let rest = e.b.ins().srem(value, d);
+        let zero = e.iconst(0);
+        let negative = e.b.ins().icmp(IntCC::SignedLessThan, rest, zero);
+        let wrapped = e.b.ins().iadd(rest, d);
+        e.b.ins().select(negative, wrapped, rest)
+    }
 }
 
 impl Emitter<'_> {
     /// The value of `index`; `along` gives that of the vector axis.
     pub(super) fn index(&mut self, index: &Index, along: Option<Along>) -> Value {
-        let mut sum = None;
-        for (atom, coefficient) in &index.terms {
-            let value = match atom {
-                Atom::Axis(axis) => match along {
-                    Some(along) if along.axis == *axis as usize => along.value,
-                    _ => self.axes[*axis as usize].expect("only the vector axis has no value"),
-                },
-                Atom::FloorDiv(inner, divisor) => {
-                    let value = self.index(inner, along);
-                    self.floor_div(value, divisor, is_never_negative(inner))
-                }
-                Atom::Mod(inner, divisor) => {
-                    let value = self.index(inner, along);
-                    self.modulo(value, divisor, is_never_negative(inner))
-                }
-            };
-            let term = self.times(value, coefficient);
-            sum = Some(match sum {
-                Some(sum) => self.b.ins().iadd(sum, term),
-                None => term,
-            });
-        }
-        match sum {
-            Some(sum) if index.constant.is(0) => sum,
-            Some(sum) => {
-                let constant = self.dim(&index.constant);
-                self.b.ins().iadd(sum, constant)
-            }
-            None => self.dim(&index.constant),
-        }
-    }
-
-    fn floor_div(&mut self, value: Value, divisor: &Dim, non_negative: bool) -> Value {
-        let d = self.divisor(divisor);
-        if non_negative {
-            return self.b.ins().udiv(value, d);
-        }
-        // Truncation is one too large where there is a remainder and the dividend is negative.
-        let quotient = self.b.ins().sdiv(value, d);
-        let product = self.b.ins().imul(quotient, d);
-        let above = self.b.ins().icmp(IntCC::SignedGreaterThan, product, value);
-        let one = self.iconst(1);
-        let less = self.b.ins().isub(quotient, one);
-        self.b.ins().select(above, less, quotient)
-    }
-
-    fn modulo(&mut self, value: Value, divisor: &Dim, non_negative: bool) -> Value {
-        let d = self.divisor(divisor);
-        if non_negative {
-            return self.b.ins().urem(value, d);
-        }
-        let rest = self.b.ins().srem(value, d);
-        let zero = self.iconst(0);
-        let negative = self.b.ins().icmp(IntCC::SignedLessThan, rest, zero);
-        let wrapped = self.b.ins().iadd(rest, d);
-        self.b.ins().select(negative, wrapped, rest)
+        index_value(&mut At { emitter: self, along }, index)
     }
 
     /// A divisor that is at least 1: one that is not belongs to an empty iteration space, where nothing is computed.

@@ -20,9 +20,9 @@ mod space;
 mod strip;
 mod value;
 
-use super::dims::DimBuilder;
-use super::form::Form;
 use super::scratch::Scratch;
+use crate::shared::dims::DimBuilder;
+use crate::shared::form::Form;
 use cranelift_codegen::ir::{self, AbiParam, InstBuilder, MemFlagsData, Signature, UserFuncName, Value, types};
 use cranelift_codegen::isa::{TargetFrontendConfig, TargetIsa};
 

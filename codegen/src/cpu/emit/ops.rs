@@ -121,7 +121,7 @@ pub(super) fn has_vector_form(op: ScalarOp, operand: DType) -> bool {
     match Rep::of(operand) {
         Rep::F64 | Rep::I64 => false,
         Rep::Bool => true,
-        Rep::F32 => !matches!(op, ScalarOp::Rem | ScalarOp::Mod) && !crate::cpu::form::is_strip(op, operand),
+        Rep::F32 => !matches!(op, ScalarOp::Rem | ScalarOp::Mod) && !crate::shared::form::is_strip(op, operand),
         Rep::I32 => {
             !matches!(op, ScalarOp::Div | ScalarOp::Rem | ScalarOp::Mod | ScalarOp::Pow | ScalarOp::Shl | ScalarOp::Shr)
         }

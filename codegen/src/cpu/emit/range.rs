@@ -1,6 +1,6 @@
 //! What is known of floats from the expressions that compute them: clamped values convert to integers in one step.
 
-use crate::cpu::form::{Node, NodeId, Pass};
+use crate::shared::form::{Node, NodeId, Pass};
 use ic_ir::scalar::ScalarOp;
 use ic_types::DType;
 

@@ -4,8 +4,8 @@
 //! argument that leads to the result, and its other argument is a vector along the last axis, a tensor of the result's
 //! shape, or a constant bound.
 
-use crate::cpu::form::{dense_strides, linear};
-use crate::cpu::strips::strip_of;
+use crate::shared::form::{dense_strides, linear};
+use crate::shared::strip_of;
 use ic_ir::ScalarOp;
 use ic_ir::kernel::{Expr, ExprId, Index, Kernel, Load, Stage};
 use ic_kernels::abi::Strip;

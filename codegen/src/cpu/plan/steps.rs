@@ -1,13 +1,12 @@
 //! The plan's steps: library calls with their epilogues, generated code, branches.
 
-use super::buffers::Buffers;
 use super::epilogue::{MenuOp, address, is_identity, match_menu};
 use super::integer_epilogue::match_integer_menu;
-use super::segments::Segments;
-use super::{Built, Generator, Tiling, dim_checks};
-use crate::cpu::dims::DimBuilder;
-use crate::cpu::form::dense_strides;
+use super::{Generator, Tiling};
 use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
+use crate::shared::dims::DimBuilder;
+use crate::shared::form::dense_strides;
+use crate::shared::plan::{Buffers, Built, Segments, dim_checks};
 use ic_artifact::{BufferId, CallInput, Callback, DimCheck, DimSlot, Epilogue, KernelRef, Operand, Step};
 use ic_ir::kernel::{self, Anchor, Atom, BufferKind, Expr, Index, Kernel, Load, Param, Program, Stage};
 use ic_ir::ops::{self, Op};

@@ -30,7 +30,7 @@ fn takes(op: ScalarOp, dtype: DType) -> bool {
 /// How close results must be: what the machine computes as the evaluator does is exact.
 fn tolerance(op: ScalarOp, dtype: DType) -> Match {
     let computed = matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
-        && (op == ScalarOp::Pow || crate::cpu::strips::strip_of(op).is_some());
+        && (op == ScalarOp::Pow || crate::shared::strip_of(op).is_some());
     match (computed, dtype) {
         (false, _) => Match::Exact,
         (true, DType::F32) => Match::Within(2e-5),

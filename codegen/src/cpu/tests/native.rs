@@ -2,10 +2,10 @@
 #![expect(unsafe_code, reason = "generated code is called through a pointer")]
 
 use super::interpret::{Symbols, interpret, value};
-use crate::cpu::dims::DimBuilder;
 use crate::cpu::generate::Functions;
 use crate::cpu::plan::{Generator, Tiling};
 use crate::cpu::target::CpuTarget;
+use crate::shared::dims::DimBuilder;
 use ic_ir::kernel::Kernel;
 use ic_kernels::abi::{GeneratedFn, Tile};
 use ic_kernels::isa::Isa;

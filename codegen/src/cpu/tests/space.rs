@@ -2,9 +2,9 @@
 
 use super::native::{Match, check, check_tiled};
 use super::*;
-use crate::cpu::form::form_of;
 use crate::cpu::plan::Tiling;
-use crate::cpu::schedule::Schedule;
+use crate::shared::form::Schedule;
+use crate::shared::form::form_of;
 
 #[test]
 fn dense_axes_become_one() {
@@ -82,10 +82,10 @@ fn callbacks_work_in_place_on_rows_and_columns() {
 
 #[test]
 fn equal_kernels_share_a_function() {
-    use crate::cpu::dims::DimBuilder;
     use crate::cpu::generate::Functions;
     use crate::cpu::plan::Generator;
     use crate::cpu::target::CpuTarget;
+    use crate::shared::dims::DimBuilder;
     let kernel = |n: i64| elementwise(&[c(n)], &[DType::F32; 2], vec![load(0, &[ax(0)]), apply(ScalarOp::Abs, &[0])]);
     let mut functions = Functions::new(CpuTarget::ALL).unwrap();
     let mut dims = DimBuilder::default();
@@ -96,10 +96,10 @@ fn equal_kernels_share_a_function() {
 
 #[test]
 fn what_does_not_change_leaves_the_loop() {
-    use crate::cpu::dims::DimBuilder;
     use crate::cpu::generate::Functions;
     use crate::cpu::plan::Generator;
     use crate::cpu::target::CpuTarget;
+    use crate::shared::dims::DimBuilder;
     let mut functions = Functions::new(&[CpuTarget::X86V3]).unwrap();
     functions.keep_listing();
     let kernel = super::reduce::layer_norm(128, 768, true);

@@ -4,8 +4,8 @@
 //! `sigmoid` and `softplus` within 3, `silu` within 4.
 
 use super::Emitter;
-use crate::cpu::strip_of;
 use crate::nvptx::ptx::{Binary, Compare, Operand, Rounding, Ty, Unary};
+use crate::shared::strip_of;
 use ic_ir::scalar::ScalarOp;
 use ic_kernels::abi::Strip;
 use ic_kernels::strips::{TraceOp, trace};

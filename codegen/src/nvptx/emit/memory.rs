@@ -1,8 +1,8 @@
 //! Loads and stores of elements: 16 bytes at a time where neighbours are neighbours in memory.
 
 use super::{Emitter, Point, Value, class_of};
-use crate::cpu::form::{Get, Put};
 use crate::nvptx::ptx::{Binary, Class, Compare, Operand, Reg, Rounding, Space, Ty};
+use crate::shared::form::{Get, Put};
 use ic_ir::kernel::{Atom, Index};
 use ic_types::{DType, Dim};
 

@@ -7,9 +7,9 @@ mod fma;
 mod mma;
 
 use super::Scheduled;
-use crate::cpu::form::{Pass, points_of};
 use crate::nvptx::emit::{Emitter, Point, Value};
 use crate::nvptx::ptx::{Binary, Compare, Operand, Reg, Ty};
+use crate::shared::form::{Pass, points_of};
 use ic_ir::kernel::{Anchor, Axis, Expr, Index, Kernel, Load, Operand as View, Param, Stage, Store};
 use ic_types::{DType, Dim};
 use std::collections::HashMap;
@@ -139,7 +139,7 @@ fn epilogue(kernel: &Kernel, results: &[Option<u32>], shape: &[Dim], dtype: DTyp
     let result = results.first().copied().flatten();
     let indices = match result {
         Some(param) if params[param as usize].shape.len() == shape.len() => axes,
-        _ => vec![crate::cpu::form::linear(&axes, &crate::cpu::form::dense_strides(shape), &|_| false)],
+        _ => vec![crate::shared::form::linear(&axes, &crate::shared::form::dense_strides(shape), &|_| false)],
     };
     let store = result.map(|param| Store { value: 0, param, indices, bounds: vec![] });
     // Stage 0 gives the accumulator, and stores it where the product itself has a result.

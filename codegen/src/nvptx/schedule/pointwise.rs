@@ -3,9 +3,9 @@
 //! Schedules are a table; the first that applies is taken. One more is a file beside these and a line in the table.
 
 use super::{Scheduled, ceil_div};
-use crate::cpu::form::Form;
 use crate::nvptx::emit::{Emitter, Point};
 use crate::nvptx::ptx::{Compare, Instruction, Operand, Special, Ty};
+use crate::shared::form::Form;
 use ic_types::Dim;
 use std::collections::HashMap;
 

@@ -4,9 +4,9 @@
 //! unknown length are walked again by each pass, which computes what it needs of earlier passes anew.
 
 use super::{Scheduled, ceil_div};
-use crate::cpu::form::{Form, Node, Pass};
 use crate::nvptx::emit::{Emitter, Point, Value, is_vector};
 use crate::nvptx::ptx::{Binary, Compare, Instruction, Operand, Reg, Special, Ty};
+use crate::shared::form::{Form, Node, Pass};
 use ic_types::Dim;
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 //! Sixteen bytes per thread: neighbours on the last axis that are neighbours in memory.
 
 use super::Schedule;
-use crate::cpu::form::{Form, Node};
+use crate::shared::form::{Form, Node};
 use crate::nvptx::emit::is_vector;
 use ic_types::Dim;
 

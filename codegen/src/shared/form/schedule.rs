@@ -1,6 +1,6 @@
 //! How generated code walks a kernel's iteration space.
 
-use super::form::{Form, Node, Pass};
+use super::{Form, Node, Pass};
 use ic_ir::kernel::{Atom, Index};
 use ic_types::Dim;
 

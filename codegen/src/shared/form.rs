@@ -4,11 +4,17 @@
 //! walks as one are merged, and cheap pointwise stages are computed where they are used. The value of every store is
 //! that of the kernel.
 
-use super::schedule::{Schedule, choose};
-use ic_ir::kernel::{Anchor, Atom, Bound, Expr, Index, Kernel, Load, Stage, Store};
+mod axes;
+mod inline;
+mod schedule;
+
+use axes::{drop_unit_axes, has_short_columns, merge_axes, move_short_axis};
+use ic_ir::kernel::{Anchor, Bound, Expr, Index, Kernel, Load, Stage, Store};
 use ic_ir::scalar::{ReduceFn, ScalarOp};
 use ic_types::{DType, Dim};
-use std::collections::HashMap;
+use inline::inline_passes;
+pub(crate) use schedule::Schedule;
+use schedule::choose;
 
 /// Index into [`Pass::nodes`].
 pub(crate) type NodeId = usize;
@@ -293,8 +299,7 @@ pub(crate) fn dense_strides(shape: &[Dim]) -> Vec<Dim> {
 
 /// Whether a function of f32 is a strip: a call on a whole array.
 pub(crate) fn is_strip(op: ScalarOp, operand: DType) -> bool {
-    matches!(operand, DType::F32 | DType::F16 | DType::BF16)
-        && (op == ScalarOp::Pow || super::strips::strip_of(op).is_some())
+    matches!(operand, DType::F32 | DType::F16 | DType::BF16) && (op == ScalarOp::Pow || super::strip_of(op).is_some())
 }
 
 impl Pass {
@@ -353,259 +358,16 @@ impl Pass {
     }
 }
 
-/// Computes cheap pointwise passes where they are used, and drops passes that nothing needs.
-fn inline_passes(form: &mut Form) {
-    let points = form.passes.iter().all(|pass| pass.inner.is_empty() && pass.reduce.is_none());
-    let mut done: Vec<Pass> = Vec::new();
-    for mut pass in std::mem::take(&mut form.passes) {
-        let inlinable = |other: &Pass, user: &Pass| {
-            let cheap = other.stores.is_empty() && !(0..other.nodes.len()).any(|id| other.is_strip(id));
-            other.reduce.is_none() && other.inner == user.inner && (points || cheap && !other.inner.is_empty())
-        };
-        let (nodes, types) = (std::mem::take(&mut pass.nodes), std::mem::take(&mut pass.types));
-        let mut moved: Vec<NodeId> = Vec::with_capacity(nodes.len());
-        // Where the nodes of each inlined pass are.
-        let mut inlined: Vec<Option<NodeId>> = vec![None; done.len()];
-        for (node, dtype) in nodes.into_iter().zip(types) {
-            let id = match node {
-                Node::Pass(other) if inlinable(&done[other], &pass) => *inlined[other].get_or_insert_with(|| {
-                    let start = pass.nodes.len();
-                    pass.nodes.extend(done[other].nodes.iter().map(|node| renumber(node, &|id| id + start)));
-                    pass.types.extend_from_slice(&done[other].types);
-                    start + done[other].root
-                }),
-                node => {
-                    pass.nodes.push(renumber(&node, &|id| moved[id]));
-                    pass.types.push(dtype);
-                    pass.nodes.len() - 1
-                }
-            };
-            moved.push(id);
-        }
-        pass.root = moved[pass.root];
-        pass.stores.iter_mut().for_each(|store| store.value = moved[store.value]);
-        if let (true, Some(before)) = (points, done.last()) {
-            let start = inlined[done.len() - 1].map(|root| root - before.root);
-            prepend(&mut pass, before, start);
-        }
-        deduplicate(&mut pass);
-        done.push(pass);
-    }
-    // Without inner axes, the last pass does everything.
-    if points {
-        done.drain(..done.len().saturating_sub(1)).for_each(drop);
-    }
-    form.passes = drop_unused(done);
-}
-
-/// Makes equal expressions one.
-fn deduplicate(pass: &mut Pass) {
-    let mut seen: HashMap<(Node, DType), NodeId> = HashMap::new();
-    let mut moved: Vec<NodeId> = Vec::with_capacity(pass.nodes.len());
-    let (nodes, types) = (std::mem::take(&mut pass.nodes), std::mem::take(&mut pass.types));
-    for (node, dtype) in nodes.into_iter().zip(types) {
-        let node = renumber(&node, &|id| moved[id]);
-        let next = pass.nodes.len();
-        let id = *seen.entry((node.clone(), dtype)).or_insert(next);
-        if id == next {
-            pass.nodes.push(node);
-            pass.types.push(dtype);
-        }
-        moved.push(id);
-    }
-    pass.root = moved[pass.root];
-    pass.stores.iter_mut().for_each(|store| store.value = moved[store.value]);
-}
-
-/// Adds the stores of a pass at the same points, whose nodes are already there from `start` on, if they are.
-fn prepend(pass: &mut Pass, before: &Pass, start: Option<NodeId>) {
-    if before.stores.is_empty() {
-        return;
-    }
-    let start = start.unwrap_or_else(|| {
-        let end = pass.nodes.len();
-        pass.nodes.extend(before.nodes.iter().map(|node| renumber(node, &|id| id + end)));
-        pass.types.extend_from_slice(&before.types);
-        end
-    });
-    let moved = before.stores.iter().map(|store| Put { value: store.value + start, ..store.clone() });
-    pass.stores.splice(0..0, moved);
-}
-
-fn renumber(node: &Node, to: &dyn Fn(NodeId) -> NodeId) -> Node {
-    match node {
-        Node::Apply(op, args) => Node::Apply(*op, args.iter().map(|&arg| to(arg)).collect()),
-        Node::Cast(arg) => Node::Cast(to(*arg)),
-        Node::Load(get) => {
-            let mut get = get.clone();
-            get.gathers.iter_mut().for_each(|gather| gather.index = to(gather.index));
-            get.otherwise = get.otherwise.map(to);
-            Node::Load(get)
-        }
-        node => node.clone(),
-    }
-}
-
-/// Marks what later passes need, and drops passes without effect.
-fn drop_unused(mut passes: Vec<Pass>) -> Vec<Pass> {
-    for index in (0..passes.len()).rev() {
-        if passes[index].stores.is_empty() && !passes[index].keep {
-            continue;
-        }
-        let needed = passes[index].needed();
-        let used = passes[index].nodes.iter().zip(needed).filter_map(|(node, needed)| match node {
-            Node::Pass(other) if needed => Some(*other),
+/// A word for a form: its most telling function.
+pub(crate) fn describe(form: &Form) -> String {
+    let functions = form.passes.iter().flat_map(|pass| {
+        let reduce = pass.reduce.map(|function| function.name());
+        let mut applied = pass.nodes.iter().rev().filter_map(|node| match node {
+            Node::Apply(op, _) => Some(op.name()),
             _ => None,
         });
-        for other in used.collect::<Vec<_>>() {
-            passes[other].keep = true;
-        }
-    }
-    let mut places = Vec::with_capacity(passes.len());
-    let mut kept = Vec::new();
-    for mut pass in passes {
-        places.push(kept.len());
-        if pass.stores.is_empty() && !pass.keep {
-            continue;
-        }
-        for node in &mut pass.nodes {
-            if let Node::Pass(other) = node {
-                *other = places[*other];
-            }
-        }
-        kept.push(pass);
-    }
-    kept
-}
-
-fn drop_unit_axes(form: &mut Form, fixed: Option<Schedule>) {
-    let columns = usize::from(fixed.is_some());
-    let droppable = |outer: &[Dim]| outer.len().saturating_sub(columns);
-    while let Some(axis) = form.outer[..droppable(&form.outer)].iter().position(|extent| extent.is(1)) {
-        form.outer.remove(axis);
-        form.passes.iter_mut().for_each(|pass| pass.for_each_index(&mut |index| *index = without(index, axis)));
-    }
-    let n_outer = form.outer.len();
-    for pass in &mut form.passes {
-        while let Some(axis) = pass.inner.iter().position(|extent| extent.is(1)) {
-            pass.inner.remove(axis);
-            pass.for_each_index(&mut |index| *index = without(index, n_outer + axis));
-        }
-        // The reduction of one element is that element.
-        if pass.inner.is_empty() {
-            pass.reduce = None;
-        }
-    }
-    // Vectors lie along the last outer axis of a kernel without inner ones.
-    if form.outer.is_empty() && form.passes.iter().all(|pass| pass.inner.is_empty()) {
-        form.outer.push(Dim::constant(1));
-    }
-}
-
-/// The index with axis `axis` at 0, and the axes after it renumbered.
-fn without(index: &Index, axis: usize) -> Index {
-    map_axes(index, &|a| match (a as usize).cmp(&axis) {
-        std::cmp::Ordering::Less => Some(a),
-        std::cmp::Ordering::Equal => None,
-        std::cmp::Ordering::Greater => Some(a - 1),
-    })
-}
-
-/// The index with every axis renumbered, or at 0 where `to` says `None`.
-fn map_axes(index: &Index, to: &dyn Fn(u32) -> Option<u32>) -> Index {
-    let mut result = Index::constant(index.constant.clone());
-    for (atom, coefficient) in &index.terms {
-        let atom = match atom {
-            Atom::Axis(axis) => to(*axis).map(Atom::Axis),
-            Atom::FloorDiv(index, divisor) => Some(Atom::FloorDiv(Box::new(map_axes(index, to)), divisor.clone())),
-            Atom::Mod(index, divisor) => Some(Atom::Mod(Box::new(map_axes(index, to)), divisor.clone())),
-        };
-        if let Some(atom) = atom {
-            result = result.plus(&Index { terms: vec![(atom, coefficient.clone())], constant: Dim::constant(0) });
-        }
-    }
-    result
-}
-
-/// Merges neighbouring axes that every access walks as one. The last outer axis stays apart if `fixed` says that its
-/// tiles are columns.
-fn merge_axes(form: &mut Form, fixed: Option<Schedule>) {
-    let mut a = form.outer.len().saturating_sub(1);
-    while a > 0 {
-        a -= 1;
-        let is_column = fixed.is_some() && a + 2 == form.outer.len();
-        let extent = form.outer[a + 1].clone();
-        if !is_column && form.passes.iter_mut().all(|pass| walks_as_one(pass, a, &extent)) {
-            form.passes.iter_mut().for_each(|pass| merge(pass, a));
-            form.outer[a] = form.outer[a].clone() * extent;
-            form.outer.remove(a + 1);
-        }
-    }
-    let n_outer = form.outer.len();
-    for pass in &mut form.passes {
-        let mut a = pass.inner.len().saturating_sub(1);
-        while a > 0 {
-            a -= 1;
-            let extent = pass.inner[a + 1].clone();
-            if walks_as_one(pass, n_outer + a, &extent) {
-                merge(pass, n_outer + a);
-                pass.inner[a] = pass.inner[a].clone() * extent;
-                pass.inner.remove(a + 1);
-            }
-        }
-    }
-}
-
-/// Gives vectors a longer axis to lie along than one of a few channels, if no pass has inner axes.
-fn move_short_axis(form: &mut Form) {
-    let is_short = |extent: &Dim| extent.as_const().is_some_and(|extent| extent < 8);
-    let last = form.outer.len().saturating_sub(1);
-    let points = form.passes.iter().all(|pass| pass.inner.is_empty());
-    if points && last > 0 && is_short(&form.outer[last]) && !is_short(&form.outer[last - 1]) {
-        form.outer.swap(last - 1, last);
-        let swapped = |axis: u32| match axis as usize {
-            axis if axis == last => last - 1,
-            axis if axis + 1 == last => last,
-            axis => axis,
-        };
-        let swap = &mut |index: &mut Index| *index = map_axes(index, &|axis| Some(swapped(axis) as u32));
-        form.passes.iter_mut().for_each(|pass| pass.for_each_index(swap));
-    }
-}
-
-/// Whether the last outer axis is so short that a loop over it would cost more than its elements.
-fn has_short_columns(form: &Form) -> bool {
-    let is_short = |extent: &Dim| extent.as_const().is_some_and(|extent| (1..=64).contains(&extent));
-    let has_strips = form.passes.iter().any(|pass| (0..pass.nodes.len()).any(|id| pass.is_strip(id)));
-    form.schedule == Schedule::Points && !has_strips && form.outer.len() > 1 && form.outer.last().is_some_and(is_short)
-}
-
-/// Whether all indices see axes `a` and `a + 1`, of extent `extent`, as one.
-fn walks_as_one(pass: &mut Pass, a: usize, extent: &Dim) -> bool {
-    fn check(index: &Index, a: usize, extent: &Dim) -> bool {
-        let coefficient = |axis: usize| {
-            let found = index.terms.iter().find(|(atom, _)| *atom == Atom::Axis(axis as u32));
-            found.map_or(Dim::constant(0), |(_, coefficient)| coefficient.clone())
-        };
-        coefficient(a) == coefficient(a + 1) * extent.clone()
-            && index.terms.iter().all(|(atom, _)| match atom {
-                Atom::Axis(_) => true,
-                Atom::FloorDiv(index, _) | Atom::Mod(index, _) => check(index, a, extent),
-            })
-    }
-    let mut all = true;
-    pass.for_each_index(&mut |index| all &= check(index, a, extent));
-    all
-}
-
-/// Makes axes `a` and `a + 1` one.
-fn merge(pass: &mut Pass, a: usize) {
-    pass.for_each_index(&mut |index| {
-        *index = map_axes(index, &|axis| match (axis as usize).cmp(&a) {
-            std::cmp::Ordering::Less => Some(axis),
-            // The coefficient of the second axis is that of the merged one.
-            std::cmp::Ordering::Equal => None,
-            std::cmp::Ordering::Greater => Some(axis - 1),
-        });
+        reduce.into_iter().chain(applied.next())
     });
+    let words: Vec<&str> = functions.take(4).collect();
+    if words.is_empty() { "copy".into() } else { words.join("_") }
 }

@@ -1,8 +1,7 @@
 //! The plan's buffers: weights on demand, program buffers, liveness.
 
-use crate::cpu::dims::{DimBuilder, Unbound};
-use crate::cpu::select::Packing;
-use crate::cpu::weights::{Weight, storage};
+use crate::shared::dims::{DimBuilder, Unbound};
+use crate::shared::weights::{Packing, Weight, storage};
 use ic_artifact::{Buffer, BufferId, Place, Step};
 use ic_ir::kernel::{self, BufferKind, Program};
 use ic_ir::{Graph, ValueId};
@@ -67,7 +66,7 @@ impl<'a> Buffers<'a> {
     }
 
     /// What the elements of a constant can be stored in.
-    pub(super) fn storage(&self, value: ValueId) -> DType {
+    pub(crate) fn storage(&self, value: ValueId) -> DType {
         storage(self.graph, value)
     }
 
@@ -83,14 +82,14 @@ impl<'a> Buffers<'a> {
     }
 
     /// A buffer of so many bytes for a step's intermediate result, numbered after those of the program.
-    pub(super) fn temporary(&mut self, bytes: Dim) -> kernel::BufferId {
+    pub(crate) fn temporary(&mut self, bytes: Dim) -> kernel::BufferId {
         self.temporaries.push((bytes, self.n_buffers));
         self.n_buffers += 1;
         (self.program.buffers.len() + self.temporaries.len() - 1) as kernel::BufferId
     }
 
     /// The plan's buffer for the constant `id` in the given packing of elements of a type.
-    pub(super) fn packed(&mut self, id: kernel::BufferId, packing: Option<(Packing, DType)>) -> BufferId {
+    pub(crate) fn packed(&mut self, id: kernel::BufferId, packing: Option<(Packing, DType)>) -> BufferId {
         let BufferKind::Constant(value) = self.program_buffer(id).kind else {
             unreachable!("only constants are packed");
         };

@@ -6,7 +6,7 @@
 
 use super::buffers::{Buffers, step_buffers};
 use super::{Planned, dim_checks};
-use crate::cpu::dims::DimBuilder;
+use crate::shared::dims::DimBuilder;
 use ic_artifact::{Buffer, BufferId, DimCheck, Epilogue, Place, Plan, Segment, Step, SymbolSource};
 use ic_ir::Constraint;
 use ic_ir::kernel::{Program, ReadSymbol};
@@ -45,7 +45,7 @@ impl<'a> Segments<'a> {
     }
 
     /// Ends the segment after `steps`, and gives `symbols` values from then on.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         symbols: &[ReadSymbol],
         steps: &[Step],

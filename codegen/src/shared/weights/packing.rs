@@ -1,0 +1,169 @@
+//! Layouts of constant operands of library kernels.
+
+use ic_kernels::pack::{self, Bytes, ConvTransposeShape, ConvWeightShape, Int8ConvShape, Segments};
+use ic_types::{Data, Tensor};
+use std::io;
+
+/// A layout of constant operands.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Packing {
+    /// The right operand of a matrix product, `[K, N]` row-major.
+    MatmulB {
+        /// Rows.
+        k: usize,
+        /// Columns.
+        n: usize,
+    },
+    /// Convolution weights.
+    Conv(ConvWeightShape),
+    /// Weights of a Winograd convolution.
+    Winograd {
+        /// Output channels.
+        outputs: usize,
+        /// Input channels.
+        inputs: usize,
+    },
+    /// Depthwise convolution weights.
+    Depthwise {
+        /// Channels.
+        channels: usize,
+        /// Filter rows and columns.
+        kernel: [usize; 2],
+    },
+    /// Transposed convolution weights.
+    ConvTranspose(ConvTransposeShape),
+    /// The right operand of an integer matrix product, `[K, N]` row-major.
+    Int8Matmul {
+        /// Rows.
+        k: usize,
+        /// Columns.
+        n: usize,
+    },
+    /// Weights of an integer convolution.
+    Int8Conv(Int8ConvShape),
+    /// Weights of an integer depthwise convolution.
+    Int8Depthwise {
+        /// Channels.
+        channels: usize,
+        /// Filter rows and columns.
+        kernel: [usize; 2],
+    },
+    /// Weights of a recurrent layer, `[directions, gates * hidden, k]`.
+    Recurrent {
+        /// Directions.
+        directions: usize,
+        /// Gates.
+        gates: usize,
+        /// Hidden units.
+        hidden: usize,
+        /// Inputs of each unit.
+        k: usize,
+    },
+    /// 8-bit weights of a recurrent layer, `[directions, k, gates * hidden]`.
+    Int8Recurrent {
+        /// Directions.
+        directions: usize,
+        /// Gates.
+        gates: usize,
+        /// Hidden units.
+        hidden: usize,
+        /// Inputs of each unit.
+        k: usize,
+    },
+}
+
+impl Packing {
+    /// Bytes after packing.
+    pub(super) fn bytes(&self) -> usize {
+        let floats = match self {
+            Packing::MatmulB { k, n } => pack::matmul_b_len(*k, *n),
+            Packing::Conv(shape) => pack::conv_weights_len(*shape),
+            Packing::Winograd { outputs, inputs } => pack::winograd_weights_len(*outputs, *inputs),
+            Packing::Depthwise { channels, kernel: [h, w] } => pack::depthwise_weights_len(*channels, *h, *w),
+            Packing::ConvTranspose(shape) => pack::conv_transpose_weights_len(*shape),
+            Packing::Recurrent { directions, gates, hidden, k } => {
+                pack::recurrent_weights_len(*directions, *gates, *hidden, *k)
+            }
+            Packing::Int8Matmul { k, n } => return Segments { count: 1, len: *k }.packed_bytes(*n),
+            Packing::Int8Conv(shape) => return shape.packed_bytes(),
+            Packing::Int8Recurrent { directions, gates, hidden, k } => {
+                return pack::int8_recurrent_bytes(*directions, *gates, *hidden, *k);
+            }
+            Packing::Int8Depthwise { channels, kernel } => {
+                return pack::int8_depthwise_segments(*kernel).packed_bytes(*channels);
+            }
+        };
+        floats * size_of::<f32>()
+    }
+
+    /// Packs a row-major tensor.
+    pub(super) fn packed(&self, tensor: &Tensor) -> io::Result<Tensor> {
+        if let Some((elements, bytes)) = bytes_of(tensor) {
+            let mut packed = vec![0; self.bytes()];
+            self.pack_bytes(&elements, bytes, &mut packed)?;
+            return Ok(Tensor::new(vec![packed.len()], Data::U8(packed)));
+        }
+        let elements =
+            tensor.elements::<f32>().ok_or_else(|| io::Error::other("packed weights must be f32 or 8-bit"))?;
+        let mut packed = vec![0.0; self.bytes() / size_of::<f32>()];
+        self.pack(elements, &mut packed)?;
+        Ok(Tensor::from_elements(vec![packed.len()], packed))
+    }
+
+    /// Packs row-major floats.
+    fn pack(&self, elements: &[f32], packed: &mut [f32]) -> io::Result<()> {
+        let filter =
+            |i: usize, buffer: &mut [f32]| buffer.copy_from_slice(&elements[i * buffer.len()..][..buffer.len()]);
+        match self {
+            Packing::MatmulB { k, n } => pack::pack_matmul_b(*k, *n, filter, packed),
+            Packing::Conv(shape) => pack::pack_conv_weights(*shape, filter, packed),
+            Packing::Winograd { outputs, inputs } => pack::pack_winograd_weights(*outputs, *inputs, filter, packed),
+            Packing::Depthwise { channels, kernel: [h, w] } => {
+                pack::pack_depthwise_weights(*channels, *h, *w, filter, packed);
+            }
+            Packing::ConvTranspose(shape) => pack::pack_conv_transpose_weights(*shape, filter, packed),
+            Packing::Recurrent { directions, gates, hidden, k } => {
+                pack::pack_recurrent_weights(*directions, *gates, *hidden, *k, filter, packed);
+            }
+            Packing::Int8Matmul { .. }
+            | Packing::Int8Conv(_)
+            | Packing::Int8Depthwise { .. }
+            | Packing::Int8Recurrent { .. } => {
+                return Err(io::Error::other("weights of integer contractions must be 8-bit"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs row-major bytes.
+    fn pack_bytes(&self, elements: &[u8], bytes: Bytes, packed: &mut [u8]) -> io::Result<()> {
+        match self {
+            Packing::Int8Matmul { k, n } => pack::pack_int8_matmul(*k, *n, bytes, elements, packed),
+            Packing::Int8Conv(shape) => pack::pack_int8_conv(*shape, bytes, elements, packed),
+            Packing::Int8Depthwise { channels, kernel } => {
+                pack::pack_int8_depthwise(*channels, *kernel, bytes, elements, packed);
+            }
+            Packing::Int8Recurrent { directions, gates, hidden, k } => {
+                pack::pack_int8_recurrent(*directions, *gates, *hidden, *k, bytes, elements, packed);
+            }
+            Packing::MatmulB { .. }
+            | Packing::Conv(_)
+            | Packing::Winograd { .. }
+            | Packing::Depthwise { .. }
+            | Packing::ConvTranspose(_)
+            | Packing::Recurrent { .. } => {
+                return Err(io::Error::other("weights of f32 contractions must be f32"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The elements of a tensor of 8-bit integers, and how they are meant.
+fn bytes_of(tensor: &Tensor) -> Option<(Vec<u8>, Bytes)> {
+    match tensor.data() {
+        Data::U8(_) => Some((tensor.data().to_le_bytes().to_vec(), Bytes::Unsigned)),
+        Data::I8(_) => Some((tensor.data().to_le_bytes().to_vec(), Bytes::Signed)),
+        _ => None,
+    }
+}
