@@ -21,6 +21,18 @@ pub struct Source<'a> {
     pub program: &'a Program,
     /// The graph that it was made from.
     pub graph: &'a Graph,
+    /// How products of f32 are computed.
+    pub products: Products,
+}
+
+/// How matrix products of f32 are computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Products {
+    /// In f32.
+    #[default]
+    F32,
+    /// Of factors rounded to tf32, 10 bits of fraction, with sums in f32.
+    Tf32,
 }
 
 /// What cannot be compiled: the index of the program, and why.
@@ -80,15 +92,17 @@ impl Compiled {
 pub struct Backend {
     /// The class.
     pub class: TargetClass,
+    /// Whether it has products of tf32.
+    pub has_tf32: bool,
     /// Compiles programs, one entry each, for targets of the class, or says what has no kernel, with its node.
     pub compile: fn(&[Source], &[Target]) -> Result<Compiled, Refused>,
 }
 
 /// Every backend.
 pub const BACKENDS: &[Backend] = &[
-    Backend { class: TargetClass::Cpu, compile: cpu::compile },
-    Backend { class: TargetClass::Nvptx, compile: nvptx::compile },
-    Backend { class: TargetClass::Ascend, compile: ascend::compile },
+    Backend { class: TargetClass::Cpu, has_tf32: false, compile: cpu::compile },
+    Backend { class: TargetClass::Nvptx, has_tf32: true, compile: nvptx::compile },
+    Backend { class: TargetClass::Ascend, has_tf32: false, compile: ascend::compile },
 ];
 
 /// Compiles programs, one entry each: one result per class of targets, in the order in which the classes first occur.
@@ -105,6 +119,10 @@ pub fn compile(sources: &[Source], targets: &[Target]) -> Result<Vec<Compiled>, 
         done.push(class);
         let of_class: Vec<Target> = targets.iter().copied().filter(|t| t.class() == class).collect();
         match BACKENDS.iter().find(|backend| backend.class == class) {
+            Some(backend) if !backend.has_tf32 && sources.iter().any(|s| s.products == Products::Tf32) => {
+                let refuse = |target| whole(sources, &format!("not supported on {target}: products of tf32"));
+                refused.extend(of_class.iter().flat_map(refuse));
+            }
             Some(backend) => match (backend.compile)(sources, &of_class) {
                 Ok(result) => compiled.push(result),
                 Err(list) => refused.extend(list),

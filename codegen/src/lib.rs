@@ -10,6 +10,6 @@ mod pool;
 mod shared;
 mod target;
 
-pub use backend::{BACKENDS, Backend, Code, Compiled, Refused, Source, TargetCode, compile};
+pub use backend::{BACKENDS, Backend, Code, Compiled, Products, Refused, Source, TargetCode, compile};
 pub use pool::{Block, WeightPool};
 pub use target::{AscendTarget, NvptxTarget, Target, TargetClass};

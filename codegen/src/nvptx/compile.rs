@@ -2,7 +2,7 @@
 
 use super::ptx::{Function, module_text};
 use super::schedule::{Contraction, Scheduled, contraction, generate};
-use crate::backend::{Code, Compiled, Refused, Source, TargetCode};
+use crate::backend::{Code, Compiled, Products, Refused, Source, TargetCode};
 use crate::shared::dims::DimBuilder;
 use crate::shared::form::describe;
 use crate::shared::form::form_of;
@@ -78,7 +78,8 @@ pub(super) fn plan_all(sources: &[Source], functions: &mut Functions) -> Result<
     let (mut plans, mut refused) = (Vec::new(), Vec::new());
     for (index, source) in sources.iter().enumerate() {
         let result = plan_with(source.program, source.graph, &mut |dims, buffers, _| {
-            let mut launches = Launches { program: source.program, functions, dims, buffers, built: Built::default() };
+            let (program, products) = (source.program, source.products);
+            let mut launches = Launches { program, products, functions, dims, buffers, built: Built::default() };
             launches.steps(&source.program.steps);
             launches.built
         });
@@ -114,6 +115,7 @@ impl Functions {
 /// Steps under construction.
 struct Launches<'a, 'b> {
     program: &'a Program,
+    products: Products,
     functions: &'b mut Functions,
     dims: &'b mut DimBuilder,
     buffers: &'b mut Buffers<'a>,
@@ -147,7 +149,7 @@ impl Launches<'_, '_> {
         let (scheduled, what) = match kernel.stages.first().map(|stage| &stage.anchor) {
             Some(Anchor::Op { op: Op::Matmul(_), operands, results }) => {
                 let problem = Contraction::new(kernel, operands, results)?;
-                (contraction(&problem, &aligned)?, "matmul".to_string())
+                (contraction(&problem, &aligned, self.products)?, "matmul".to_string())
             }
             Some(Anchor::Op { op, .. }) => return Err(format!("`{}` has no kernel", op.name())),
             _ => {

@@ -6,7 +6,7 @@ mod states;
 
 use crate::import::{ImportOptions, Imported, import};
 use ic_artifact::{ArtifactError, ArtifactWriter, Entry, EntryState, Manifest, Port, State, SymbolRange, Target};
-use ic_codegen::{Code, Compiled, Refused, TargetClass, WeightPool};
+use ic_codegen::{Code, Compiled, Products, Refused, TargetClass, WeightPool};
 use ic_ir::kernel::Program;
 use ic_ir::{Diagnostic, Graph, Location, ValueId};
 use ic_passes::{BoundState, PASSES, PartitionOptions, Pass, PassError, Report, StatePort, bind_states};
@@ -26,6 +26,8 @@ pub struct Options {
     pub passes: ic_passes::Options,
     /// What to generate code for, in order of preference.
     pub targets: Vec<ic_codegen::Target>,
+    /// How matrix products of f32 are computed.
+    pub products: Products,
     /// Inputs and outputs that are state buffers.
     pub states: Vec<StatePair>,
     /// Inputs for which what depends on them alone becomes an entry of its own, by name.
@@ -327,7 +329,7 @@ pub fn write(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Written, CompileError> {
     progress("generating code");
-    let mut compiled = compile(package, &options.targets)?;
+    let mut compiled = compile(package, options)?;
     let at = |source: ArtifactError| CompileError::Write { path: output.into(), source };
     let mut writer = ArtifactWriter::create(output).map_err(at)?;
     progress("packing weights");
@@ -359,14 +361,11 @@ fn features(compiled: &[Compiled]) -> Vec<String> {
 }
 
 /// Generates code for every class of targets, each from its variant of the entries.
-fn compile<'p>(
-    package: &'p Package,
-    targets: &[ic_codegen::Target],
-) -> Result<Vec<(&'p [Lowered], Compiled)>, CompileError> {
+fn compile<'p>(package: &'p Package, options: &Options) -> Result<Vec<(&'p [Lowered], Compiled)>, CompileError> {
     let (mut compiled, mut refused) = (Vec::new(), Vec::new());
     for Variant { classes, models } in &package.variants {
-        let of_classes: Vec<_> = targets.iter().copied().filter(|t| classes.contains(&t.class())).collect();
-        match ic_codegen::compile(&code_sources(models), &of_classes) {
+        let of_classes: Vec<_> = options.targets.iter().copied().filter(|t| classes.contains(&t.class())).collect();
+        match ic_codegen::compile(&code_sources(models, options), &of_classes) {
             Ok(list) => compiled.extend(list.into_iter().map(|class| (models.as_slice(), class))),
             Err(list) => refused.extend(list),
         }
@@ -375,8 +374,10 @@ fn compile<'p>(
 }
 
 /// The entries as code generators take them.
-pub fn code_sources(models: &[Lowered]) -> Vec<ic_codegen::Source<'_>> {
-    models.iter().map(|model| ic_codegen::Source { program: &model.program, graph: &model.graph }).collect()
+pub fn code_sources<'m>(models: &'m [Lowered], options: &Options) -> Vec<ic_codegen::Source<'m>> {
+    let products = options.products;
+    let source = |model: &'m Lowered| ic_codegen::Source { program: &model.program, graph: &model.graph, products };
+    models.iter().map(source).collect()
 }
 
 /// Writes one section of plans per class and one section of code per architecture; the targets, in the order of `order`.

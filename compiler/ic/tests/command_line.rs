@@ -195,6 +195,11 @@ fn a_precision_brings_products_of_f32_to_tensor_cores() {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         assert!(printed.contains(&format!("mma.sync.aligned.m16n8k16.row.col.{instruction}")), "{printed}");
     }
+    let done = ic(&[&compile[..], &["--precision", "tf32"]].concat());
+    let printed = String::from_utf8(done.stdout).unwrap();
+    assert!(printed.contains("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32"), "{printed}");
+    let refused = [&compile[..], &["--precision", "tf32", "--target", "x86-64-v3"]].concat();
+    check_refused(&refused, &["not supported on x86-64-v3: products of tf32"]);
 }
 
 #[test]

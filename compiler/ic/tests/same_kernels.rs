@@ -18,8 +18,7 @@ fn data() -> PathBuf {
 /// The optimized graph's outputs for one feed, and the text of its kernels.
 fn lowered(path: &Path, opt_level: u8) -> (Vec<Tensor>, Vec<String>) {
     let passes = ic_passes::Options { opt_level, ..Default::default() };
-    let (targets, states, hoist) = Default::default();
-    let options = Options { import: ImportOptions::default(), passes, targets, states, hoist };
+    let options = Options { import: ImportOptions::default(), passes, ..Options::default() };
     let package = lower(&[Source::main(path)], &options, &mut |_| {}, &mut |_, _| {}).unwrap();
     let model = &package.models()[0];
     let kernel = |step: &Step| match step {

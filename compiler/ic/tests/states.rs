@@ -22,10 +22,10 @@ fn options(pairs: &[(&str, &str)], hoist: &[&str]) -> Options {
     let pair = |(input, output): &(&str, &str)| StatePair { input: input.to_string(), output: output.to_string() };
     Options {
         import: ImportOptions { ranges, dims_of_others: true, ..ImportOptions::default() },
-        passes: Default::default(),
         targets: vec![Target::Cpu(CpuTarget::host().unwrap())],
         states: pairs.iter().map(pair).collect(),
         hoist: hoist.iter().map(ToString::to_string).collect(),
+        ..Options::default()
     }
 }
 

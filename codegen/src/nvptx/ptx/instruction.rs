@@ -90,6 +90,8 @@ pub(crate) enum Ty {
     F32,
     /// Double precision.
     F64,
+    /// An f32 of 10 bits of fraction, in a register of 32 bits.
+    Tf32,
 }
 
 impl Ty {
@@ -112,6 +114,7 @@ impl Ty {
             Ty::Bf16 => "bf16",
             Ty::F32 => "f32",
             Ty::F64 => "f64",
+            Ty::Tf32 => "tf32",
         }
     }
 
@@ -120,7 +123,7 @@ impl Ty {
         match self {
             Ty::Pred | Ty::U8 | Ty::S8 => 1,
             Ty::B16 | Ty::U16 | Ty::S16 | Ty::F16 | Ty::Bf16 => 2,
-            Ty::B32 | Ty::U32 | Ty::S32 | Ty::F32 => 4,
+            Ty::B32 | Ty::U32 | Ty::S32 | Ty::F32 | Ty::Tf32 => 4,
             Ty::B64 | Ty::U64 | Ty::S64 | Ty::F64 => 8,
         }
     }
@@ -130,7 +133,7 @@ impl Ty {
         match self {
             Ty::Pred => Class::Pred,
             Ty::B16 | Ty::F16 | Ty::Bf16 => Class::B16,
-            Ty::B32 | Ty::U32 | Ty::S32 | Ty::U8 | Ty::S8 | Ty::U16 | Ty::S16 => Class::B32,
+            Ty::B32 | Ty::Tf32 | Ty::U32 | Ty::S32 | Ty::U8 | Ty::S8 | Ty::U16 | Ty::S16 => Class::B32,
             Ty::B64 | Ty::U64 | Ty::S64 => Class::B64,
             Ty::F32 => Class::F32,
             Ty::F64 => Class::F64,
@@ -237,6 +240,8 @@ pub(crate) enum Rounding {
     None,
     /// To the nearest float, ties to even.
     Rn,
+    /// To the nearest float, ties away from zero.
+    Rna,
     /// To the nearest integer, ties to even.
     Rni,
     /// To an integer towards zero.
@@ -276,6 +281,8 @@ pub(crate) enum MmaKind {
     F16,
     /// `m16n8k16` of bf16.
     Bf16,
+    /// `m16n8k8` of tf32.
+    Tf32,
 }
 
 /// One instruction. Those with a `guard` have no effect in threads where it is false (section 9.3).

@@ -190,12 +190,13 @@ fn memory_text(instruction: &Instruction) -> String {
             format!("ldmatrix.sync.aligned.m8n8.x4{trans}.shared.b16 {}, {at}", braces(dst))
         }
         I::Mma { kind, acc, a, b } => {
-            let ty = match kind {
-                MmaKind::F16 => "f16",
-                MmaKind::Bf16 => "bf16",
+            let (k, ty) = match kind {
+                MmaKind::F16 => (16, "f16"),
+                MmaKind::Bf16 => (16, "bf16"),
+                MmaKind::Tf32 => (8, "tf32"),
             };
             let (acc, a, b) = (braces(acc), braces(a), braces(b));
-            format!("mma.sync.aligned.m16n8k16.row.col.f32.{ty}.{ty}.f32 {acc}, {a}, {b}, {acc}")
+            format!("mma.sync.aligned.m16n8k{k}.row.col.f32.{ty}.{ty}.f32 {acc}, {a}, {b}, {acc}")
         }
         _ => "ret".into(),
     }
@@ -254,6 +255,7 @@ fn rounding_name(rounding: Rounding) -> &'static str {
     match rounding {
         Rounding::None => "",
         Rounding::Rn => ".rn",
+        Rounding::Rna => ".rna",
         Rounding::Rni => ".rni",
         Rounding::Rzi => ".rzi",
         Rounding::Rmi => ".rmi",

@@ -1,14 +1,15 @@
 //! Batched matrix products with fused epilogues.
 //!
-//! f32 is a sequential FMA over K per output ([`fma`]): the bits of the CPU. f16 and bf16 run on tensor cores with f32
-//! accumulators ([`mma`]). Batch axes that only the left operand has are rows, so that a projection is one product.
+//! f32 is a sequential FMA over K per output ([`fma`]): the bits of the CPU. f16, bf16 and, if the user allows it, f32
+//! rounded to tf32 run on tensor cores with f32 accumulators ([`mma`]). Batch axes that only the left operand has are rows, so that a projection is one product.
 
 mod fma;
 mod mma;
 
 use super::Scheduled;
+use crate::backend::Products;
 use crate::nvptx::emit::{Emitter, Point, Value};
-use crate::nvptx::ptx::{Binary, Compare, Operand, Reg, Ty};
+use crate::nvptx::ptx::{Binary, Compare, MmaKind, Operand, Reg, Ty};
 use crate::shared::form::{Pass, points_of};
 use ic_ir::kernel::{Anchor, Axis, Expr, Index, Kernel, Load, Operand as View, Param, Stage, Store};
 use ic_types::{DType, Dim};
@@ -51,11 +52,13 @@ pub(crate) struct Contraction {
 ///
 /// # Errors
 /// What there is no code for.
-pub(crate) fn contraction(problem: &Contraction, aligned: &[bool]) -> Result<Scheduled, String> {
-    match problem.dtype {
-        DType::F32 => fma::generate(problem, aligned),
-        DType::F16 | DType::BF16 => mma::generate(problem, aligned),
-        dtype => Err(format!("`matmul` of {dtype} has no code for nvptx")),
+pub(crate) fn contraction(problem: &Contraction, aligned: &[bool], products: Products) -> Result<Scheduled, String> {
+    match (problem.dtype, products) {
+        (DType::F32, Products::F32) => fma::generate(problem, aligned),
+        (DType::F32, Products::Tf32) => mma::generate(problem, MmaKind::Tf32, aligned),
+        (DType::F16, _) => mma::generate(problem, MmaKind::F16, aligned),
+        (DType::BF16, _) => mma::generate(problem, MmaKind::Bf16, aligned),
+        (dtype, _) => Err(format!("`matmul` of {dtype} has no code for nvptx")),
     }
 }
 

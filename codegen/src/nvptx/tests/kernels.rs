@@ -1,7 +1,7 @@
 //! Whole programs: plans of launches, run launch by launch, against the reference evaluation of the graph.
 
 use crate::WeightPool;
-use crate::backend::{Code, Source};
+use crate::backend::{Code, Products, Source};
 use crate::nvptx::compile::{Functions, compile_with, plan_all};
 use crate::target::{NvptxTarget, Target};
 use ic_artifact::{Place, Plan, Step, SymbolSource};
@@ -116,16 +116,16 @@ fn run(plan: &Plan, module: &Module, weights: &[u8], inputs: &[Tensor]) -> (Vec<
 /// magnitude is at most `tolerance`. No access is out of bounds, of unwritten memory or in a race.
 fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) -> Counts {
     let options = Options { native_halves: true, native_attention: false, ..Default::default() };
-    check_with(text, dims, tolerance, &options)
+    check_with(text, dims, tolerance, &options, Products::F32)
 }
 
-fn check_with(text: &str, dims: &[(&str, i64)], tolerance: f64, options: &Options) -> Counts {
+fn check_with(text: &str, dims: &[(&str, i64)], tolerance: f64, options: &Options, products: Products) -> Counts {
     let graph = text::parse(text).unwrap();
     let inputs = inputs(&graph, dims);
     let expected = eval_graph(&graph, &inputs, &Default::default()).unwrap();
     let graph = optimize(&graph, options).unwrap().graph;
     let program = partition(&graph, &PartitionOptions { fuse: true }).unwrap();
-    let source = Source { program: &program, graph: &graph };
+    let source = Source { program: &program, graph: &graph, products };
     let mut functions = Functions::default();
     let planned = plan_all(&[source], &mut functions).unwrap();
     let mut compiled = compile_with(planned, &functions, &[Target::Nvptx(NvptxTarget::Sm80)]);
@@ -211,8 +211,21 @@ fn a_large_product_of_halves() {
 fn products_of_rounded_factors() {
     for (precision, tolerance) in [(Precision::F16, 2e-3), (Precision::BF16, 1.6e-2)] {
         let options = Options { native_halves: true, native_attention: false, precision, ..Default::default() };
-        let counts = check_with(&product(DType::F32, [70, 32, 40], [false, false]), &[], tolerance, &options);
+        let counts =
+            check_with(&product(DType::F32, [70, 32, 40], [false, false]), &[], tolerance, &options, Products::F32);
         assert!(counts.tensor_flops > 0, "{precision:?}");
+    }
+}
+
+#[test]
+fn products_of_tf32() {
+    let options = Options { native_halves: true, native_attention: false, ..Default::default() };
+    for transposed in [[false, false], [true, false], [false, true], [true, true]] {
+        for shape in [[1, 8, 8], [70, 33, 65], [17, 40, 24], [64, 16, 64], [256, 48, 256]] {
+            let counts = check_with(&product(DType::F32, shape, transposed), &[], 1e-3, &options, Products::Tf32);
+            assert!(counts.tensor_flops > 0, "{transposed:?}");
+            assert!(shape[0] < 256 || counts.bank_conflicts == 0, "{transposed:?}: {}", counts.bank_conflicts);
+        }
     }
 }
 

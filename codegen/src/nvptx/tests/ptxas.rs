@@ -5,7 +5,7 @@
 //! `site-packages/nvidia/cuda_nvcc/bin/ptxas`.
 
 use super::kernels::PROGRAMS;
-use crate::backend::Source;
+use crate::backend::{Products, Source};
 use crate::nvptx::listings;
 use crate::target::{NvptxTarget, Target};
 use ic_ir::text;
@@ -29,7 +29,9 @@ fn every_kernel_assembles_without_spills() {
     };
     let folder = std::env::temp_dir().join(format!("ic-ptxas-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    for (name, program) in PROGRAMS {
+    let products = [Products::F32, Products::Tf32];
+    let all = PROGRAMS.iter().flat_map(|program| products.map(|products| (program, products)));
+    for ((name, program), products) in all {
         let graph = optimize(
             &text::parse(program).unwrap(),
             &Options { native_halves: true, native_attention: false, ..Default::default() },
@@ -38,7 +40,7 @@ fn every_kernel_assembles_without_spills() {
         .graph;
         let program = partition(&graph, &PartitionOptions { fuse: true }).unwrap();
         let targets = [NvptxTarget::Sm80, NvptxTarget::Sm90a].map(Target::Nvptx);
-        for listing in listings(&[Source { program: &program, graph: &graph }], &targets).unwrap() {
+        for listing in listings(&[Source { program: &program, graph: &graph, products }], &targets).unwrap() {
             let Target::Nvptx(gpu) = listing.target else { panic!("{}", listing.target) };
             let file = folder.join(format!("{name}.{}.ptx", gpu.arch()));
             std::fs::write(&file, &listing.module).unwrap();

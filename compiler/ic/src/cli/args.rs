@@ -68,7 +68,7 @@ pub(crate) struct CompileArgs {
     /// Which classes of rewrites may run
     #[arg(long, value_enum, default_value_t = Fp::Default)]
     pub(crate) fp: Fp,
-    /// What the weights of contractions and embeddings are stored in; arithmetic and activations stay f32
+    /// What the factors of contractions are rounded to; sums stay f32. CPUs round weights and embeddings alone
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub(crate) precision: Precision,
     /// Print an intermediate form: graph, kernels, asm, ptx, ascend, dot, report, deps (the model's files) or rust (the
@@ -94,11 +94,13 @@ pub(crate) enum Fp {
     Fast,
 }
 
-/// Element types of stored weights.
+/// Types of factors of contractions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Precision {
     /// As the model has them
     F32,
+    /// f32 with 10 bits of fraction, on NVIDIA's tensor cores; weights are stored in f32
+    Tf32,
     /// Rounded to IEEE binary16
     F16,
     /// Rounded to bfloat16

@@ -8,7 +8,7 @@ use ic::import::ImportOptions;
 use ic::pipeline::{self, Lowered, Options, Package, Source, StatePair, Variant};
 use ic::{Form, bindings};
 use ic_artifact::Manifest;
-use ic_codegen::{Target, TargetClass, ascend, cpu, nvptx};
+use ic_codegen::{Products, Target, TargetClass, ascend, cpu, nvptx};
 use ic_ir::kernel::Step;
 use ic_ir::{Graph, text};
 use ic_passes::{FpMode, PASSES};
@@ -119,7 +119,7 @@ fn options(args: &CompileArgs) -> Result<Options> {
         Fp::Fast => FpMode::Fast,
     };
     let precision = match args.precision {
-        Precision::F32 => ic_passes::Precision::F32,
+        Precision::F32 | Precision::Tf32 => ic_passes::Precision::F32,
         Precision::F16 => ic_passes::Precision::F16,
         Precision::Bf16 => ic_passes::Precision::BF16,
     };
@@ -128,7 +128,8 @@ fn options(args: &CompileArgs) -> Result<Options> {
     let import = ImportOptions { dims, ranges, outputs, ..Default::default() };
     let passes = ic_passes::Options { opt_level: args.opt_level, fp, precision, ..Default::default() };
     let states = args.states.iter().map(|text| state_pair(text)).collect::<Result<_>>()?;
-    Ok(Options { import, passes, targets, states, hoist: args.hoist.clone() })
+    let products = if args.precision == Precision::Tf32 { Products::Tf32 } else { Products::F32 };
+    Ok(Options { import, passes, targets, products, states, hoist: args.hoist.clone() })
 }
 
 /// `IN=OUT`, or one name for both.
@@ -254,7 +255,7 @@ impl Emit {
 
     fn variant_texts(&self, variant: &Variant, options: &Options) -> Result<Vec<(String, String)>> {
         let Variant { classes, models } = variant;
-        let sources = pipeline::code_sources(models);
+        let sources = pipeline::code_sources(models, options);
         let targets: Vec<Target> = options.targets.iter().copied().filter(|t| classes.contains(&t.class())).collect();
         let in_files = |refused| pipeline::in_files(models, refused);
         match self.kind {

@@ -1,16 +1,41 @@
-//! f16 and bf16 products on tensor cores: `mma.sync.m16n8k16` with f32 accumulators, operands through `ldmatrix` from
-//! two swizzled stages of shared memory that `cp.async` fills.
+//! f16, bf16 and tf32 products on tensor cores: `mma.sync` with f32 accumulators, operands through `ldmatrix` from two
+//! swizzled stages of shared memory that `cp.async` fills.
 //!
 //! A tile lies in shared memory as it lies in memory: rows of K, or rows of M or N where those are contiguous; then
-//! `ldmatrix` transposes. Chunks of 16 bytes are swizzled within 128 bytes, so that eight rows hit all banks once.
+//! `ldmatrix` transposes halves, and words are loaded one by one. Chunks of 16 bytes are swizzled within 128 bytes, so
+//! that what is read at a time hits all banks once. f32 is rounded to tf32, ties away from zero, as fragments are read.
 
 use super::{Contraction, Place, Scheduled, Side, base, finish, is_aligned, place};
 use crate::nvptx::emit::Emitter;
-use crate::nvptx::ptx::{Binary, Class, Compare, Instruction, MmaKind, Operand, Reg, Space, Special, Ty};
-use ic_types::{DType, Dim};
+use crate::nvptx::ptx::{Binary, Class, Compare, Instruction, MmaKind, Operand, Reg, Rounding, Space, Special, Ty};
+use ic_types::Dim;
 
-/// Steps of K of a stage.
-const DEPTH: i64 = 32;
+/// Bytes of K of a stage: two steps of tensor cores.
+const DEPTH_BYTES: i64 = 64;
+/// Bytes that are copied at a time.
+const CHUNK_BYTES: i64 = 16;
+
+/// Sizes in elements of the factors' type.
+impl MmaKind {
+    fn bytes(self) -> i64 {
+        if self == MmaKind::Tf32 { 4 } else { 2 }
+    }
+
+    /// Steps of K of a stage.
+    fn depth(self) -> i64 {
+        DEPTH_BYTES / self.bytes()
+    }
+
+    /// Elements that are copied at a time.
+    fn chunk(self) -> i64 {
+        CHUNK_BYTES / self.bytes()
+    }
+
+    /// What elements are in registers.
+    fn ty(self) -> Ty {
+        if self == MmaKind::Tf32 { Ty::B32 } else { Ty::B16 }
+    }
+}
 
 /// A block's tile and how warps divide it.
 struct Tile {
@@ -45,6 +70,7 @@ fn choose(problem: &Contraction) -> &'static Tile {
 /// A side's tiles in shared memory.
 struct Staged<'a> {
     side: &'a Side,
+    kind: MmaKind,
     base: Reg,
     /// Whether rows of the tile are along K.
     along_k: bool,
@@ -65,13 +91,13 @@ struct Staged<'a> {
     start: Reg,
 }
 
-pub(super) fn generate(problem: &Contraction, aligned: &[bool]) -> Result<Scheduled, String> {
+pub(super) fn generate(problem: &Contraction, kind: MmaKind, aligned: &[bool]) -> Result<Scheduled, String> {
     let tile = choose(problem);
     let mut e = Emitter::new(&problem.params, aligned);
     let (block, thread) = (e.b.special(Special::Block), e.b.special(Special::Thread));
     let place = place(&mut e, problem, block, tile.rows, tile.columns);
-    let a = stage(&mut e, &problem.a, &place, (place.row, tile.rows), thread, tile, aligned);
-    let b = stage(&mut e, &problem.b, &place, (place.column, tile.columns), thread, tile, aligned);
+    let a = stage(&mut e, &problem.a, &place, (place.row, tile.rows), thread, (tile, kind), aligned);
+    let b = stage(&mut e, &problem.b, &place, (place.column, tile.columns), thread, (tile, kind), aligned);
     let lane = e.b.binary(Binary::And, Ty::B32, thread, 31);
     let warp = e.b.binary(Binary::Shr, Ty::U32, thread, 5);
     let (warp_row, warp_column) = e.b.div_rem(warp.into(), Operand::Int(tile.warps_across()));
@@ -81,7 +107,6 @@ pub(super) fn generate(problem: &Contraction, aligned: &[bool]) -> Result<Schedu
     let b_at = fragments(&mut e, &b, lane, warp_column, tile.warp_columns, Order::DepthFirst);
     let n = (tile.warp_rows / 16 * tile.warp_columns / 8) as usize;
     let accumulators: Vec<[Reg; 4]> = (0..n).map(|_| [(); 4].map(|()| e.b.mov(Ty::F32, 0.0f32))).collect();
-    let kind = if problem.dtype == DType::F16 { MmaKind::F16 } else { MmaKind::Bf16 };
     main_loop(&mut e, problem, tile, [&a, &b], |e, offset| {
         multiply(e, tile, kind, (&a, &a_at), (&b, &b_at), offset, &accumulators);
     });
@@ -124,7 +149,7 @@ fn main_loop(
     e.b.push(Instruction::WaitGroup(0));
     // What was copied is there for all, and nobody reads the other stage any more.
     e.b.push(Instruction::Barrier);
-    let next = e.b.binary(Binary::Add, Ty::S32, k, DEPTH);
+    let next = e.b.binary(Binary::Add, Ty::S32, k, sides[0].kind.depth());
     let more = e.b.compare(Compare::Lt, Ty::S32, next, depth);
     e.b.push(Instruction::Branch { to: no_copy, guard: Some((more, false)) });
     let other = e.b.binary(Binary::Xor, Ty::B32, stage, 1);
@@ -145,7 +170,7 @@ fn main_loop(
 impl Staged<'_> {
     /// Bytes of a stage.
     fn bytes(&self) -> i64 {
-        self.width * DEPTH * 2
+        self.width * DEPTH_BYTES
     }
 }
 
@@ -155,41 +180,48 @@ fn stage<'a>(
     place: &Place,
     (first, width): (Operand, i64),
     thread: Reg,
-    tile: &Tile,
+    (tile, kind): (&Tile, MmaKind),
     aligned: &[bool],
 ) -> Staged<'a> {
-    let base = base(e, side, place, 2);
+    let base = base(e, side, place, kind.bytes() as u32);
     let along_k = side.k_stride.is(1) || !side.stride.is(1);
     let (unit, other) = if along_k { (&side.k_stride, &side.stride) } else { (&side.stride, &side.k_stride) };
-    let is_async = unit.is(1) && is_aligned(side, aligned, other, 8);
-    let pitch = if along_k { DEPTH * 2 } else { width * 2 };
-    let shared = e.b.shared((width * DEPTH * 4) as u32);
+    let is_async = unit.is(1) && is_aligned(side, aligned, other, kind.chunk());
+    let pitch = if along_k { DEPTH_BYTES } else { width * kind.bytes() };
+    let shared = e.b.shared((width * DEPTH_BYTES * 2) as u32);
     let start = e.b.shared_address(shared);
-    let (row, chunk) = e.b.div_rem(thread.into(), Operand::Int(pitch / 16));
+    let (row, chunk) = e.b.div_rem(thread.into(), Operand::Int(pitch / CHUNK_BYTES));
     let row = e.b.in_register(Ty::B32, row);
     let chunk = e.b.in_register(Ty::B32, chunk);
-    let element = e.b.binary(Binary::Shl, Ty::B32, chunk, 3);
-    let swizzle = swizzle(e, along_k, row);
+    let element = e.b.binary(Binary::Shl, Ty::B32, chunk, i64::from(kind.chunk().ilog2()));
+    let swizzle = swizzle(e, kind, along_k, row);
     let chunk = e.b.binary(Binary::Xor, Ty::B32, chunk, swizzle);
     let at = e.b.fma(Ty::S32, row, pitch, start);
     let to = e.b.fma(Ty::S32, chunk, 16, at);
     debug_assert!(tile.threads() * 16 / pitch % 8 == 0, "a thread's rows have one swizzle");
-    Staged { side, base, along_k, is_async, width, pitch, first, row, element, to, start }
+    Staged { side, kind, base, along_k, is_async, width, pitch, first, row, element, to, start }
 }
 
 /// What the chunk's number in a row is combined with.
-fn swizzle(e: &mut Emitter, along_k: bool, row: Reg) -> Reg {
-    if along_k {
-        let pair = e.b.binary(Binary::Shr, Ty::U32, row, 1);
-        e.b.binary(Binary::And, Ty::B32, pair, 3)
-    } else {
-        e.b.binary(Binary::And, Ty::B32, row, 7)
+fn swizzle(e: &mut Emitter, kind: MmaKind, along_k: bool, row: Reg) -> Reg {
+    match (along_k, kind) {
+        (true, _) => {
+            let pair = e.b.binary(Binary::Shr, Ty::U32, row, 1);
+            e.b.binary(Binary::And, Ty::B32, pair, 3)
+        }
+        // Four steps of K are read at a time, two chunks of each.
+        (false, MmaKind::Tf32) => {
+            let step = e.b.binary(Binary::And, Ty::B32, row, 3);
+            e.b.binary(Binary::Shl, Ty::B32, step, 1)
+        }
+        (false, _) => e.b.binary(Binary::And, Ty::B32, row, 7),
     }
 }
 
 /// Copies the tile that begins at `k` into the stage at `offset`, zeros outside of the matrix.
 fn copy(e: &mut Emitter, problem: &Contraction, tile: &Tile, side: &Staged, k: Operand, offset: Operand) {
-    let n_rows = if side.along_k { side.width } else { DEPTH };
+    let kind = side.kind;
+    let n_rows = if side.along_k { side.width } else { kind.depth() };
     let per_round = tile.threads() * 16 / side.pitch;
     let (first_row, first_element) = if side.along_k { (side.first, k) } else { (k, side.first) };
     let (row_extent, element_extent) =
@@ -210,13 +242,13 @@ fn copy(e: &mut Emitter, problem: &Contraction, tile: &Tile, side: &Staged, k: O
         let index = e.b.add(of_row, of_element);
         let at = (round * per_round * side.pitch) as i32;
         if side.is_async {
-            let count = e.b.binary(Binary::Min, Ty::S32, rest, 8);
+            let count = e.b.binary(Binary::Min, Ty::S32, rest, kind.chunk());
             let count = e.b.binary(Binary::Max, Ty::S32, count, 0);
             let count = e.b.select(Ty::B32, valid, count, 0);
-            let bytes = e.b.binary(Binary::Shl, Ty::B32, count, 1);
+            let bytes = e.b.binary(Binary::Shl, Ty::B32, count, i64::from(kind.bytes().ilog2()));
             let some = e.b.compare(Compare::Gt, Ty::S32, count, 0);
             let index = e.b.select(Ty::B32, some, index, 0);
-            let from = e.b.address(side.base, index.into(), 2);
+            let from = e.b.address(side.base, index.into(), kind.bytes() as u32);
             e.b.push(Instruction::CopyAsync { to, offset: at, from, bytes: bytes.into() });
         } else {
             let words = gather(e, side, index, element_stride, rest, valid);
@@ -225,32 +257,46 @@ fn copy(e: &mut Emitter, problem: &Contraction, tile: &Tile, side: &Staged, k: O
     }
 }
 
-/// Eight elements one by one, zeros outside of the matrix.
+/// Elements of a chunk one by one, zeros outside of the matrix.
 fn gather(e: &mut Emitter, side: &Staged, index: Operand, stride: Operand, rest: Reg, valid: Reg) -> Vec<Reg> {
-    let mut halves = Vec::new();
-    for i in 0..8 {
+    let kind = side.kind;
+    let mut elements = Vec::new();
+    for i in 0..kind.chunk() {
         let inside = e.b.compare(Compare::Gt, Ty::S32, rest, i);
         let guard = e.b.binary(Binary::And, Ty::Pred, inside, valid);
         let distance = e.b.mul(Operand::Int(i), stride);
         let index = e.b.add(index, distance);
-        let address = e.b.address(side.base, index, 2);
-        let half = e.b.mov(Ty::B16, 0);
-        e.b.load(Space::Global, Ty::B16, &[half], address, 0, Some(guard));
-        halves.push(half);
+        let address = e.b.address(side.base, index, kind.bytes() as u32);
+        let element = e.b.mov(kind.ty(), 0);
+        e.b.load(Space::Global, kind.ty(), &[element], address, 0, Some(guard));
+        elements.push(element);
     }
-    halves.chunks(2).map(|pair| e.pair(pair[0], pair[1])).collect()
+    if kind == MmaKind::Tf32 {
+        return elements;
+    }
+    elements.chunks(2).map(|pair| e.pair(pair[0], pair[1])).collect()
 }
 
-/// In which order `ldmatrix` gives the four 8 × 8 parts of 16 rows (or columns) by 16 steps of K.
+/// In which order registers have the four parts of 16 rows (or columns) by one step of tensor cores: 8 rows by 16 bytes
+/// of K each.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
-    /// Rows 0–7 and 8–15, then further steps: operand A.
+    /// Rows 0–7 and 8–15, then the second half of K: operand A.
     RowsFirst,
-    /// Steps 0–7 and 8–15, then further columns: operand B.
+    /// Both halves of K, then columns 8–15: operand B.
     DepthFirst,
 }
 
-/// Addresses of fragments in the first stage: for each 16 rows or columns of the warp's tile, for each 16 steps of K.
+/// Where four registers of a fragment come from, in the first stage.
+#[derive(Clone, Copy)]
+enum Fragment {
+    /// `ldmatrix` at an address.
+    Matrix(Reg, i32),
+    /// A word each.
+    Words([(Reg, i32); 4]),
+}
+
+/// Fragments: for each 16 rows or columns of the warp's tile, for each step of tensor cores.
 fn fragments(
     e: &mut Emitter,
     side: &Staged,
@@ -258,7 +304,10 @@ fn fragments(
     warp_first: Operand,
     warp_width: i64,
     order: Order,
-) -> Vec<[(Reg, i32); 2]> {
+) -> Vec<[Fragment; 2]> {
+    if !side.along_k && side.kind == MmaKind::Tf32 {
+        return (0..warp_width / 16).map(|group| words(e, side, lane, warp_first, group, order)).collect();
+    }
     let low = e.b.binary(Binary::And, Ty::B32, lane, 7);
     let bit = |e: &mut Emitter, n: i64| {
         let shifted = e.b.binary(Binary::Shr, Ty::U32, lane, n);
@@ -271,13 +320,13 @@ fn fragments(
         let first = e.b.add(warp_first, Operand::Int(group * 16));
         if side.along_k {
             let row = e.b.fma(Ty::S32, of_rows, 8, low);
-            let swizzle = swizzle(e, true, row);
+            let swizzle = swizzle(e, side.kind, true, row);
             let row = e.b.add(row.into(), first);
             let start = e.b.fma(Ty::S32, row, side.pitch, side.start);
             all.push([0, 1].map(|step| {
                 let chunk = e.b.add(of_depth.into(), Operand::Int(step * 2));
                 let chunk = e.b.binary(Binary::Xor, Ty::B32, chunk, swizzle);
-                (e.b.fma(Ty::S32, chunk, 16, start), 0)
+                Fragment::Matrix(e.b.fma(Ty::S32, chunk, 16, start), 0)
             }));
         } else {
             let row = e.b.fma(Ty::S32, of_depth, 8, low);
@@ -287,30 +336,75 @@ fn fragments(
             let chunk = e.b.binary(Binary::Add, Ty::S32, chunk, of_rows);
             let chunk = e.b.binary(Binary::Xor, Ty::B32, chunk, low);
             let at = e.b.fma(Ty::S32, chunk, 16, start);
-            all.push([(at, 0), (at, 16 * side.pitch as i32)]);
+            all.push([0, 16 * side.pitch as i32].map(|offset| Fragment::Matrix(at, offset)));
         }
     }
     all
+}
+
+/// The words of 16 rows or columns where rows of the tile are steps of K: a lane has rows `lane / 4` and 8 further of
+/// steps `lane % 4` and 4 further.
+fn words(e: &mut Emitter, side: &Staged, lane: Reg, warp_first: Operand, group: i64, order: Order) -> [Fragment; 2] {
+    let step = e.b.binary(Binary::And, Ty::B32, lane, 3);
+    let row = e.b.binary(Binary::Shr, Ty::U32, lane, 2);
+    let start = e.b.fma(Ty::S32, step, side.pitch, side.start);
+    let in_chunk = e.b.binary(Binary::And, Ty::B32, row, 3);
+    let start = e.b.fma(Ty::S32, in_chunk, 4, start);
+    let swizzle = swizzle(e, side.kind, false, step);
+    let upper = e.b.binary(Binary::Shr, Ty::U32, row, 2);
+    let first = e.b.add(warp_first, Operand::Int(group * 16));
+    let first = e.b.in_register(Ty::B32, first);
+    let chunk = e.b.binary(Binary::Shr, Ty::U32, first, 2);
+    let chunk = e.b.binary(Binary::Add, Ty::S32, chunk, upper);
+    let rows = [0, 2].map(|further| {
+        let chunk = e.b.add(chunk.into(), Operand::Int(further));
+        let chunk = e.b.binary(Binary::Xor, Ty::B32, chunk, swizzle);
+        e.b.fma(Ty::S32, chunk, CHUNK_BYTES, start)
+    });
+    let pitch = side.pitch as i32;
+    [0, 8].map(|first_step| {
+        let at = |row: usize, half: i32| (rows[row], (first_step + 4 * half) * pitch);
+        Fragment::Words(match order {
+            Order::RowsFirst => [at(0, 0), at(1, 0), at(0, 1), at(1, 1)],
+            Order::DepthFirst => [at(0, 0), at(0, 1), at(1, 0), at(1, 1)],
+        })
+    })
+}
+
+/// Loads a fragment of the stage at `stage`.
+fn load(e: &mut Emitter, side: &Staged, fragment: Fragment, stage: Operand) -> [Reg; 4] {
+    let dst = match fragment {
+        Fragment::Matrix(at, offset) => {
+            let base = e.b.add(at.into(), stage);
+            let base = e.b.in_register(Ty::B32, base);
+            let dst = [(); 4].map(|()| e.b.reg(Class::B32));
+            e.b.push(Instruction::LoadMatrix { dst, base, offset, transposed: !side.along_k });
+            dst
+        }
+        Fragment::Words(places) => places.map(|(at, offset)| {
+            let base = e.b.add(at.into(), stage);
+            let dst = e.b.reg(Class::B32);
+            e.b.load(Space::Shared, Ty::B32, &[dst], base, offset, None);
+            dst
+        }),
+    };
+    match side.kind {
+        MmaKind::Tf32 => dst.map(|reg| e.b.cvt(Rounding::Rna, Ty::Tf32, Ty::F32, reg)),
+        MmaKind::F16 | MmaKind::Bf16 => dst,
+    }
 }
 
 fn multiply(
     e: &mut Emitter,
     tile: &Tile,
     kind: MmaKind,
-    (a, a_at): (&Staged, &[[(Reg, i32); 2]]),
-    (b, b_at): (&Staged, &[[(Reg, i32); 2]]),
+    (a, a_at): (&Staged, &[[Fragment; 2]]),
+    (b, b_at): (&Staged, &[[Fragment; 2]]),
     offsets: [Operand; 2],
     accumulators: &[[Reg; 4]],
 ) {
     let across = (tile.warp_columns / 8) as usize;
     for step in 0..2 {
-        let load = |e: &mut Emitter, side: &Staged, (at, offset): (Reg, i32), stage: Operand| {
-            let base = e.b.add(at.into(), stage);
-            let base = e.b.in_register(Ty::B32, base);
-            let dst = [(); 4].map(|()| e.b.reg(Class::B32));
-            e.b.push(Instruction::LoadMatrix { dst, base, offset, transposed: !side.along_k });
-            dst
-        };
         let a: Vec<[Reg; 4]> = a_at.iter().map(|at| load(e, a, at[step], offsets[0])).collect();
         let b: Vec<[Reg; 4]> = b_at.iter().map(|at| load(e, b, at[step], offsets[1])).collect();
         for (i, &acc) in accumulators.iter().enumerate() {
