@@ -152,7 +152,8 @@ fn an_artifact_for_a_device_runs_on_the_cpu_without_reading_the_devices_sections
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let shown = String::from_utf8(ic(&["inspect", text(&artifact)]).stdout).unwrap();
     assert!(shown.contains("nvptx:sm_80") && shown.contains("_mul_0"), "{shown}");
-    check_refused(&["run", text(&artifact), "--device", "cuda"], &["device cuda is not built in"]);
+    // Whether there is a driver or not, there are not so many GPUs.
+    check_refused(&["run", text(&artifact), "--device", "cuda:99"], &["device cuda:99: "]);
     check_refused(&["run", text(&artifact), "--device", "ascend"], &["no code for this device"]);
     let mut bytes = std::fs::read(&artifact).unwrap();
     let code = bytes.windows(8).position(|w| w == b".version").unwrap();

@@ -1,13 +1,13 @@
 //! Binds a segment of a plan to extents: evaluates the dim program, lays out the arena and checks every size, so that
 //! a run only fills in addresses.
 
+use crate::launch::{BoundLaunch, Transfers, bind_launch, tensor_bytes};
 use crate::layout::{Interval, Layout};
 use crate::operands::BoundOperand;
 use crate::program::Program;
 use crate::{Error, inputs};
 use ic_artifact::{Buffer, BufferId, Callback, DimCheck, DimOp, DimSlot, Place, Plan, Segment, Step, SymbolSource};
 use ic_kernels::abi;
-use ic_types::DType;
 use std::ops::Range;
 
 /// Work in nanoseconds from which on waking threads pays.
@@ -34,6 +34,10 @@ pub(crate) struct Binding {
     pub(crate) extents: Vec<i64>,
     /// Attributes of library steps.
     pub(crate) attrs: Vec<i64>,
+    /// 32-bit parameters of launches.
+    pub(crate) words: Vec<i32>,
+    /// Where a device with memory of its own has inputs and outputs.
+    pub(crate) transfers: Transfers,
 }
 
 /// Where a buffer is, relative to what a run provides.
@@ -56,6 +60,8 @@ pub(crate) enum BoundStep {
         attrs: Range<usize>,
     },
     Code(BoundCode),
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "this build has no device that launches"))]
+    Launch(BoundLaunch),
     Control,
     /// Copies so many bytes into room of this size.
     Copy {
@@ -121,8 +127,14 @@ pub(crate) fn bind(
         operands: Vec::new(),
         extents: Vec::new(),
         attrs: Vec::new(),
+        words: Vec::new(),
+        transfers: Transfers::default(),
     };
     bind_buffers(to, begin, end, key, &mut binding, latest).map_err(refuse)?;
+    if to.loaded.gpu().is_some() {
+        let transfers = Transfers::new(to, key, &binding.slots);
+        binding.transfers = transfers.ok_or_else(|| refuse("inputs and outputs do not fit in memory".into()))?;
+    }
     for (index, step) in to.plan().steps.iter().enumerate().take(end.steps_end as usize).skip(begin.steps_end as usize)
     {
         let condition = broken.iter().find(|(step, _)| *step == Some(index as u32));
@@ -220,12 +232,6 @@ fn check_capacity(to: &Program, slots: &[i64]) -> Result<(), Error> {
 fn size(slots: &[i64], slot: DimSlot, what: impl std::fmt::Display) -> Result<usize, String> {
     let value = slots[slot as usize];
     usize::try_from(value).map_err(|_| format!("{what} is {value}"))
-}
-
-/// Bytes of a tensor of `shape`, or `None` if they do not fit.
-fn tensor_bytes(dtype: u8, mut shape: impl Iterator<Item = i64>) -> Option<usize> {
-    let element = DType::from_code(dtype)?.size()?;
-    shape.try_fold(element, |bytes, extent| bytes.checked_mul(usize::try_from(extent).ok()?))
 }
 
 fn bind_buffers(
@@ -354,6 +360,9 @@ fn bind_step(to: &Program, step: &Step, binding: &mut Binding) -> Result<(), Str
         Step::Jump { .. } => (BoundStep::Control, 0),
         // What is called is bound when it is.
         Step::Call { .. } => (BoundStep::Control, 0),
+        Step::Launch { dims, grid, .. } if to.loaded.gpu().is_some() => {
+            (BoundStep::Launch(bind_launch(&binding.slots, dims, *grid, &mut binding.words)?), 0)
+        }
         Step::Launch { .. } => return Err("it launches a kernel on a device, and the plan is for the CPU".into()),
         Step::Copy { from, to: target, at } => {
             let (bytes, room) = (buffer_bytes(to, *from, binding)?, buffer_bytes(to, *target, binding)?);

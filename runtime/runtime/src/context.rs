@@ -1,5 +1,6 @@
 //! What one run at a time has to itself: memory and the addresses in it. A session keeps those that are not in use.
 
+use crate::cuda;
 use crate::memory::Memory;
 use ic_kernels::abi;
 use ic_types::DType;
@@ -29,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) arenas: Vec<Memory>,
     /// Scratch of the step that runs.
     pub(crate) scratch: Memory,
+    /// What a run on a GPU has there.
+    pub(crate) gpu: Option<cuda::Run>,
     /// The lists of the call that is made.
     pub(crate) call: CallLists,
     /// The elements of inputs that are handles, in the order of those inputs.
@@ -60,6 +63,7 @@ unsafe impl Send for Context {}
 impl Context {
     /// Bytes of arena and scratch.
     pub(crate) fn bytes(&self) -> usize {
-        self.arenas.iter().map(Memory::len).sum::<usize>() + self.scratch.len()
+        let on_gpu = self.gpu.as_ref().map_or(0, cuda::Run::bytes);
+        self.arenas.iter().map(Memory::len).sum::<usize>() + self.scratch.len() + on_gpu
     }
 }

@@ -41,6 +41,14 @@ pub enum Error {
         /// Each target and why it cannot be used.
         reasons: Vec<String>,
     },
+    /// A device or its driver fails.
+    #[error("device {device}: {problem}")]
+    Device {
+        /// The device, as the options name it.
+        device: String,
+        /// What goes wrong.
+        problem: String,
+    },
     /// An option cannot be met.
     #[error("{0}")]
     Option(String),

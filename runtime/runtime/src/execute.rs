@@ -311,7 +311,8 @@ struct Shared {
 // parts of buffers for disjoint tiles.
 unsafe impl Sync for Shared {}
 
-fn note(program: &Program, at: usize, time: Duration, profile: &mut Profile) {
+/// Adds the time of step `at` to a profile.
+pub(crate) fn note(program: &Program, at: usize, time: Duration, profile: &mut Profile) {
     let steps = &program.plan().steps;
     if profile.steps.len() != steps.len() {
         profile.steps = steps.iter().map(|step| untimed(program, step)).collect();

@@ -25,10 +25,16 @@ mod bind;
 mod cache;
 mod context;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(not(feature = "cuda"))]
+#[path = "no_cuda.rs"]
+mod cuda;
 mod device;
 mod error;
 mod execute;
 mod inputs;
+mod launch;
 mod layout;
 mod memory;
 mod model;

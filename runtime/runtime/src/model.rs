@@ -2,8 +2,8 @@
 
 use crate::device::{self, Device};
 use crate::memory::{Code, Memory};
-use crate::{Error, LoadOptions, Options, Session, TruncationGuard, cpu};
-use ic_artifact::{ArtifactError, ArtifactReader, Entry, KernelRef, Manifest, Plan, Target};
+use crate::{Error, LoadOptions, Options, Session, TruncationGuard, cpu, cuda};
+use ic_artifact::{ArtifactError, ArtifactReader, CodeView, Entry, KernelRef, Manifest, Plan, Target};
 use ic_types::DType;
 use memmap2::Mmap;
 use std::fs::File;
@@ -30,10 +30,17 @@ pub(crate) struct Loaded {
     target: usize,
     /// One per entry.
     pub(crate) plans: Vec<Plan>,
-    pub(crate) code: Code,
-    /// Where each function of each plan starts, plan after plan.
-    offsets: Vec<u32>,
+    engine: Engine,
     origin: String,
+}
+
+/// What runs the steps of plans.
+#[derive(Debug)]
+enum Engine {
+    /// This machine's CPU: code, and where in it each function of each plan starts, plan after plan.
+    Cpu { code: Code, offsets: Vec<u32> },
+    /// A GPU.
+    Gpu(cuda::Gpu),
 }
 
 /// Where the artifact's bytes are.
@@ -158,17 +165,20 @@ impl Model {
         let reader = ArtifactReader::open(storage.bytes()).map_err(damaged)?;
         let manifest = reader.manifest().clone();
         check_support(&manifest, &origin)?;
-        let target = choose_target(&manifest, &origin, options)?;
+        let (target, gpu) = choose_target(&manifest, &origin, options)?;
         let plans = reader.plans(target).map_err(damaged)?;
-        let code = reader.code(target).map_err(damaged)?;
-        let n_functions: usize = plans.iter().map(|plan| plan.functions.len()).sum();
-        if code.offsets.len() != n_functions {
-            let problem = format!("{} functions, the plans name {n_functions}", code.offsets.len());
-            return Err(damaged(ArtifactError::Damaged { section: "code".into(), problem }));
-        }
-        let (offsets, weights, identity) = (code.offsets, reader.weight_range(), reader.identity());
-        let code = Code::copy_of(code.code)?;
-        let loaded = Loaded { guard, storage, weights, identity, manifest, target, plans, code, offsets, origin };
+        let engine = match gpu {
+            Some(gpu) => {
+                let code = reader.device_code(target).map_err(damaged)?;
+                Engine::Gpu(cuda::Gpu::load(gpu, code, &plans, reader.weights(), &origin)?)
+            }
+            None => {
+                let code = load_code(&reader, target, &plans).map_err(damaged)?;
+                Engine::Cpu { code: Code::copy_of(code.code)?, offsets: code.offsets }
+            }
+        };
+        let (weights, identity) = (reader.weight_range(), reader.identity());
+        let loaded = Loaded { guard, storage, weights, identity, manifest, target, plans, engine, origin };
         Ok(Model { loaded: Arc::new(loaded) })
     }
 
@@ -190,6 +200,11 @@ impl Model {
     /// The name of the target that was chosen.
     pub fn target(&self) -> &str {
         &self.loaded.manifest.targets[self.loaded.target].name
+    }
+
+    /// What runs it: `cpu`, or a GPU's name.
+    pub fn device(&self) -> &str {
+        self.loaded.gpu().map_or(device::CPU.name, cuda::Gpu::name)
     }
 
     /// The plan of each entry on the chosen target.
@@ -249,11 +264,20 @@ impl Loaded {
         found.ok_or_else(|| Error::Entry { name: name.into(), known: known() })
     }
 
-    /// Addresses of the functions of the plan of `entry`, all inside the code.
+    /// The model on the GPU that runs it, if one does.
+    pub(crate) fn gpu(&self) -> Option<&cuda::Gpu> {
+        match &self.engine {
+            Engine::Gpu(gpu) => Some(gpu),
+            Engine::Cpu { .. } => None,
+        }
+    }
+
+    /// Addresses of the functions of the plan of `entry`, all inside the code; none on a GPU.
     pub(crate) fn functions(&self, entry: usize) -> Vec<*const u8> {
+        let Engine::Cpu { code, offsets } = &self.engine else { return Vec::new() };
         let begin: usize = self.plans[..entry].iter().map(|plan| plan.functions.len()).sum();
-        let offsets = &self.offsets[begin..begin + self.plans[entry].functions.len()];
-        offsets.iter().map(|&offset| self.code.at(offset)).collect()
+        let offsets = &offsets[begin..begin + self.plans[entry].functions.len()];
+        offsets.iter().map(|&offset| code.at(offset)).collect()
     }
 
     /// The refusal of an artifact that needs `kernel`.
@@ -289,22 +313,47 @@ fn check_support(manifest: &Manifest, origin: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first target that runs on the device, or the one that the options name.
-fn choose_target(manifest: &Manifest, origin: &str, options: &LoadOptions) -> Result<usize, Error> {
-    let device = options.device.as_deref().map_or(Ok(device::CPU), Device::from_name)?;
-    let has_code = manifest.targets.iter().any(|target| Device::of_target(target) == Some(device));
-    if has_code && !device.is_built_in {
+/// The code of a CPU's target.
+fn load_code<'a>(reader: &ArtifactReader<'a>, target: usize, plans: &[Plan]) -> Result<CodeView<'a>, ArtifactError> {
+    let code = reader.code(target)?;
+    let n_functions: usize = plans.iter().map(|plan| plan.functions.len()).sum();
+    if code.offsets.len() != n_functions {
+        let problem = format!("{} functions, the plans name {n_functions}", code.offsets.len());
+        return Err(ArtifactError::Damaged { section: "code".into(), problem });
+    }
+    Ok(code)
+}
+
+/// The best target for the device, or the one that the options name, and the GPU if it runs on one. Of a CPU's, the
+/// first that runs is the best.
+fn choose_target(
+    manifest: &Manifest,
+    origin: &str,
+    options: &LoadOptions,
+) -> Result<(usize, Option<Arc<cuda::Device>>), Error> {
+    let name = options.device.as_deref().unwrap_or(device::CPU.name);
+    let (device, number) = Device::from_name(name)?;
+    let has_code = manifest.targets.iter().any(|target| device.runs(target));
+    if has_code && !device.is_built_in() {
         return Err(Error::Option(format!("device {} is not built in", device.name)));
     }
+    let is_gpu = has_code && device != device::CPU;
+    let gpu = is_gpu.then(|| cuda::Device::open(name, device.engine, number)).transpose()?;
     let mut reasons = Vec::new();
+    let mut best: Option<(u32, usize)> = None;
     for (index, target) in manifest.targets.iter().enumerate() {
         if options.target.as_ref().is_some_and(|name| *name != target.name) {
             continue;
         }
-        match obstacle(target, device) {
-            None => return Ok(index),
+        let rank = if is_gpu { cuda::rank(target) } else { 0 };
+        match obstacle(target, device, gpu.as_deref()) {
+            None if best.is_none_or(|(known, _)| rank > known) => best = Some((rank, index)),
+            None => {}
             Some(reason) => reasons.push(format!("{}: {reason}", target.name)),
         }
+    }
+    if let Some((_, index)) = best {
+        return Ok((index, gpu));
     }
     if reasons.is_empty() {
         let names: Vec<&str> = manifest.targets.iter().map(|t| t.name.as_str()).collect();
@@ -318,11 +367,13 @@ fn choose_target(manifest: &Manifest, origin: &str, options: &LoadOptions) -> Re
 }
 
 /// Why `target` cannot run on `device`, if it cannot.
-fn obstacle(target: &Target, device: Device) -> Option<String> {
-    match Device::of_target(target) {
-        Some(of) if of == device && of == device::CPU => cpu::obstacle(target),
-        Some(of) if of == device => None,
-        Some(of) => Some(format!("it is for device {}", of.name)),
-        None => Some("it is for another device".into()),
+fn obstacle(target: &Target, device: Device, gpu: Option<&cuda::Device>) -> Option<String> {
+    match (device.runs(target), gpu) {
+        (true, Some(gpu)) => gpu.obstacle(target),
+        (true, None) => cpu::obstacle(target),
+        (false, _) => Some(match Device::of_target(target) {
+            Some(of) => format!("it is for device {}", of.name),
+            None => "it is for another device".into(),
+        }),
     }
 }

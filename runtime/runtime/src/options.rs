@@ -23,7 +23,13 @@ impl LoadOptions {
         self
     }
 
-    /// Runs on the device `name`: `cpu`, `cuda` or `ascend`. Without it, on the CPU.
+    /// Runs on the device `name`: `cpu`, `cuda`, `emulated-cuda` or `ascend`; `cuda:1` is the second GPU. Without it, on
+    /// the CPU.
+    ///
+    /// GPUs need the feature `cuda` and NVIDIA's driver, which is loaded when a model is. Weights are copied to the GPU
+    /// then, once for all sessions. The emulated GPU needs the library of the crate `ic-cuda-emulator`: its path in the
+    /// environment variable `IC_EMULATED_CUDA`, or `libcuda.so` beside the program or in a folder `deps` there. A
+    /// process uses one of the two.
     pub fn device(mut self, name: &str) -> LoadOptions {
         self.device = Some(name.into());
         self

@@ -5,7 +5,7 @@ use crate::cache::BindingCache;
 use crate::context::Context;
 use crate::model::Loaded;
 use crate::states::States;
-use crate::{Error, Options};
+use crate::{Error, Options, cuda, launch};
 use ic_artifact::{Entry, Epilogue, KernelRef, Place, Plan, Step, SymbolSource};
 use ic_kernels::abi::{GeneratedFn, Kernel, Strip, Table};
 use ic_kernels::isa::Isa;
@@ -22,8 +22,11 @@ pub(crate) struct Program {
     pub(crate) states: Arc<States>,
     /// One per kernel of the plan.
     pub(crate) kernels: Vec<&'static Kernel>,
-    /// One per function of the plan.
+    /// One per function of the plan, on a CPU.
     pub(crate) functions: Vec<GeneratedFn>,
+    /// One per function of the plan, on a GPU.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "this build has no device that launches"))]
+    pub(crate) gpu_functions: Vec<cuda::Function>,
     pub(crate) table: &'static Table,
     /// For each segment, the symbols read from memory before it is bound, with buffer and element.
     pub(crate) values: Vec<Vec<(u32, u32, u32)>>,
@@ -92,6 +95,7 @@ impl Program {
             unsafe { std::mem::transmute::<*const u8, GeneratedFn>(address) }
         });
         let functions = functions.collect();
+        let gpu_functions = loaded.gpu().map_or(Ok(Vec::new()), |gpu| gpu.functions(plan))?;
         let values = values_read(plan);
         let kept_until = kept_until(plan, &values);
         let mut first_buffers = vec![usize::MAX; plan.outputs.len()];
@@ -104,6 +108,11 @@ impl Program {
         let uses_states = !plan.states.is_empty()
             || plan.buffers.iter().any(|b| is_state(&b.place))
             || plan.symbols.iter().any(|source| matches!(source, SymbolSource::State { .. }));
+        if let Some(gpu) = loaded.gpu() {
+            let problem = if uses_states { Err("states".into()) } else { launch::check_launches(plan) };
+            let name = &loaded.manifest.entries[entry].name;
+            problem.map_err(|problem| launch::refused(name, gpu.name(), &problem))?;
+        }
         let guarded = guarded_steps(plan);
         let callee = |index: usize| match loaded.plans.len() {
             n if index < n => Program::new(loaded.clone(), index, isa, threads, states.clone()),
@@ -123,6 +132,7 @@ impl Program {
             states,
             kernels,
             functions,
+            gpu_functions,
             table: table::table(isa),
             values,
             kept_until,

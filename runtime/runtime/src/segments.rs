@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::memory::Memory;
 use crate::program::{Callee, Program};
 use crate::states::StateBuffer;
-use crate::{Error, Outputs, Profile, execute};
+use crate::{Error, Outputs, Profile, cuda, execute};
 use ic_artifact::{BufferId, CallInput, SymbolSource};
 use ic_kernels::abi::Parallel;
 use ic_kernels::host::Host;
@@ -74,8 +74,15 @@ pub(crate) fn run(
         if segment == 0 {
             check(&binding)?;
         }
-        execute::place(program, segment, &binding, context, outputs.as_deref_mut())?;
-        execute::run(program, segment, &binding, context, around, profile.as_deref_mut())?;
+        match (program.loaded.gpu(), outputs.as_deref_mut()) {
+            (Some(gpu), Some(outputs)) => {
+                cuda::run(gpu, program, &binding, context, outputs, profile.as_deref_mut())?;
+            }
+            (_, outputs) => {
+                execute::place(program, segment, &binding, context, outputs)?;
+                execute::run(program, segment, &binding, context, around, profile.as_deref_mut())?;
+            }
+        }
         previous = Some(binding);
     }
     Ok(previous)

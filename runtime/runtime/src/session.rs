@@ -32,6 +32,8 @@ impl Session {
         let isa = choose_isa(options)?;
         let pool = match &options.pool {
             Some(pool) => pool.clone(),
+            // Of a run on a GPU, threads have nothing to do.
+            None if loaded.gpu().is_some() => Arc::new(ThreadPool::new(1)?),
             None => Arc::new(ThreadPool::new(options.threads.unwrap_or_else(ThreadPool::default_threads))?),
         };
         let states = Arc::new(States::new(&loaded.manifest.states, &loaded.plans)?);

@@ -5,7 +5,7 @@ use crate::driver::{check, initialize, with};
 use std::ffi::{c_char, c_int, c_uint};
 
 /// Bytes of memory that the device claims to have.
-const TOTAL_BYTES: usize = 64 << 30;
+pub(crate) const TOTAL_BYTES: usize = 64 << 30;
 /// The only context; contexts are not told apart.
 const CONTEXT: usize = 1;
 

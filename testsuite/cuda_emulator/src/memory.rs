@@ -1,6 +1,7 @@
 //! Device memory and copies.
 
 use crate::api::{Handle, INVALID_VALUE, Status, memory_status, put};
+use crate::device::TOTAL_BYTES;
 use crate::driver::{Driver, check, with};
 use crate::launch::Work;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -56,6 +57,10 @@ api! {
         with(|driver| {
             if bytes == 0 {
                 return Err(INVALID_VALUE);
+            }
+            let free = (TOTAL_BYTES as u64).saturating_sub(driver.memory.allocated());
+            if bytes as u64 > free {
+                return Err(crate::api::OUT_OF_MEMORY);
             }
             let address = driver.memory.allocate(bytes as u64).map_err(|e| memory_status(&e))?;
             check(put(to, address))

@@ -133,7 +133,7 @@ pub(crate) struct SessionArgs {
     /// The artifact's target to use instead of the best for the device
     #[arg(long)]
     pub(crate) target: Option<String>,
-    /// Where to run: cpu, cuda or ascend [default: cpu]
+    /// Where to run: cpu, cuda, cuda:N, emulated-cuda or ascend [default: cpu]
     #[arg(long)]
     pub(crate) device: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use super::args::BenchArgs;
 use super::feed::feed;
-use super::open::{open, session};
+use super::open::{open, place, session};
 use super::output::Say;
 use anyhow::{Result, ensure};
 use ic_runtime::{Outputs, Profile};
@@ -46,10 +46,8 @@ pub(crate) fn bench(args: &BenchArgs, say: &mut Say) -> Result<()> {
     }
     if !args.json {
         say.line(&format!(
-            "median {median:.3} ms, min {min:.3} ms, p95 {p95:.3} ms over {runs} runs on {} threads ({}, {} kernels)",
-            session.threads(),
-            model.target(),
-            session.kernels()
+            "median {median:.3} ms, min {min:.3} ms, p95 {p95:.3} ms over {runs} runs on {}",
+            place(&model, &session)
         ))?;
         return if args.profile { say.line(profile.to_string().trim_end()) } else { Ok(()) };
     }
@@ -57,6 +55,7 @@ pub(crate) fn bench(args: &BenchArgs, say: &mut Say) -> Result<()> {
     say.json(&json!({
         "model": args.session.artifact.display().to_string(),
         "device": model.target(),
+        "device_name": model.device(),
         "kernels": session.kernels(),
         "threads": session.threads(),
         "runs": runs,

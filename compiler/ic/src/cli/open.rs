@@ -32,3 +32,11 @@ pub(crate) fn session(model: &Model, args: &SessionArgs) -> Result<Session> {
         None => model.session(&options)?,
     })
 }
+
+/// What runs a session, in words.
+pub(crate) fn place(model: &Model, session: &Session) -> String {
+    match model.device() {
+        "cpu" => format!("{} threads ({}, {} kernels)", session.threads(), model.target(), session.kernels()),
+        gpu => format!("{gpu} ({})", model.target()),
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::args::RunArgs;
 use super::feed::feed;
-use super::open::{open, session};
+use super::open::{open, place, session};
 use super::output::Say;
 use anyhow::{Context, Result};
 use ic::tensors::{write_npz, write_proto};
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &RunArgs, say: &mut Say) -> Result<()> {
         say.line(&profile.to_string())?;
     }
     let written = args.outputs.as_ref().map_or(String::new(), |path| format!(", outputs in {}", path.display()));
-    say.line(&format!("ran in {:.2} ms on {} threads{written}", time.as_secs_f64() * 1e3, session.threads()))
+    say.line(&format!("ran in {:.2} ms on {}{written}", time.as_secs_f64() * 1e3, place(&model, &session)))
 }
 
 fn write_outputs(path: &Path, outputs: &Outputs) -> Result<()> {
