@@ -6,7 +6,7 @@
 use super::access::{Affine, natural};
 use super::lanes::Lane;
 use super::lower::{Lowering, Tiles};
-use super::tree::{Function, add_symbolic};
+use super::tree::{Function, TensorId, TensorOp, add_symbolic};
 use crate::target::AscendTarget;
 use ic_ir::Op;
 use ic_ir::kernel::{Anchor, Kernel, Operand, Stage};
@@ -61,9 +61,14 @@ impl CubeKernel {
         [tiles(&self.m, self.tile[0]), tiles(&self.n, self.tile[1]), self.batch.iter().cloned().product()]
     }
 
-    /// Whether the vector cores have work.
+    /// Whether the vector cores have work. Sums are rounded to 16 bits on their way out of the cube unit.
     pub fn is_mixed(&self) -> bool {
-        self.epilogue.results.iter().any(|&id| id != 0) || self.stores.len() > 1
+        let is_moved_out = |id: &TensorId| {
+            let value = &self.epilogue.values[*id as usize];
+            let is_rounded = matches!(value.op, TensorOp::Cast(0)) && matches!(value.ty.dtype, DType::F16 | DType::BF16);
+            *id == 0 || is_rounded
+        };
+        !self.epilogue.results.iter().all(is_moved_out) || self.stores.len() > 1
     }
 
     /// Every parameter in use, in order.
