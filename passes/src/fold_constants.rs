@@ -110,7 +110,7 @@ fn evaluate(graph: &Graph, value: ValueId, ty: &TensorType) -> Option<Tensor> {
     let node = graph.def(value)?;
     let index = node.results.iter().position(|&r| r == value)?;
     let result_bytes = Dim::constant(ty.dtype.size()? as i64) * ty.elements();
-    let is_kept = !node.op.is_foldable() || !node.regions.is_empty();
+    let is_kept = !node.op.is_foldable() || !node.regions.is_empty() || crate::widen_halves::is_widened(graph, node);
     if is_kept || result_bytes.as_const().is_none_or(|bytes| bytes > MAX_RESULT) {
         return None;
     }

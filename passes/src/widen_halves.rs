@@ -9,8 +9,8 @@
 
 use crate::rebuild::{Rebuild, map_regions};
 use crate::{Options, PassError, Report};
-use ic_ir::ops::{Cast, Op, Reduce, ReduceFn, Slice, Softmax, axis_of};
-use ic_ir::{Graph, GraphError, Node, ScalarOp, TensorType, ValueId};
+use ic_ir::ops::{Cast, Op, Pad, PadMode, Reduce, ReduceFn, Slice, Softmax, axis_of};
+use ic_ir::{Builder, Graph, GraphError, Node, ScalarOp, TensorType, ValueId};
 use ic_types::{DType, Dim};
 
 /// See the file's header.
@@ -25,16 +25,27 @@ pub(crate) fn widen_halves(graph: &Graph, options: &Options, report: &mut Report
     let mut rebuild = Rebuild::new(graph);
     for (_, node) in rebuild.live_nodes() {
         let regions = map_regions(node, |region| widen_halves(region, options, report))?;
-        let is_half = node.operands.iter().flatten().any(|&v| half(graph, v).is_some());
-        if let (Op::Softmax(op), true) = (&node.op, is_half) {
+        let is_widened = is_widened(graph, node);
+        if let (Op::Softmax(op), true) = (&node.op, is_widened) {
             softmax(&mut rebuild, node, op)?;
-        } else if computes_in_f32(&node.op) && is_half {
+        } else if is_widened {
             widen(&mut rebuild, node)?;
         } else {
             rebuild.copy(node, regions)?;
         }
     }
     Ok(rebuild.finish())
+}
+
+/// Whether this pass spells the node otherwise: what it gives is decided there, not by the evaluation of the node.
+pub(crate) fn is_widened(graph: &Graph, node: &Node) -> bool {
+    let is_half = node.operands.iter().flatten().any(|&v| half(graph, v).is_some());
+    is_half && widens(&node.op)
+}
+
+/// Whether this pass spells the op on 16-bit floats otherwise.
+pub(crate) fn widens(op: &Op) -> bool {
+    matches!(op, Op::Softmax(_)) || computes_in_f32(op)
 }
 
 /// Whether the op's kernels take f32 and no 16-bit floats.
@@ -100,26 +111,42 @@ fn softmax(rebuild: &mut Rebuild, node: &Node, op: &Softmax) -> Result<(), Graph
     let max = rebuild.push_one(reduce(ReduceFn::Max), &[x], at)?;
     let below = rebuild.push_one(ScalarOp::Sub, &[x, max], at)?;
     let powers = rebuild.push_one(ScalarOp::Exp, &[below], at)?;
-    let extent = ty.shape[axis].as_const().filter(|extent| ty.dtype == DType::BF16 && (1..=SHORT).contains(extent));
-    let sum = match extent {
-        None => rebuild.push_one(reduce(ReduceFn::Sum), &[powers], at)?,
-        Some(extent) => {
-            let element = |rebuild: &mut Rebuild, i: i64| {
-                let (axes, starts) = (vec![axis], vec![Dim::constant(i)]);
-                let slice = Slice { axes, starts, extents: vec![Dim::constant(1)], steps: vec![1] };
-                rebuild.push_one(slice, &[powers], at)
-            };
-            let mut sum = element(rebuild, 0)?;
-            for i in 1..extent {
-                let next = element(rebuild, i)?;
-                sum = rebuild.push_one(ScalarOp::Add, &[sum, next], at)?;
-            }
-            sum
+    let extent = &ty.shape[axis];
+    let long = |rebuild: &mut Rebuild| rebuild.push_one(reduce(ReduceFn::Sum), &[powers], at);
+    let sum = match extent.as_const() {
+        _ if ty.dtype != DType::BF16 => long(rebuild)?,
+        Some(n @ 1..=SHORT) => short_sum(rebuild, node, powers, axis, n)?,
+        Some(_) => long(rebuild)?,
+        None => {
+            // Zeros behind the end do not change a sum.
+            let mut pads = vec![Dim::constant(0); 2 * ty.rank()];
+            pads[ty.rank() + axis] = (Dim::constant(SHORT) - extent.clone()).maximum(&Dim::constant(0));
+            let padded = rebuild.push_one(Pad { mode: PadMode::Constant, pads }, &[powers], at)?;
+            let (short, long) = (short_sum(rebuild, node, padded, axis, SHORT)?, long(rebuild)?);
+            let mut builder = Builder { graph: &mut rebuild.new, location: at.clone() };
+            let (n, most) = (builder.dims(vec![extent.clone()])?, builder.dims(vec![Dim::constant(SHORT)])?);
+            let is_short = rebuild.push_one(ScalarOp::Le, &[n, most], at)?;
+            rebuild.push_one(ScalarOp::Select, &[is_short, short, long], at)?
         }
     };
     let shares = rebuild.push_one(ScalarOp::Div, &[powers, sum], at)?;
     rebuild.set(node.results[0], shares);
     Ok(())
+}
+
+/// The sum of the first `n` elements of an axis, in their order.
+fn short_sum(rebuild: &mut Rebuild, node: &Node, x: ValueId, axis: usize, n: i64) -> Result<ValueId, GraphError> {
+    let element = |rebuild: &mut Rebuild, i: i64| {
+        let (axes, starts) = (vec![axis], vec![Dim::constant(i)]);
+        let slice = Slice { axes, starts, extents: vec![Dim::constant(1)], steps: vec![1] };
+        rebuild.push_one(slice, &[x], &node.location)
+    };
+    let mut sum = element(rebuild, 0)?;
+    for i in 1..n {
+        let next = element(rebuild, i)?;
+        sum = rebuild.push_one(ScalarOp::Add, &[sum, next], &node.location)?;
+    }
+    Ok(sum)
 }
 
 fn cast(rebuild: &mut Rebuild, node: &Node, value: ValueId, to: DType) -> Result<ValueId, GraphError> {

@@ -1,9 +1,10 @@
 """Run `ic` on dumped ONNX backend cases, as a user would, and compare with the expected outputs.
 
-usage: run_cases.py CASES IC EXPECTED [ONLY]
+usage: run_cases.py CASES IC VARIANT REFUSED [ONLY]
 
-EXPECTED lists the cases that pass, one a line. A listed case that does not pass and an unlisted one that passes fail
-the run (IC_BLESS=1 rewrites the list), and so do wrong results and crashes.
+VARIANT is `plain`, `dynamic`, which makes every extent of every input symbolic, or `constant`, which makes tensors of
+every input. REFUSED lists the cases that are refused, one a line. A listed case that passes and an unlisted one that does
+not fail the run (IC_BLESS=1 rewrites the list), and so do wrong results and crashes.
 """
 
 import collections
@@ -70,16 +71,80 @@ def close(got, want, rtol, atol):
     return np.allclose(got.astype(wide), want.astype(wide), rtol=rtol, atol=max(atol, 1e-7), equal_nan=True)
 
 
-def check(case, binary):
+def tensors_of(model):
+    """The inputs that are tensors and have no value of their own, with their places."""
+    values = {tensor.name for tensor in model.graph.initializer}
+    inputs = enumerate(list(model.graph.input))
+    return [(i, v) for i, v in inputs if v.name not in values and v.type.HasField("tensor_type")]
+
+
+def make_dynamic(model):
+    for _, value in tensors_of(model):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            dim.Clear()
+            dim.dim_param = f"{value.name}_{axis}"
+
+
+def make_constant(model, data):
+    """Gives inputs their values; returns the places of those that are left."""
+    places = list(range(len(model.graph.input)))
+    for i, value in tensors_of(model):
+        file = data / f"input_{i}.pb"
+        if file.is_file():
+            tensor = onnx.TensorProto.FromString(file.read_bytes())
+            tensor.name = value.name
+            model.graph.initializer.append(tensor)
+            model.graph.input.remove(value)
+            places.remove(i)
+    return places
+
+
+def variants(case, variant, folder):
+    """Models, each with the folders of its inputs and of its expected outputs."""
+    sets = sorted(case.glob("test_data_set_*"))
+    if variant == "plain":
+        return [(case / "model.onnx", [(data, data) for data in sets])]
+    model = onnx.load(case / "model.onnx")
+    del model.graph.value_info[:]
+    if variant == "dynamic":
+        make_dynamic(model)
+        onnx.save(model, pathlib.Path(folder, "dynamic.onnx"))
+        return [(pathlib.Path(folder, "dynamic.onnx"), [(data, data) for data in sets])]
+    models = []
+    for data in sets:
+        changed = onnx.ModelProto.FromString(model.SerializeToString())
+        places = make_constant(changed, data)
+        inputs = pathlib.Path(folder, f"{data.name}_inputs")
+        inputs.mkdir()
+        for new, old in enumerate(places):
+            file = data / f"input_{old}.pb"
+            if file.is_file():
+                (inputs / f"input_{new}.pb").write_bytes(file.read_bytes())
+        path = pathlib.Path(folder, f"{data.name}.onnx")
+        onnx.save(changed, path)
+        models.append((path, [(inputs, data)]))
+    return models
+
+
+def check(case, binary, variant):
+    with tempfile.TemporaryDirectory() as folder:
+        for model, sets in variants(case, variant, folder):
+            verdict = check_model(case, binary, model, sets)
+            if verdict != "pass":
+                return verdict
+    return "pass"
+
+
+def check_model(case, binary, model, sets):
     meta = json.loads((case / "case.json").read_text())
     with tempfile.TemporaryDirectory() as folder:
         artifact = pathlib.Path(folder, "model.ica")
-        failure = ic(binary, "compile", case / "model.onnx", "-o", artifact)
+        failure = ic(binary, "compile", model, "-o", artifact)
         if failure:
             return failure
-        for data in sorted(case.glob("test_data_set_*")):
+        for inputs, data in sets:
             out = pathlib.Path(folder, data.name)
-            failure = ic(binary, "run", artifact, "--inputs", data, "--outputs", out)
+            failure = ic(binary, "run", artifact, "--inputs", inputs, "--outputs", out)
             if failure:
                 return failure
             for expected in data.glob("output_*.pb"):
@@ -92,22 +157,22 @@ def check(case, binary):
 
 
 def main():
-    root, binary, listed = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
-    only = sys.argv[4] if len(sys.argv) > 4 else ""
+    root, binary, variant, listed = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], pathlib.Path(sys.argv[4])
+    only = sys.argv[5] if len(sys.argv) > 5 else ""
     cases = sorted(p.parent for p in root.rglob("model.onnx") if only in str(p.parent.relative_to(root)))
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        verdicts = dict(zip((str(c.relative_to(root)) for c in cases), pool.map(lambda c: check(c, binary), cases)))
+        found = pool.map(lambda case: check(case, binary, variant), cases)
+        verdicts = dict(zip((str(case.relative_to(root)) for case in cases), found))
     count = collections.Counter(verdicts.values())
-    print(f"{count['pass']} of {len(cases)} pass; " + ", ".join(f"{n} {v}" for v, n in sorted(count.items()) if v != "pass"))
-    passing = [name for name, verdict in verdicts.items() if verdict == "pass"]
-    if os.environ.get("IC_BLESS"):
-        if not only:
-            listed.write_text("\n".join(passing) + "\n")
-        return
+    others = ", ".join(f"{n} {v}" for v, n in sorted(count.items()) if v != "pass")
+    print(f"{variant}: {count['pass']} of {len(cases)} pass; {others}")
+    refused = [name for name, verdict in verdicts.items() if verdict == "refused"]
+    if os.environ.get("IC_BLESS") and not only:
+        listed.write_text("\n".join(refused) + "\n")
     expected = {name for name in listed.read_text().split() if only in name}
-    problems = [f"{verdicts.get(n, 'missing')}: {n}" for n in sorted(expected - set(passing))]
-    problems += [f"passes but is not listed: {n}" for n in sorted(set(passing) - expected)]
-    problems += [f"{v}: {n}" for n, v in verdicts.items() if v in ("wrong", "crashed", "slow") and n not in expected]
+    problems = [f"{verdicts.get(n, 'missing')} but listed as refused: {n}" for n in sorted(expected - set(refused))]
+    problems += [f"refused but not listed: {n}" for n in sorted(set(refused) - expected)]
+    problems += [f"{v}: {n}" for n, v in verdicts.items() if v in ("wrong", "crashed", "slow")]
     print("\n".join(problems))
     sys.exit(bool(problems))
 

@@ -65,7 +65,8 @@ impl CubeKernel {
     pub fn is_mixed(&self) -> bool {
         let is_moved_out = |id: &TensorId| {
             let value = &self.epilogue.values[*id as usize];
-            let is_rounded = matches!(value.op, TensorOp::Cast(0)) && matches!(value.ty.dtype, DType::F16 | DType::BF16);
+            let is_rounded =
+                matches!(value.op, TensorOp::Cast(0)) && matches!(value.ty.dtype, DType::F16 | DType::BF16);
             *id == 0 || is_rounded
         };
         !self.epilogue.results.iter().all(is_moved_out) || self.stores.len() > 1

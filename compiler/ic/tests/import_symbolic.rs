@@ -33,6 +33,46 @@ fn attention_with_shared_keys() {
 }
 
 #[test]
+fn attention_of_symbolic_heads_and_widths() {
+    let inputs: [&[&str]; 4] =
+        [&["B", "H", "S", "D"], &["B", "G", "T", "D"], &["B", "G", "T", "E"], &["B", "M", "S", "T"]];
+    check(node("Attention", "q k v mask", "y"), &inputs, &["B", "H", "S", "E"]);
+    let packed = with(with(node("Attention", "q k v", "y"), int("q_num_heads", 4)), int("kv_num_heads", 2));
+    check(packed, &[&["B", "S", "D"], &["B", "T", "K"], &["B", "T", "V"]], &["B", "S", "4*floordiv(V, 2)"]);
+}
+
+#[test]
+fn kernels_of_symbolic_extents() {
+    check(node("Conv", "x w", "y"), &[&["N", "C", "W"], &["O", "I", "K"]], &["N", "O", "W - K + 1"]);
+    let strides = AttributeProto { name: "strides".into(), ints: vec![2], ..AttributeProto::default() };
+    let transposed = with(node("ConvTranspose", "x w", "y"), strides);
+    check(transposed, &[&["N", "C", "W"], &["C", "O", "K"]], &["N", "O", "2*W + K - 2"]);
+}
+
+#[test]
+fn what_ops_take_fixes_open_extents() {
+    let check = |node: NodeProto, lengths: &[&[&str]], output: &[&str], expected: &[&str]| {
+        let names = node.input.clone();
+        let mut inputs = vec![value(&names[0], &["A", "B"])];
+        inputs.extend(names[1..].iter().zip(lengths).map(|(name, dims)| typed(7, value(name, dims))));
+        let op = node.op_type.clone();
+        let built = model(graph(vec![node], inputs, vec![value("y", output)], vec![]));
+        let imported = import_model(&built, &ImportOptions::default());
+        let graph = imported.unwrap_or_else(|problems| panic!("{op}: {problems:?}")).graph;
+        let types: Vec<String> = graph.inputs()[1..].iter().map(|&input| graph.tensor_ty(input).to_string()).collect();
+        assert_eq!(types, expected, "{op}");
+        assert_eq!(graph.tensor_ty(graph.outputs()[0]).rank(), output.len(), "{op}");
+    };
+    check(node("Reshape", "x s", "y"), &[&["n"]], &["a", "b", "c"], &["i64[3]"]);
+    check(node("Expand", "x s", "y"), &[&["n"]], &["a", "b"], &["i64[2]"]);
+    check(node("Tile", "x r", "y"), &[&["n"]], &["a", "b"], &["i64[2]"]);
+    check(node("Pad", "x p", "y"), &[&["n"]], &["a", "b"], &["i64[4]"]);
+    check(node("Unsqueeze", "x a", "y"), &[&["n"]], &["a", "b", "c"], &["i64[1]"]);
+    check(node("TopK", "x k", "y"), &[&["n"]], &["a", "b"], &["i64[1]"]);
+    check(node("GatherND", "x i", "y"), &[&["n", "k"]], &["n"], &["i64[n, 2]"]);
+}
+
+#[test]
 fn rotary_embedding_of_a_part() {
     let rotary = with(node("RotaryEmbedding", "x cos sin", "y"), int("rotary_embedding_dim", 8));
     check(rotary, &[&["B", "4", "S", "16"], &["B", "S", "4"], &["B", "S", "4"]], &["B", "4", "S", "16"]);

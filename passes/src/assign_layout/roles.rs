@@ -39,6 +39,8 @@ pub(super) fn role(graph: &Graph, node: &Node) -> Role {
     let first = node.operands.first().copied().flatten().and_then(|v| graph.ty(v).as_tensor());
     let image = |layout: Layout| layout == Layout::ChannelsFirst && matches!(ty.rank(), 3 | 4);
     match &node.op {
+        // Kernels of channels-last images want weights of known extents.
+        Op::Convolution(_) | Op::ConvTranspose(_) if !has_fixed_weights(graph, node) => Role::Plain,
         Op::Convolution(op) if image(op.layout) => Role::ChannelsLast,
         Op::IntegerConvolution(op) if image(op.layout) && has_known_weights(graph, node) => Role::ChannelsLast,
         Op::IntegerConvolution(_) => Role::Plain,
@@ -59,6 +61,11 @@ pub(super) fn role(graph: &Graph, node: &Node) -> Role {
 }
 
 /// Whether the weights of a convolution depend on constants alone.
+fn has_fixed_weights(graph: &Graph, node: &Node) -> bool {
+    let weights = node.operands.get(1).copied().flatten().and_then(|weights| graph.ty(weights).as_tensor());
+    weights.is_some_and(|ty| ty.constant_shape().is_some())
+}
+
 fn has_known_weights(graph: &Graph, node: &Node) -> bool {
     let weights = node.operands.get(1).copied().flatten();
     weights.is_some_and(|weights| crate::known::known_values(graph)[weights.index()])

@@ -7,7 +7,7 @@ use crate::known::is_fixed;
 use egg::{DidMerge, Id};
 use ic_ir::ops::Constant;
 use ic_ir::{Graph, Literal, Node, Op, OpError, Operands, Tensors, Type, ValueId};
-use ic_types::{Dim, Tensor};
+use ic_types::{DType, Dim, Tensor};
 use std::sync::Arc;
 
 /// Largest constant, in bytes, whose elements the e-graph knows.
@@ -167,6 +167,11 @@ fn small_value(op: &Op, data: &[&Facts], types: &[Type]) -> Option<Arc<Tensor>> 
     if matches!(op, Op::Matmul(_) | Op::Convolution(_) | Op::ConvTranspose(_))
         || matches!(op, Op::IntegerMatmul(_) | Op::IntegerConvolution(_) | Op::Attention(_))
     {
+        return None;
+    }
+    // What 16-bit floats give here is decided by `widen_halves`.
+    let is_half = matches!(ty.dtype, DType::F16 | DType::BF16);
+    if is_half && crate::widen_halves::widens(op) {
         return None;
     }
     let is_absent = |facts: &Facts| facts.types.is_empty();

@@ -10,6 +10,7 @@ mod error;
 mod files;
 mod function;
 mod known;
+mod lengths;
 mod node;
 mod objects;
 mod ops;
@@ -121,6 +122,7 @@ fn add_inputs(cx: &mut Context, graph: &GraphProto) {
             cx.symbols.reserve(ty);
         }
     }
+    cx.symbols.fix(lengths::fixed(graph));
     let mut seen = BTreeSet::new();
     for input in &graph.input {
         let name = input.name.as_str();

@@ -13,12 +13,14 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Symbols {
     bindings: BTreeMap<String, i64>,
     taken: BTreeSet<String>,
+    /// Extents of inputs that their users fix, by name and axis.
+    fixed: BTreeMap<(String, usize), i64>,
 }
 
 impl Symbols {
     /// No symbols yet; those in `bindings` will be constants.
     pub(crate) fn new(bindings: BTreeMap<String, i64>) -> Symbols {
-        Symbols { bindings, taken: BTreeSet::new() }
+        Symbols { bindings, ..Symbols::default() }
     }
 
     /// All names.
@@ -35,6 +37,11 @@ impl Symbols {
                 self.taken.insert(clean(name));
             }
         }
+    }
+
+    /// Makes these extents of inputs, by name and axis, constants where they are not declared.
+    pub(crate) fn fix(&mut self, fixed: BTreeMap<(String, usize), i64>) {
+        self.fixed = fixed;
     }
 
     /// A symbol that nothing else uses, called `base` if that is free.
@@ -75,8 +82,15 @@ impl Symbols {
 
     /// Zero, negative and nameless extents are unknown; so are expressions, which a run could not solve.
     fn input_dim(&mut self, input: &str, axis: usize, dim: &Dimension) -> Dim {
+        let fixed = self.fixed.get(&(input.to_string(), axis)).copied();
         match &dim.value {
             Some(dimension::Value::DimValue(extent)) if *extent > 0 => Dim::constant(*extent),
+            Some(dimension::Value::DimParam(text)) if !is_placeholder(text) && fixed.is_some() => {
+                let name = clean(text);
+                self.taken.insert(name.clone());
+                Dim::constant(*self.bindings.entry(name).or_insert(fixed.unwrap_or_default()))
+            }
+            _ if fixed.is_some() => Dim::constant(fixed.unwrap_or_default()),
             Some(dimension::Value::DimParam(text)) if !is_placeholder(text) => self.named(&clean(text)),
             _ => self.fresh(&format!("{input}_{axis}")),
         }

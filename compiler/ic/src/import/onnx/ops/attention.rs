@@ -29,15 +29,13 @@ pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
     let is_packed = cx.rank(node.input(0)?)? == 3;
     let Operands { q, k, v } = operands(cx, node)?;
     let scores = Scores::of(cx, q, k)?;
-    let scale = match node.float("scale") {
-        Some(scale) => f64::from(scale),
-        None => default_scale(&cx.shape(q)?[3])?,
-    };
+    let scale = Scale::of(cx, node, &cx.shape(q)?[3].clone())?;
     // 16-bit floats round each product: the definition scales both sides by the root.
-    let is_half = matches!(cx.dtype(q)?, DType::F16 | DType::BF16) && scale >= 0.0;
-    let (q_scale, key) =
-        if is_half { (scale.sqrt(), cx.with_scalar(ScalarOp::Mul, k, scale.sqrt())?) } else { (scale, k) };
-    let scaled = cx.with_scalar(ScalarOp::Mul, q, q_scale)?;
+    let is_half = matches!(cx.dtype(q)?, DType::F16 | DType::BF16);
+    let (scaled, key) = match scale.root(cx)?.filter(|_| is_half) {
+        Some(root) => (root.applied(cx, q)?, root.applied(cx, k)?),
+        None => (scale.applied(cx, q)?, k),
+    };
     let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, key)?, scores.grouped(cx, v)?);
     let columns = cx.transpose_last(keys)?;
     let raw = cx.matmul(rows, columns)?;
@@ -103,10 +101,50 @@ fn unpacked(cx: &mut Context, node: &NodeView, index: usize, heads: &str) -> Res
     }
 }
 
-/// The inverse root of the width of heads.
-pub(super) fn default_scale(width: &Dim) -> Result<f64> {
-    let width = width.as_const().filter(|width| *width > 0);
-    Ok(1.0 / (width.ok_or_else(|| unsupported!("the width of heads is symbolic"))? as f64).sqrt())
+/// What products are multiplied by.
+pub(super) enum Scale {
+    Number(f64),
+    /// An f32 of rank 0.
+    Value(ValueId),
+}
+
+impl Scale {
+    /// The attribute `scale`, or the inverse root of the width of heads.
+    pub(super) fn of(cx: &mut Context, node: &NodeView, width: &Dim) -> Result<Scale> {
+        if let Some(scale) = node.float("scale") {
+            return Ok(Scale::Number(scale.into()));
+        }
+        match width.as_const() {
+            Some(width) if width > 0 => Ok(Scale::Number(1.0 / (width as f64).sqrt())),
+            Some(width) => Err(invalid!("heads have the width {width}")),
+            None => {
+                let width = cx.dim_scalar(width.clone())?;
+                let width = cx.cast(width, DType::F32)?;
+                let root = cx.unary(ScalarOp::Sqrt, width)?;
+                Ok(Scale::Value(cx.unary(ScalarOp::Reciprocal, root)?))
+            }
+        }
+    }
+
+    /// The square root, if there is one.
+    fn root(&self, cx: &mut Context) -> Result<Option<Scale>> {
+        match self {
+            Scale::Number(scale) if *scale < 0.0 => Ok(None),
+            Scale::Number(scale) => Ok(Some(Scale::Number(scale.sqrt()))),
+            Scale::Value(scale) => Ok(Some(Scale::Value(cx.unary(ScalarOp::Sqrt, *scale)?))),
+        }
+    }
+
+    /// `x` multiplied by it.
+    pub(super) fn applied(&self, cx: &mut Context, x: ValueId) -> Result<ValueId> {
+        match self {
+            Scale::Number(scale) => cx.with_scalar(ScalarOp::Mul, x, *scale),
+            Scale::Value(scale) => {
+                let scale = cx.cast(*scale, cx.dtype(x)?)?;
+                cx.binary(ScalarOp::Mul, x, scale)
+            }
+        }
+    }
 }
 
 impl Scores {
@@ -118,7 +156,8 @@ impl Scores {
             _ if heads == key_heads => None,
             (Some(h), Some(n)) if n > 0 && h % n == 0 => Some((key_heads, Dim::constant(h / n))),
             (Some(h), Some(n)) => return Err(invalid!("{h} heads of queries cannot share {n} heads of keys")),
-            _ => return Err(unsupported!("symbolic numbers of heads that differ")),
+            // A run checks that nothing is left.
+            _ => Some((key_heads.clone(), heads.floor_div(&key_heads))),
         };
         Ok(Scores { batch: q[0].clone(), heads, groups, length: q[2].clone(), total: k[2].clone() })
     }
@@ -149,6 +188,12 @@ impl Scores {
         let Some((heads, group)) = &self.groups else { return Ok(mask) };
         let mut shape = cx.shape(mask)?;
         let Some(axis) = shape.len().checked_sub(3) else { return Ok(mask) };
+        let mut mask = mask;
+        if shape[axis].as_const().is_none() && shape[axis] != self.heads {
+            // One mask for all heads, or one for each.
+            shape[axis] = self.heads.clone();
+            mask = cx.expand(mask, shape.clone())?;
+        }
         let split =
             if shape[axis].is(1) { [Dim::constant(1), Dim::constant(1)] } else { [heads.clone(), group.clone()] };
         shape.splice(axis..=axis, split);
@@ -233,12 +278,12 @@ impl Bias {
 fn padded_mask(cx: &mut Context, mask: ValueId, total: &Dim) -> Result<ValueId> {
     let shape = cx.shape(mask)?;
     let Some(last) = shape.last() else { return Ok(mask) };
-    let missing = match (total.as_const(), last.as_const()) {
-        (Some(total), Some(last)) if last < total => total - last,
-        _ => return Ok(mask),
-    };
+    if last == total || matches!((total.as_const(), last.as_const()), (Some(t), Some(l)) if l >= t) {
+        return Ok(mask);
+    }
+    let missing = (total.clone() - last.clone()).maximum(&Dim::constant(0));
     let mut pads = vec![Dim::constant(0); 2 * shape.len()];
-    *pads.last_mut().ok_or_else(|| invalid!("`attn_mask` is a scalar"))? = Dim::constant(missing);
+    *pads.last_mut().ok_or_else(|| invalid!("`attn_mask` is a scalar"))? = missing;
     let lowest = if cx.dtype(mask)? == DType::Bool { 0.0 } else { f64::NEG_INFINITY };
     let value = cx.scalar_like(mask, lowest)?;
     super::slice::pad_or_crop(cx, mask, pads, PadMode::Constant, Some(value))

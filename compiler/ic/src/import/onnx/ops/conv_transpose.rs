@@ -50,7 +50,7 @@ fn scaled(window: &Window, space: &[Dim]) -> Vec<Dim> {
 }
 
 /// The pads with which the result has this shape; the odd one goes to the end if `upper`. Where the result would be too
-/// small without any, the output padding grows.
+/// small without any, the output padding grows, or the pads at the end are negative where only a run knows.
 fn pads_for(window: &Window, space: &[Dim], output_padding: &mut [usize], shape: &[Dim], upper: bool) -> Vec<Dim> {
     let (mut begins, mut ends) = (Vec::new(), Vec::new());
     for (axis, extent) in space.iter().enumerate() {
@@ -59,11 +59,13 @@ fn pads_for(window: &Window, space: &[Dim], output_padding: &mut [usize], shape:
         let total = full - shape[axis].clone();
         let missing = total.as_const().map_or(0, |total| total.saturating_neg().max(0));
         output_padding[axis] += missing as usize;
-        let total = total.maximum(&Dim::constant(0));
+        let zero = Dim::constant(0);
+        let added = if total.as_const().is_some() { zero.clone() } else { total.minimum(&zero) };
+        let total = total.maximum(&zero);
         let half = total.floor_div(&Dim::constant(2));
         let rest = total - half.clone();
         begins.push(if upper { half.clone() } else { rest.clone() });
-        ends.push(if upper { rest } else { half });
+        ends.push(added + if upper { rest } else { half });
     }
     begins.append(&mut ends);
     begins

@@ -38,7 +38,7 @@ pub(super) fn deform_conv(cx: &mut Context, node: &NodeView) -> Results {
     };
     let offset_groups = node.int("offset_group").unwrap_or(1);
     let groups = i64::try_from(super::conv::groups(node)?).map_err(|_| invalid!("`group` is too large"))?;
-    let area = window.kernel[0].saturating_mul(window.kernel[1]);
+    let area = window.constant_kernel()?.into_iter().fold(1, usize::saturating_mul);
     if area > MAX_AREA {
         return Err(unsupported!("a kernel of {area} elements"));
     }
@@ -123,7 +123,8 @@ fn grid(cx: &mut Context, node: &NodeView, e: &Extents, window: &Window, space: 
 
 /// Distance of each kernel element from the first along an axis, for all elements in order: `[area, 1, 1]`.
 fn kernel_positions(cx: &mut Context, window: &Window, axis: usize, dtype: DType) -> Result<ValueId> {
-    let (rows, columns) = (window.kernel[0], window.kernel[1]);
+    let kernel = window.constant_kernel()?;
+    let (rows, columns) = (kernel[0], kernel[1]);
     let step = window.dilations[axis] as f64;
     let position = |i: usize| if axis == 0 { i / columns } else { i % columns } as f64 * step;
     let positions: Vec<f64> = (0..rows * columns).map(position).collect();

@@ -1,7 +1,7 @@
 //! ONNX `FlexAttention` of the preview domain: attention whose scores and probabilities pass through graphs of the
 //! model.
 
-use super::attention::Scores;
+use super::attention::{Scale, Scores};
 use super::prelude::*;
 use crate::import::onnx::context::Binding;
 use crate::import::onnx::walk::inline;
@@ -16,17 +16,14 @@ fn flex_attention(cx: &mut Context, node: &NodeView) -> Results {
         return Err(invalid!("`Q`, `K` and `V` must have rank 4"));
     }
     let (shape, dtype) = (cx.shape(q)?, cx.dtype(q)?);
-    let scale = match node.float("scale") {
-        Some(scale) => f64::from(scale),
-        None => super::attention::default_scale(&shape[3])?,
-    };
+    let scale = Scale::of(cx, node, &shape[3])?;
     let precision = match node.int("softmax_precision").filter(|code| *code != 0) {
         Some(code) => super::prelude::dtype(i32::try_from(code).unwrap_or(-1))?,
         None if matches!(dtype, DType::F16 | DType::BF16) => DType::F32,
         None => dtype,
     };
     let scores = Scores::of(cx, q, k)?;
-    let scaled = cx.with_scalar(ScalarOp::Mul, q, scale)?;
+    let scaled = scale.applied(cx, q)?;
     let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, k)?, scores.grouped(cx, v)?);
     let columns = cx.transpose_last(keys)?;
     let product = cx.matmul(rows, columns)?;

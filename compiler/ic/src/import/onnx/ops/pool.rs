@@ -11,7 +11,7 @@ pub(super) fn pool(cx: &mut Context, node: &NodeView, function: PoolFn) -> Resul
     let window = Window::new(node, &space, None)?;
     if function == PoolFn::Max && node.wants(1) {
         let op = MaxPoolIndices {
-            kernel: window.kernel,
+            kernel: window.constant_kernel()?,
             strides: window.strides,
             pads: window.pads,
             dilations: window.dilations,
@@ -22,7 +22,7 @@ pub(super) fn pool(cx: &mut Context, node: &NodeView, function: PoolFn) -> Resul
     }
     let op = Pool {
         function,
-        kernel: window.kernel,
+        kernel: window.constant_kernel()?,
         strides: window.strides,
         pads: window.pads,
         dilations: window.dilations,

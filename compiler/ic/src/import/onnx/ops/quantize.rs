@@ -145,9 +145,20 @@ fn flat_zero_point(cx: &mut Context, zero_point: Option<ValueId>) -> Result<Opti
     Ok(Some(value))
 }
 
+/// A zero point of which only a run knows whether it is one for all columns of `b`, one for each column.
+fn for_each_column(cx: &mut Context, zero_point: Option<ValueId>, b: ValueId) -> Result<Option<ValueId>> {
+    let Some(value) = zero_point else { return Ok(None) };
+    let columns = cx.shape(b)?.last().cloned();
+    match (cx.shape(value)?.as_slice(), columns) {
+        ([extent], Some(columns)) if extent.as_const().is_none() => cx.expand(value, vec![columns]).map(Some),
+        _ => Ok(Some(value)),
+    }
+}
+
 /// The i32 product of centred factors, plus a bias.
 pub(super) fn integer_product(cx: &mut Context, a: Factor, b: Factor, bias: Option<ValueId>) -> Result<ValueId> {
     let zeros = [flat_zero_point(cx, a.zero_point)?, flat_zero_point(cx, b.zero_point)?];
+    let zeros = [zeros[0], for_each_column(cx, zeros[1], b.value)?];
     let b_fits = zeros[1].map(|z| cx.rank(z)).transpose()?.is_none_or(|rank| rank <= 1);
     if !is_8_bit(cx.dtype(a.value)?) || !is_8_bit(cx.dtype(b.value)?) || !b_fits {
         let (rows, columns) = (row_axis(cx, a.value)?, cx.rank(b.value)?.saturating_sub(1));

@@ -257,14 +257,12 @@ pub(super) fn pad_or_crop(
         if !negative(&begin) && !negative(&end) {
             continue;
         }
-        let (Some(begin), Some(end)) = (begin.as_const(), end.as_const()) else {
-            return Err(unsupported!("whether `pads` are negative depends on symbolic dims"));
-        };
-        let (cut_begin, cut_end) = ((-begin).max(0), (-end).max(0));
-        let extent = cx.shape(x)?[axis].clone() - Dim::constant(cut_begin + cut_end);
-        x = cx.slice(x, axis, Dim::constant(cut_begin), extent)?;
-        pads[axis] = Dim::constant(begin.max(0));
-        pads[rank + axis] = Dim::constant(end.max(0));
+        let zero = Dim::constant(0);
+        let [cut_begin, cut_end] = [&begin, &end].map(|pad| (zero.clone() - pad.clone()).maximum(&zero));
+        let extent = cx.shape(x)?[axis].clone() - cut_begin.clone() - cut_end;
+        x = cx.slice(x, axis, cut_begin, extent)?;
+        pads[axis] = begin.maximum(&zero);
+        pads[rank + axis] = end.maximum(&zero);
     }
     if pads.iter().all(|pad| pad.is(0)) {
         return Ok(x);

@@ -6,7 +6,7 @@ use super::prelude::*;
 #[derive(Debug)]
 pub(super) struct Window {
     /// Extents.
-    pub(super) kernel: Vec<usize>,
+    pub(super) kernel: Vec<Dim>,
     /// Distance of windows.
     pub(super) strides: Vec<usize>,
     /// Distance of a window's elements.
@@ -40,13 +40,9 @@ impl Window {
     pub(super) fn new(node: &NodeView, space: &[Dim], weights: Option<&[Dim]>) -> Result<Window> {
         let n = space.len();
         let kernel = match (node.ints("kernel_shape").filter(|k| !k.is_empty()), weights) {
-            (None, Some(weights)) => weights
-                .iter()
-                .map(|d| d.as_const().and_then(|d| usize::try_from(d).ok()))
-                .collect::<Option<Vec<_>>>()
-                .ok_or_else(|| unsupported!("the kernel has a symbolic extent"))?,
+            (None, Some(weights)) => weights.to_vec(),
             (None, None) => return Err(invalid!("attribute `kernel_shape` is missing")),
-            _ => per_axis(node, "kernel_shape", n)?,
+            _ => per_axis(node, "kernel_shape", n)?.into_iter().map(|extent| Dim::constant(extent as i64)).collect(),
         };
         let (strides, dilations) = (per_axis(node, "strides", n)?, per_axis(node, "dilations", n)?);
         let mut window = Window { kernel, strides, dilations, pads: vec![Dim::constant(0); 2 * n] };
@@ -66,9 +62,19 @@ impl Window {
         Ok(window)
     }
 
+    /// Its extents as constants.
+    ///
+    /// # Errors
+    /// If one is symbolic.
+    pub(super) fn constant_kernel(&self) -> Result<Vec<usize>> {
+        let constant = |extent: &Dim| extent.as_const().and_then(|extent| usize::try_from(extent).ok());
+        let kernel = self.kernel.iter().map(constant).collect::<Option<_>>();
+        kernel.ok_or_else(|| unsupported!("the kernel has a symbolic extent"))
+    }
+
     /// Extent of the window along an axis, gaps included.
     pub(super) fn reach(&self, axis: usize) -> Dim {
-        Dim::constant((self.kernel[axis] as i64 - 1).saturating_mul(self.dilations[axis] as i64).saturating_add(1))
+        (self.kernel[axis].clone() - Dim::constant(1)) * Dim::constant(self.dilations[axis] as i64) + Dim::constant(1)
     }
 
     /// Pads with which the result has `ceil(extent / stride)` elements; the odd one goes to the end unless `lower`.
