@@ -16,6 +16,7 @@ mod attention;
 mod cache;
 mod conv;
 mod epilogue;
+mod experts;
 mod gemm;
 mod int8;
 mod norms;

@@ -2,7 +2,7 @@
 
 use crate::abi::{Kernel, Table};
 use crate::isa::Isa;
-use crate::{attention, conv, gemm, int8, library, norms, strips};
+use crate::{attention, conv, experts, gemm, int8, library, norms, strips};
 
 /// The strips that generated code calls on `isa`.
 pub fn table(isa: Isa) -> &'static Table {
@@ -14,6 +14,7 @@ pub fn kernels(isa: Isa) -> impl Iterator<Item = &'static Kernel> {
     [
         gemm::kernels(isa),
         attention::kernels(isa),
+        experts::kernels(isa),
         conv::kernels(isa),
         int8::kernels(isa),
         norms::kernels(isa),

@@ -79,6 +79,16 @@ pub(crate) fn node_cost(op: &Op, operands: &[Option<&Type>], results: &[Type]) -
             let exp = scores.saturating_mul(weight(ScalarOp::Exp));
             LAUNCH + read + written + work + exp
         }
+        // Each row is multiplied with one of the matrices.
+        Op::ExpertMatmul(_) | Op::Experts(_) => {
+            let rows = operand(0).map_or(0, |ty| {
+                let axes = ty.shape.len().saturating_sub(1);
+                ty.shape[..axes].iter().map(assumed).fold(1, u64::saturating_mul)
+            });
+            let matrices = (1..operands.len()).filter_map(operand).filter(|ty| ty.rank() == 3);
+            let per_row: u64 = matrices.map(|ty| ty.shape[1..].iter().map(assumed).fold(1, u64::saturating_mul)).sum();
+            LAUNCH + read + written + rows.saturating_mul(per_row) / FLOPS
+        }
         Op::IntegerMatmul(_) => {
             let contracted = operand(0).and_then(|ty| ty.shape.last()).map_or(1, assumed);
             LAUNCH + read + written / 4 + elements.saturating_mul(contracted) / INTEGER_FLOPS

@@ -19,7 +19,7 @@ pub(crate) fn expand_attention(graph: &Graph, options: &Options, report: &mut Re
     let mut rebuild = Rebuild::new(graph);
     for (_, node) in rebuild.live_nodes() {
         match &node.op {
-            Op::Attention(op) if !options.native_attention || graph.dtype(node.results[0]) == DType::F64 => {
+            Op::Attention(op) if !options.native_compounds || graph.dtype(node.results[0]) == DType::F64 => {
                 expand(&mut rebuild, node, op)?;
             }
             _ => {

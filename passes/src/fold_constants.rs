@@ -121,9 +121,13 @@ fn evaluate(graph: &Graph, value: ValueId, ty: &TensorType) -> Option<Tensor> {
         .collect::<Option<_>>()?;
     let n_operands: i64 = literals.iter().flatten().map(|l| l.len() as i64).sum();
     let work = match &node.op {
-        Op::Matmul(_) | Op::Attention(_) | Op::Convolution(_) | Op::IntegerMatmul(_) | Op::IntegerConvolution(_) => {
-            ty.elements().as_const()?.checked_mul(n_operands)?
-        }
+        Op::Matmul(_)
+        | Op::Attention(_)
+        | Op::Experts(_)
+        | Op::ExpertMatmul(_)
+        | Op::Convolution(_)
+        | Op::IntegerMatmul(_)
+        | Op::IntegerConvolution(_) => ty.elements().as_const()?.checked_mul(n_operands)?,
         _ => n_operands,
     };
     if work > MAX_WORK || literals.iter().flatten().any(|l| l.bytes() > MAX_OPERAND) {

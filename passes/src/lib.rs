@@ -9,6 +9,7 @@ mod choose_winograd;
 mod cost;
 mod egraph;
 mod expand_attention;
+mod expand_experts;
 mod extract_calls;
 mod fold_constants;
 mod known;
@@ -72,6 +73,7 @@ passes! {
     fold_constants, 0, any, "small constants and shape arithmetic evaluated";
     saturate, 1, any, "equality saturation: algebra, recovery of compound ops, folding into weights";
     expand_attention, 0, class, "attention as products and a softmax, for targets without a kernel for it";
+    expand_experts, 0, class, "mixtures of experts as gathers and products, for targets without a kernel for them";
     widen_halves, 0, class, "contractions, pools and searches of 16-bit floats in f32";
     assign_layout, 0, any, "convolutions and their surroundings to channels last";
     choose_winograd, 1, any, "3 by 3 convolutions in a quarter of the multiplications";
@@ -80,16 +82,18 @@ passes! {
     lower_strings, 0, any, "constant strings from bytes, comparisons and choices of strings on their handles";
 }
 
-/// Whether what the passes make of the graph depends on [`Options::native_halves`] or [`Options::native_attention`].
+/// Whether what the passes make of the graph depends on [`Options::native_halves`] or [`Options::native_compounds`].
 pub fn depends_on_class(graph: &Graph, options: &Options) -> bool {
     let is_half = |(_, value): (_, &ic_ir::Value)| {
         value.ty.as_tensor().is_some_and(|ty| matches!(ty.dtype, ic_types::DType::F16 | ic_types::DType::BF16))
     };
-    let is_attention = |node: &ic_ir::Node| matches!(node.op, ic_ir::Op::Attention(_));
+    let is_compound = |node: &ic_ir::Node| {
+        matches!(node.op, ic_ir::Op::Attention(_) | ic_ir::Op::ExpertMatmul(_) | ic_ir::Op::Experts(_))
+    };
     let in_regions = |node: &ic_ir::Node| node.regions.iter().any(|region| depends_on_class(region, options));
     options.precision != Precision::F32
         || graph.values().any(is_half)
-        || graph.nodes().any(|(_, node)| is_attention(node) || in_regions(node))
+        || graph.nodes().any(|(_, node)| is_compound(node) || in_regions(node))
 }
 
 /// Why a pass failed: always a defect of the pass, as its input is a sound graph.

@@ -50,8 +50,8 @@ pub struct Options {
     pub precision: Precision,
     /// Whether the targets have contractions of 16-bit floats, so that they keep their types.
     pub native_halves: bool,
-    /// Whether every target has kernels for attention.
-    pub native_attention: bool,
+    /// Whether every target has kernels for attention and for mixtures of experts.
+    pub native_compounds: bool,
     /// Rounds of equality saturation.
     pub iterations: usize,
     /// Nodes that one e-graph may hold.
@@ -65,7 +65,7 @@ impl Default for Options {
             fp: FpMode::Default,
             precision: Precision::F32,
             native_halves: false,
-            native_attention: true,
+            native_compounds: true,
             iterations: 12,
             e_nodes: 60_000,
         }

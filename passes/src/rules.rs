@@ -5,6 +5,7 @@
 
 mod algebra;
 mod attention;
+mod experts;
 mod fold;
 #[cfg(test)]
 mod instances;
@@ -15,7 +16,7 @@ use crate::egraph::rule::Rule;
 
 /// Every rule, in the order in which matches are applied.
 pub(crate) fn all_rules() -> Vec<Rule> {
-    [algebra::rules(), recover::rules(), attention::rules(), fold::rules(), movement::rules()]
+    [algebra::rules(), recover::rules(), attention::rules(), experts::rules(), fold::rules(), movement::rules()]
         .into_iter()
         .flatten()
         .collect()
@@ -39,7 +40,7 @@ mod tests {
     const INSTANCES: usize = 200;
 
     /// Attempts at making them.
-    const ATTEMPTS: usize = 40_000;
+    const ATTEMPTS: usize = 80_000;
 
     #[test]
     fn names_are_unique_and_laws_are_stated() {
@@ -83,7 +84,7 @@ mod tests {
         for rule in all_rules() {
             let mut random = Random(0x1234_5678_9abc_def1);
             let (mut n_silent, mut n_fired) = (0, 0);
-            for attempt in 0..ATTEMPTS / 8 {
+            for attempt in 0..ATTEMPTS / 16 {
                 if n_silent + n_fired == MISSES {
                     break;
                 }

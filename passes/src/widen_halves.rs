@@ -54,6 +54,8 @@ fn computes_in_f32(op: &Op) -> bool {
         op,
         Op::Matmul(_)
             | Op::Attention(_)
+            | Op::ExpertMatmul(_)
+            | Op::Experts(_)
             | Op::Convolution(_)
             | Op::ConvTranspose(_)
             | Op::Pool(_)

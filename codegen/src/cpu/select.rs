@@ -4,6 +4,7 @@
 //! its attributes, and how constant operands are packed. What has no kernel is an error that says what is missing.
 
 mod contraction;
+mod experts;
 mod handles;
 mod image;
 mod movement;
@@ -176,6 +177,8 @@ pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
     match op {
         Op::Matmul(_) => contraction::matmul(site),
         Op::Attention(op) => contraction::attention(op, site),
+        Op::ExpertMatmul(_) => experts::expert_matmul(site),
+        Op::Experts(op) => experts::experts(op, site),
         Op::Convolution(op) => image::convolution(op, site),
         Op::IntegerMatmul(_) => contraction::integer_matmul(site),
         Op::IntegerConvolution(op) => image::integer_convolution(op, site),

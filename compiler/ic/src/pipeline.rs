@@ -154,8 +154,8 @@ pub fn lower(
     let mut variants = Vec::new();
     for classes in classes(options, is_split) {
         let native_halves = classes.iter().any(|class| *class != TargetClass::Cpu);
-        let native_attention = !native_halves;
-        let passes = ic_passes::Options { native_halves, native_attention, ..options.passes.clone() };
+        let native_compounds = !native_halves;
+        let passes = ic_passes::Options { native_halves, native_compounds, ..options.passes.clone() };
         variants.push(Variant { classes, models: finish_all(&common, &passes, progress, after_pass)? });
     }
     let n_models = |variant: &Variant| variant.models.len();

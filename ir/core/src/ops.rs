@@ -31,6 +31,8 @@ mod dft;
 mod dims;
 mod dynamic_quantize_lstm;
 mod expand;
+mod expert_matmul;
+mod experts;
 mod find;
 mod gather;
 mod gather_elements;
@@ -108,6 +110,8 @@ pub use dft::Dft;
 pub use dims::Dims;
 pub use dynamic_quantize_lstm::DynamicQuantizeLstm;
 pub use expand::Expand;
+pub use expert_matmul::ExpertMatmul;
+pub use experts::{ExpertActivation, Experts};
 pub use find::Find;
 pub use gather::Gather;
 pub use gather_elements::GatherElements;
@@ -323,6 +327,8 @@ ops! {
     roi_align => RoiAlign,
     softmax => Softmax,
     attention => Attention,
+    expert_matmul => ExpertMatmul,
+    experts => Experts,
     layer_normalization => LayerNormalization,
     rms_normalization => RmsNormalization,
     lstm => Lstm,

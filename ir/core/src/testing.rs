@@ -2,6 +2,7 @@
 //!
 //! One line per op in [`SAMPLES`]; a test checks that none is missing. Everything follows from a seed.
 
+mod experts;
 mod handles;
 mod random;
 mod samples;

@@ -54,7 +54,9 @@ impl Rows for StridedRows<'_> {
                 *offset = to;
                 to += step.y_stride;
                 // SAFETY: the row exists; there is room for copies of as many rows as a tile has.
-                unsafe { *pointers.add(row) = self.contiguous(from, copies.wrapping_add(row * self.k)) };
+                unsafe {
+                    *pointers.add(row) = contiguous(from, self.k, self.k_stride, copies.wrapping_add(row * self.k));
+                };
                 from = from.wrapping_offset(step.a_stride);
             }
             row = end;
@@ -62,18 +64,19 @@ impl Rows for StridedRows<'_> {
     }
 }
 
-impl StridedRows<'_> {
-    /// The row from `from` on: itself, or a copy of it if its elements are not neighbours.
-    unsafe fn contiguous(&self, from: *const f32, copy: *mut f32) -> *const f32 {
-        if self.k_stride == 1 {
-            return from;
-        }
-        for k in 0..self.k {
-            // SAFETY: the row exists, and the copy has room for it.
-            unsafe { *copy.add(k) = *from.offset(k as isize * self.k_stride) };
-        }
-        copy
+/// The row of `k` elements from `from` on: itself, or a copy of it if its elements are not neighbours.
+///
+/// # Safety
+/// The row exists, and the copy has room for it.
+pub(crate) unsafe fn contiguous(from: *const f32, k: usize, k_stride: isize, copy: *mut f32) -> *const f32 {
+    if k_stride == 1 {
+        return from;
     }
+    for i in 0..k {
+        // SAFETY: the caller vouches for the row and the copy.
+        unsafe { *copy.add(i) = *from.offset(i as isize * k_stride) };
+    }
+    copy
 }
 
 /// Most leading axes of a matrix product.
@@ -123,7 +126,7 @@ pub(crate) fn k_axis(a: &Operand) -> (usize, isize) {
 }
 
 /// Elements that rows of `a` must be copied to, one tile at a time.
-fn copy_len<V: Tiles>(a: &Operand) -> usize {
+pub(crate) fn copy_len<V: Tiles>(a: &Operand) -> usize {
     let (k, k_stride) = k_axis(a);
     if k_stride == 1 { 0 } else { V::ROWS * k }
 }

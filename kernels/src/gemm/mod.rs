@@ -22,7 +22,7 @@ mod tiles;
 mod widen;
 
 pub(crate) use contraction::{Contraction, Panels, Rows, SERIAL, grid, part, scratch_bytes, widened_bytes};
-pub(crate) use matmul::{Axis, MAX_AXES, batch_axes, chunk, k_axis, row_axes, stride};
+pub(crate) use matmul::{Axis, MAX_AXES, batch_axes, chunk, contiguous, copy_len, k_axis, row_axes, stride};
 pub(crate) use microkernel::{MAX_ROWS, Start, TileArgs};
 pub(crate) use pack_b::{Matrix, pack_panels};
 pub(crate) use tiles::Tiles;

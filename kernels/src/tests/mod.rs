@@ -5,6 +5,7 @@ mod channels_first;
 mod conv;
 mod conv_oracle;
 mod epilogue_oracle;
+mod experts;
 mod harness;
 mod int8;
 mod matmul;

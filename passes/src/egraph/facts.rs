@@ -165,7 +165,10 @@ fn small_value(op: &Op, data: &[&Facts], types: &[Type]) -> Option<Arc<Tensor>> 
     }
     // Only what costs about as much as reading its operands: larger products are evaluated when weights are packed.
     if matches!(op, Op::Matmul(_) | Op::Convolution(_) | Op::ConvTranspose(_))
-        || matches!(op, Op::IntegerMatmul(_) | Op::IntegerConvolution(_) | Op::Attention(_))
+        || matches!(
+            op,
+            Op::IntegerMatmul(_) | Op::IntegerConvolution(_) | Op::Attention(_) | Op::ExpertMatmul(_) | Op::Experts(_)
+        )
     {
         return None;
     }

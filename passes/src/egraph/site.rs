@@ -5,7 +5,7 @@ use super::language::Head;
 use super::pattern::{Bindings, Part, PartHead, Pattern};
 use super::{EGraph, ENode, Kind};
 use egg::Id;
-use ic_ir::ops::{Constant, Reshape};
+use ic_ir::ops::{Constant, Reshape, Transpose};
 use ic_ir::scalar::{Scalar, ScalarOp};
 use ic_ir::{Literal, Op, TensorType};
 use ic_types::{DType, Dim, Tensor};
@@ -112,6 +112,14 @@ impl Site<'_> {
             return Some(id);
         }
         self.add(Reshape { shape }, &[id])
+    }
+
+    /// Adds a transpose that exchanges the last two axes.
+    pub(crate) fn swapped(&mut self, id: Id) -> Option<Id> {
+        let rank = self.ty(id)?.rank();
+        let mut perm: Vec<usize> = (0..rank).collect();
+        perm.swap(rank.checked_sub(2)?, rank - 1);
+        self.add(Transpose { perm }, &[id])
     }
 
     /// Adds the right side of a rule. Numbers get the element type of the root.

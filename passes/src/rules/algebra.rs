@@ -48,6 +48,10 @@ rules! {
     Exact "select-not": "(select (not ?c) ?a ?b)" => "(select ?c ?b ?a)";
     /// Where c, a, else a: a.
     Exact "select-same": "(select ?c ?a ?a)" => "?a";
+    /// select(true, a, b) = a.
+    Exact "select-true": "(select 1 ?a ?b)" => "?a";
+    /// select(false, a, b) = b.
+    Exact "select-false": "(select 0 ?a ?b)" => "?b";
     /// 1 / x is the reciprocal.
     Exact "one-div": "(div 1.0 ?x)" => "(reciprocal ?x)";
     /// x / 2ⁿ = x · 2⁻ⁿ.

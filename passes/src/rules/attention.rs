@@ -10,7 +10,7 @@ use crate::egraph::pattern::parse;
 use crate::egraph::rule::{FpClass, Rule, build};
 use crate::egraph::site::Site;
 use egg::Id;
-use ic_ir::ops::{Attention, Transpose, axis_of};
+use ic_ir::ops::{Attention, axis_of};
 use ic_ir::scalar::ScalarOp;
 use ic_ir::{F32, Op};
 use ic_types::DType;
@@ -42,6 +42,21 @@ macro_rules! softmaxes {
     };
 }
 
+/// The rule for one spelling of scores whose softmax is replaced by 0 in rows that the mask hides.
+macro_rules! hidden_rows {
+    ($name:literal, $scores:literal) => {
+        (
+            $name,
+            "softmax(s + m) · v, 0 in rows where m is -∞ all along, is attention that gives 0 where the softmax is NaN.",
+            concat!(
+                "(matmul (select (eq (reduce[function=max]:r ?m) -inf) 0.0 (softmax:s (add ",
+                $scores,
+                " ?m))) ?v)"
+            ),
+        )
+    };
+}
+
 /// Name, law and left side of a rule.
 type Spelling = (&'static str, &'static str, &'static str);
 
@@ -60,6 +75,13 @@ const SPELLINGS: [[[Spelling; 2]; 5]; 3] = [
     ),
 ];
 
+/// Those whose softmax is replaced by 0 in rows that the mask hides, as ONNX defines the operator.
+const HIDDEN_ROWS: [Spelling; 3] = [
+    hidden_rows!("attention-rows", "(matmul ?q ?k)"),
+    hidden_rows!("attention-scaled-rows", "(mul (matmul ?q ?k) ?factor)"),
+    hidden_rows!("attention-capped-rows", "(mul (tanh (mul (matmul ?q ?k) ?factor)) ?cap)"),
+];
+
 /// The rules of this topic.
 pub(super) fn rules() -> Vec<Rule> {
     let rule = |&(name, law, left): &Spelling| Rule {
@@ -70,7 +92,17 @@ pub(super) fn rules() -> Vec<Rule> {
         right: build(attention),
         when: |site| is_along_keys(site).unwrap_or(false),
     };
-    SPELLINGS.as_flattened().as_flattened().iter().map(rule).chain(operands::rules()).collect()
+    let hidden = |spelling: &Spelling| Rule { when: |site| hides_rows(site).unwrap_or(false), ..rule(spelling) };
+    let spellings = SPELLINGS.as_flattened().as_flattened().iter().map(rule);
+    spellings.chain(HIDDEN_ROWS.iter().map(hidden)).chain(operands::rules()).collect()
+}
+
+/// Whether the greatest entry of the mask is taken along the keys too.
+fn hides_rows(site: &Site) -> Option<bool> {
+    let Op::Reduce(reduce) = site.op("r") else { return None };
+    let rank = site.ty(site.var("m"))?.rank();
+    let is_last = matches!(reduce.axes.as_slice(), &[axis] if axis + 1 == rank);
+    Some(is_last && reduce.keep_dims && is_along_keys(site)?)
 }
 
 /// Whether the softmax runs along the last axis of scores of a type that attention kernels take. Of bf16, the rounding of
@@ -84,9 +116,9 @@ fn is_along_keys(site: &Site) -> Option<bool> {
 
 fn attention(site: &mut Site) -> Option<Id> {
     let (q, v) = (site.var("q"), site.var("v"));
-    let k = swapped(site, site.var("k"))?;
+    let k = site.swapped(site.var("k"))?;
     let mut op = Attention { scale: F32(1.0), softcap: F32(0.0), causal: None, fill: NEVER, nan_is_zero: false };
-    op.nan_is_zero = site.pattern.has(ScalarOp::IsNan);
+    op.nan_is_zero = site.pattern.has(ScalarOp::IsNan) || site.pattern.has(ScalarOp::Eq);
     if let Some(factor) = site.optional("factor") {
         op.scale = F32(site.facts(factor).splat? as f32);
     }
@@ -121,12 +153,4 @@ fn mask(site: &mut Site) -> Option<(Id, F32)> {
         (.., Some(added)) => (added, NEVER),
         _ => (site.absent(), NEVER),
     })
-}
-
-/// A value with its last two axes exchanged.
-fn swapped(site: &mut Site, id: Id) -> Option<Id> {
-    let rank = site.ty(id)?.rank();
-    let mut perm: Vec<usize> = (0..rank).collect();
-    perm.swap(rank.checked_sub(2)?, rank - 1);
-    site.add(Transpose { perm }, &[id])
 }

@@ -57,6 +57,9 @@ struct Wish {
     shape: Vec<usize>,
 }
 
+/// Matrices of which instances choose.
+const EXPERTS: usize = 4;
+
 struct Maker<'a> {
     random: &'a mut Random,
     graph: Graph,
@@ -81,7 +84,7 @@ pub(super) fn near_miss(pattern: &Pattern, random: &mut Random) -> Option<Graph>
 }
 
 fn make(pattern: &Pattern, random: &mut Random, miss: Option<usize>) -> Option<Graph> {
-    let rank = if random.chance(50) { 4 } else { 1 + random.below(3) };
+    let rank = random.pick(&[4, 4, 4, 3, 3, 2, 1]);
     let shape = (0..rank).map(|_| 1 + random.below(4)).collect();
     let dtype = random.pick(&[DType::F32, DType::F32, DType::F32, DType::F64, DType::I32, DType::Bool]);
     let mut maker = Maker {
@@ -186,11 +189,20 @@ impl Maker<'_> {
     }
 
     /// What a variable stands for where it is met first. Names of scores and factors ask for numbers, those of the factors
-    /// of attention for whole tensors, most of the time.
+    /// of attention for whole tensors, most of the time, those of experts for their matrices and for who chooses them.
     fn variable(&mut self, var: usize, wish: &Wish) -> Option<ValueId> {
         match self.names[var].as_str() {
             "fill" => self.one_of(&[f64::NEG_INFINITY, f32::MIN.into(), -2.0], wish),
             "factor" | "cap" => self.one_of(&[0.5, 1.0, 1.5, -2.0], wish),
+            "index" => Some(self.input(DType::I32, &wish.shape)),
+            "expert" | "expert_up" | "expert_out" => {
+                let tensor = self.random.tensor(wish.dtype, &wish.shape, false);
+                self.constant(tensor)
+            }
+            "weight" => {
+                let (_, outer) = wish.shape.split_last()?;
+                Some(self.input(wish.dtype, &[outer, &[1]].concat()))
+            }
             "q" | "k" | "v" if self.random.chance(85) => Some(self.input(wish.dtype, &wish.shape)),
             _ => self.fresh(wish),
         }
@@ -272,7 +284,7 @@ impl Maker<'_> {
             wish.dtype = match function.rule() {
                 ResultRule::Select if i == 0 => DType::Bool,
                 ResultRule::Float | ResultRule::Test if !result.is_float() => DType::F32,
-                ResultRule::Number if result == DType::Bool => DType::F32,
+                ResultRule::Number | ResultRule::Compare if result == DType::Bool => DType::F32,
                 ResultRule::Bool => DType::Bool,
                 ResultRule::Int => DType::I32,
                 _ => result,
@@ -343,10 +355,11 @@ impl Maker<'_> {
                 (Transpose { perm }.into(), vec![with(from)])
             }
             "reshape" => {
-                let from = match self.random.below(4) {
+                let from = match self.random.below(6) {
                     0 => vec![shape.iter().product()],
                     1 => shape.iter().rev().copied().collect(),
                     2 if rank >= 3 => split_heads(shape),
+                    3 | 4 if rank == 3 => vec![shape[0] * shape[1], shape[2]],
                     _ => shape.clone(),
                 };
                 let op = given.cloned().unwrap_or(Reshape { shape: dims(shape) }.into());
@@ -373,6 +386,28 @@ impl Maker<'_> {
                     nan_is_zero: self.random.chance(50),
                 };
                 (op.into(), vec![matrix(*m, d), matrix(n, d), matrix(n, *e), matrix(*m, n)])
+            }
+            "expert_matmul" => {
+                let &[rows, n] = shape.as_slice() else { return None };
+                // Two products of the same rows have one width.
+                let k = 1 + (rows + n) % 4;
+                (ExpertMatmul {}.into(), vec![with(vec![rows, k]), with(vec![EXPERTS, k, n]), with(vec![rows])])
+            }
+            "gather" | "gather_nd" => {
+                // Matrices, chosen by an index for each.
+                let [choices @ .., k, n] = shape.as_slice() else { return None };
+                let tuples = if name == "gather_nd" { [choices, &[1]].concat() } else { choices.to_vec() };
+                let op = if name == "gather" { Gather { axis: 0 }.into() } else { GatherNd { batch_dims: 0 }.into() };
+                (op, vec![with(vec![EXPERTS, *k, *n]), with(tuples)])
+            }
+            "slice" => {
+                // Half of the last axis.
+                let [.., last] = shape.as_slice() else { return None };
+                let axis = rank - 1;
+                let mut wide = shape.clone();
+                wide[axis] *= 2;
+                let starts = dims(&[self.random.pick(&[0, *last])]);
+                (Slice { axes: vec![axis], starts, extents: dims(&[*last]), steps: vec![1] }.into(), vec![with(wide)])
             }
             "expand" => {
                 let mut from = shape.clone();

@@ -93,7 +93,7 @@ fn example(file: &Path) -> Result<()> {
 fn ic(args: &[&str]) -> Result<()> {
     eprintln!("$ ic {}", args.join(" "));
     let mut command = Command::new(env!("CARGO"));
-    command.args(["run", "--release", "--quiet", "-p", "ic", "--bin", "ic", "--"]).args(args);
+    command.args(["run", "--quiet", "-p", "ic", "--bin", "ic", "--"]).args(args);
     let status = command.status().context("cannot run cargo")?;
     ensure!(status.success(), "ic ended with {status}");
     Ok(())

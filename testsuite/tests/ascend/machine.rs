@@ -96,7 +96,7 @@ fn value(dim: &Dim, symbols: &Symbols) -> usize {
 pub(crate) fn check(case: &Case, target: AscendTarget, execute: &mut dyn FnMut(&Work, Params)) {
     let mut graph = case.graph.clone();
     for pass in PASSES {
-        graph = (pass.run)(&graph, &Options { native_halves: true, native_attention: false, ..Default::default() })
+        graph = (pass.run)(&graph, &Options { native_halves: true, native_compounds: false, ..Default::default() })
             .unwrap();
     }
     let graph = hoist_branch_constants(&graph).unwrap();

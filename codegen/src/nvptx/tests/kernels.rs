@@ -115,7 +115,7 @@ fn run(plan: &Plan, module: &Module, weights: &[u8], inputs: &[Tensor]) -> (Vec<
 /// Compiles a graph, runs it on random inputs and compares each output: the largest error as a share of the largest
 /// magnitude is at most `tolerance`. No access is out of bounds, of unwritten memory or in a race.
 fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) -> Counts {
-    let options = Options { native_halves: true, native_attention: false, ..Default::default() };
+    let options = Options { native_halves: true, native_compounds: false, ..Default::default() };
     check_with(text, dims, tolerance, &options, Products::F32)
 }
 
@@ -210,7 +210,7 @@ fn a_large_product_of_halves() {
 #[test]
 fn products_of_rounded_factors() {
     for (precision, tolerance) in [(Precision::F16, 2e-3), (Precision::BF16, 1.6e-2)] {
-        let options = Options { native_halves: true, native_attention: false, precision, ..Default::default() };
+        let options = Options { native_halves: true, native_compounds: false, precision, ..Default::default() };
         let counts =
             check_with(&product(DType::F32, [70, 32, 40], [false, false]), &[], tolerance, &options, Products::F32);
         assert!(counts.tensor_flops > 0, "{precision:?}");
@@ -219,7 +219,7 @@ fn products_of_rounded_factors() {
 
 #[test]
 fn products_of_tf32() {
-    let options = Options { native_halves: true, native_attention: false, ..Default::default() };
+    let options = Options { native_halves: true, native_compounds: false, ..Default::default() };
     for transposed in [[false, false], [true, false], [false, true], [true, true]] {
         for shape in [[1, 8, 8], [70, 33, 65], [17, 40, 24], [64, 16, 64], [256, 48, 256]] {
             let counts = check_with(&product(DType::F32, shape, transposed), &[], 1e-3, &options, Products::Tf32);

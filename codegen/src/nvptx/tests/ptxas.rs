@@ -34,7 +34,7 @@ fn every_kernel_assembles_without_spills() {
     for ((name, program), products) in all {
         let graph = optimize(
             &text::parse(program).unwrap(),
-            &Options { native_halves: true, native_attention: false, ..Default::default() },
+            &Options { native_halves: true, native_compounds: false, ..Default::default() },
         )
         .unwrap()
         .graph;

@@ -14,6 +14,15 @@ pub(crate) enum Packing {
         /// Columns.
         n: usize,
     },
+    /// The right operands of products with chosen matrices, `[count, K, N]`, one after the other.
+    Experts {
+        /// Matrices.
+        count: usize,
+        /// Rows of each.
+        k: usize,
+        /// Columns of each.
+        n: usize,
+    },
     /// Convolution weights.
     Conv(ConvWeightShape),
     /// Weights of a Winograd convolution.
@@ -77,6 +86,7 @@ impl Packing {
     pub(super) fn bytes(&self) -> usize {
         let floats = match self {
             Packing::MatmulB { k, n } => pack::matmul_b_len(*k, *n),
+            Packing::Experts { count, k, n } => count * pack::matmul_b_len(*k, *n),
             Packing::Conv(shape) => pack::conv_weights_len(*shape),
             Packing::Winograd { outputs, inputs } => pack::winograd_weights_len(*outputs, *inputs),
             Packing::Depthwise { channels, kernel: [h, w] } => pack::depthwise_weights_len(*channels, *h, *w),
@@ -116,6 +126,14 @@ impl Packing {
             |i: usize, buffer: &mut [f32]| buffer.copy_from_slice(&elements[i * buffer.len()..][..buffer.len()]);
         match self {
             Packing::MatmulB { k, n } => pack::pack_matmul_b(*k, *n, filter, packed),
+            Packing::Experts { count, k, n } => {
+                let (matrix, len) = (k * n, pack::matmul_b_len(*k, *n));
+                for expert in 0..*count {
+                    let rows =
+                        |i: usize, row: &mut [f32]| row.copy_from_slice(&elements[expert * matrix + i * n..][..*n]);
+                    pack::pack_matmul_b(*k, *n, rows, &mut packed[expert * len..][..len]);
+                }
+            }
             Packing::Conv(shape) => pack::pack_conv_weights(*shape, filter, packed),
             Packing::Winograd { outputs, inputs } => pack::pack_winograd_weights(*outputs, *inputs, filter, packed),
             Packing::Depthwise { channels, kernel: [h, w] } => {
@@ -147,6 +165,7 @@ impl Packing {
                 pack::pack_int8_recurrent(*directions, *gates, *hidden, *k, bytes, elements, packed);
             }
             Packing::MatmulB { .. }
+            | Packing::Experts { .. }
             | Packing::Conv(_)
             | Packing::Winograd { .. }
             | Packing::Depthwise { .. }

@@ -2,10 +2,18 @@
 
 use super::TensorFileError;
 use ic_types::{DType, Data, Tensor};
-use npyz::npz::{NpzArchive, NpzWriter};
-use npyz::{NpyFile, Order, WriterBuilder};
-use std::io::Read;
+use npyz::{NpyFile, Order, WriteOptions, WriterBuilder};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+/// How the files of an archive end, after the names of the arrays.
+const EXTENSION: &str = ".npy";
+
+/// Elements from which on an array may take 4 GiB.
+const LARGE: usize = 1 << 28;
 
 /// The arrays of an archive, in name order.
 ///
@@ -13,14 +21,16 @@ use std::path::Path;
 /// If the file is not an archive of arrays of supported element types.
 pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, TensorFileError> {
     let error = |e: &dyn std::fmt::Display| TensorFileError::new(path, e);
-    let mut archive = NpzArchive::open(path).map_err(|e| error(&e))?;
-    let mut names: Vec<String> = archive.array_names().map(String::from).collect();
+    let file = File::open(path).map_err(|e| error(&e))?;
+    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| error(&e))?;
+    let names = archive.file_names().filter_map(|name| name.strip_suffix(EXTENSION));
+    let mut names: Vec<String> = names.map(String::from).collect();
     names.sort();
     let mut tensors = Vec::with_capacity(names.len());
     for name in names {
-        let file = archive.by_name(&name).map_err(|e| error(&e))?;
-        let file = file.ok_or_else(|| error(&format!("array `{name}` is missing")))?;
-        let tensor = read_array(file).map_err(|e| error(&format!("array `{name}`: {e}")))?;
+        let entry =
+            archive.by_name(&format!("{name}{EXTENSION}")).map_err(|e| error(&format!("array `{name}`: {e}")))?;
+        let tensor = NpyFile::new(entry).and_then(read_array).map_err(|e| error(&format!("array `{name}`: {e}")))?;
         tensors.push((name, tensor));
     }
     Ok(tensors)
@@ -64,25 +74,26 @@ pub fn write_npz(path: &Path, tensors: &[(&str, &Tensor)]) -> Result<(), TensorF
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let file = tempfile::NamedTempFile::new_in(folder).map_err(|e| error(&e))?;
     {
-        let mut archive = NpzWriter::new(std::io::BufWriter::new(file.as_file()));
+        let mut archive = ZipWriter::new(BufWriter::new(file.as_file()));
         for (name, tensor) in tensors {
-            write_array(&mut archive, name, tensor).map_err(|e| error(&format!("array `{name}`: {e}")))?;
+            // As NumPy writes them; sizes of 4 GiB and more need wider fields.
+            let options = SimpleFileOptions::default()
+                .compression_method(CompressionMethod::Stored)
+                .large_file(tensor.data().len() >= LARGE);
+            archive.start_file(format!("{name}{EXTENSION}"), options).map_err(|e| error(&e))?;
+            write_array(&mut archive, tensor).map_err(|e| error(&format!("array `{name}`: {e}")))?;
         }
+        archive.finish().and_then(|mut writer| Ok(writer.flush()?)).map_err(|e| error(&e))?;
     }
     file.persist(path).map_err(|e| error(&e.error))?;
     Ok(())
 }
 
-fn write_array<W: std::io::Write + std::io::Seek>(
-    archive: &mut NpzWriter<W>,
-    name: &str,
-    tensor: &Tensor,
-) -> std::io::Result<()> {
+fn write_array(to: &mut impl Write, tensor: &Tensor) -> std::io::Result<()> {
     let shape: Vec<u64> = tensor.shape().iter().map(|&d| d as u64).collect();
     macro_rules! write {
         ($elements:expr) => {{
-            let options = Default::default();
-            let mut writer = archive.array(name, options)?.default_dtype().shape(&shape).begin_nd()?;
+            let mut writer = WriteOptions::new().default_dtype().shape(&shape).writer(to).begin_nd()?;
             writer.extend($elements)?;
             writer.finish()
         }};

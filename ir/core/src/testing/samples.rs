@@ -1,7 +1,7 @@
 //! One random valid instance of each op.
 
 use super::random::{ANY, FLOATS, NUMBERS, Random, dims};
-use super::{Sample, handles};
+use super::{Sample, experts, handles};
 use crate::graph::Graph;
 use crate::literal::Literal;
 use crate::ops::*;
@@ -50,6 +50,8 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("roi_align", roi_align),
     ("softmax", softmax),
     ("attention", attention),
+    ("expert_matmul", experts::expert_matmul),
+    ("experts", experts::experts),
     ("layer_normalization", layer_normalization),
     ("rms_normalization", rms_normalization),
     ("lstm", lstm),
