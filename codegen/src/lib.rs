@@ -12,4 +12,5 @@ mod target;
 
 pub use backend::{BACKENDS, Backend, Code, Compiled, Products, Refused, Source, TargetCode, compile};
 pub use pool::{Block, WeightPool};
+pub use shared::weights::constant_value;
 pub use target::{AscendTarget, NvptxTarget, Target, TargetClass};

@@ -12,10 +12,15 @@ use std::ops::Range;
 /// Splits an epilogue into what runs in registers and the rest.
 pub(crate) fn split(epilogue: &[EpilogueOp]) -> (&[EpilogueOp], &[EpilogueOp]) {
     let is_cheap = |op: &EpilogueOp| match op {
-        EpilogueOp::Strip(strip) => matches!(strip, Strip::Relu | Strip::HardSwish),
+        EpilogueOp::Strip(strip) => is_short(*strip),
         _ => true,
     };
     epilogue.split_at(epilogue.iter().take_while(|op| is_cheap(op)).count())
+}
+
+/// Whether a strip is a few instructions, which [`in_registers`] has.
+pub(crate) fn is_short(strip: Strip) -> bool {
+    matches!(strip, Strip::Relu | Strip::HardSwish)
 }
 
 /// Some columns of the result.

@@ -18,6 +18,8 @@ mod narrow_factors;
 mod narrow_weights;
 mod options;
 pub mod partition;
+pub mod quantize_contractions;
+mod quantize_weights;
 mod rebuild;
 mod rules;
 mod saturate;
@@ -29,7 +31,7 @@ mod widen_halves;
 
 pub use extract_calls::extract_calls;
 use ic_ir::{Diagnostic, Graph, GraphError};
-pub use options::{FpMode, Options, Precision};
+pub use options::{FpMode, IntegerWeights, Options, Precision};
 pub use partition::{PartitionOptions, hoist_branch_constants, partition, partition_with_states};
 pub use split::{Split, split_by_input};
 pub use states::{Append, BoundState, StatePort, append_axis, bind_states};
@@ -77,6 +79,7 @@ passes! {
     widen_halves, 0, class, "contractions, pools and searches of 16-bit floats in f32";
     assign_layout, 0, any, "convolutions and their surroundings to channels last";
     choose_winograd, 1, any, "3 by 3 convolutions in a quarter of the multiplications";
+    quantize_weights, 0, any, "weights of products as integers with scales, as --quantize says";
     narrow_factors, 0, class, "factors of contractions rounded to the 16 bits that --precision says, for matrix units";
     narrow_weights, 0, class, "weights rounded to the 16 bits that --precision says";
     lower_strings, 0, any, "constant strings from bytes, comparisons and choices of strings on their handles";

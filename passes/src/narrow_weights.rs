@@ -63,9 +63,11 @@ fn weight_of(graph: &Graph, node: &Node) -> Option<ValueId> {
     }
 }
 
+/// Whether a weight is stored in f32, and large.
 fn is_wide(graph: &Graph, value: ValueId) -> bool {
     let ty = graph.tensor_ty(value);
-    ty.dtype == DType::F32 && ty.elements().as_const().is_some_and(|n| n >= MIN_ELEMENTS)
+    let is_integer = graph.def(value).is_some_and(|node| matches!(node.op, Op::Dequantize(_)));
+    !is_integer && ty.dtype == DType::F32 && ty.elements().as_const().is_some_and(|n| n >= MIN_ELEMENTS)
 }
 
 fn narrow(rebuild: &mut Rebuild, node: &Node, weight: ValueId, to: DType) -> Result<(), GraphError> {

@@ -39,6 +39,15 @@ impl Precision {
     }
 }
 
+/// What weights of f32 matrix products are stored in, with scales.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IntegerWeights {
+    /// 8 bits, a scale for each column.
+    I8,
+    /// 4 bits, a scale for each 128 elements of a column.
+    I4,
+}
+
 /// What the user decides about optimization.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -48,6 +57,8 @@ pub struct Options {
     pub fp: FpMode,
     /// What weights are stored in.
     pub precision: Precision,
+    /// What integers weights are stored in; none if they stay floats.
+    pub integer_weights: Option<IntegerWeights>,
     /// Whether the targets have contractions of 16-bit floats, so that they keep their types.
     pub native_halves: bool,
     /// Whether every target has kernels for attention and for mixtures of experts.
@@ -64,6 +75,7 @@ impl Default for Options {
             opt_level: 2,
             fp: FpMode::Default,
             precision: Precision::F32,
+            integer_weights: None,
             native_halves: false,
             native_compounds: true,
             iterations: 12,

@@ -13,7 +13,7 @@ mod recurrent;
 mod sample;
 mod search;
 
-use crate::shared::weights::Packing;
+use crate::shared::weights::{Integers, Packing};
 use ic_ir::Op;
 use ic_types::{DType, Dim};
 
@@ -30,6 +30,8 @@ pub(crate) struct View {
     pub(crate) is_constant: bool,
     /// The element type that they can be stored in: a narrower one for constants that were widened.
     pub(crate) storage: DType,
+    /// The integers that they are made of, if there are any.
+    pub(crate) integers: Option<Integers>,
 }
 
 /// A call of a library kernel in terms of the op's operands and results.

@@ -3,6 +3,7 @@
 //! Invariant: at most one weight and the constants it is computed from are in memory.
 
 mod evaluate;
+mod integers;
 mod packing;
 
 use crate::Block;
@@ -10,6 +11,7 @@ use evaluate::evaluate;
 use ic_ir::ops::Op;
 use ic_ir::{Graph, Literal, LiteralData, ValueId};
 use ic_types::{DType, Data, Tensor, f32_to_bf16, f32_to_f16};
+pub(crate) use integers::{Integers, integers};
 pub(crate) use packing::Packing;
 use std::io::{self, Write};
 
@@ -42,6 +44,11 @@ impl Weight {
         match (&self.packing, graph.constant(self.value)) {
             (None, Some(literal)) => Ok(Contents::Literal(literal)),
             (None, None) => Ok(Contents::Tensor(evaluate(graph, self.value)?)),
+            (Some((packing @ Packing::Scaled(_), _)), _) => {
+                let unknown = || io::Error::other("a weight with scales is none");
+                let Integers { values, scales, .. } = integers(graph, self.value).ok_or_else(unknown)?;
+                Ok(Contents::Tensor(packing.packed_scaled(&evaluate(graph, values)?, &evaluate(graph, scales)?)?))
+            }
             (Some((packing, dtype)), _) => {
                 let packed = packing.packed(&evaluate(graph, self.value)?)?;
                 Ok(Contents::Tensor(match packed.data() {
@@ -72,6 +79,14 @@ pub(crate) fn storage(graph: &Graph, value: ValueId) -> DType {
         }
         _ => own,
     }
+}
+
+/// The elements of a value that depends on constants alone.
+///
+/// # Errors
+/// If a file that holds constants cannot be read, or an expression cannot be evaluated.
+pub fn constant_value(graph: &Graph, value: ValueId) -> io::Result<Tensor> {
+    evaluate(graph, value)
 }
 
 fn is_half(dtype: DType) -> bool {

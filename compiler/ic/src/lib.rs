@@ -8,6 +8,7 @@ pub mod cli;
 mod dot;
 pub mod import;
 pub mod pipeline;
+pub mod quantize;
 pub mod tensors;
 
 pub use bindings::{Form, bindings};

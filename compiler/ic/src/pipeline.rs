@@ -5,6 +5,7 @@
 mod states;
 
 use crate::import::{ImportOptions, Imported, import};
+use crate::quantize::{self, Calibration, Quantized};
 use ic_artifact::{ArtifactError, ArtifactWriter, Entry, EntryState, Manifest, Port, State, SymbolRange, Target};
 use ic_codegen::{Code, Compiled, Products, Refused, TargetClass, WeightPool};
 use ic_ir::kernel::Program;
@@ -32,6 +33,8 @@ pub struct Options {
     pub states: Vec<StatePair>,
     /// Inputs for which what depends on them alone becomes an entry of its own, by name.
     pub hoist: Vec<String>,
+    /// How contractions are quantized, if they are.
+    pub calibration: Option<Calibration>,
 }
 
 /// Why a model does not compile.
@@ -40,6 +43,9 @@ pub enum CompileError {
     /// The model is malformed or uses what is not supported: everything that is wrong.
     #[error("{}", lines(.0))]
     Model(Vec<Diagnostic>),
+    /// Calibration samples do not fit the model, or it cannot run on them.
+    #[error("calibration: {0}")]
+    Calibration(String),
     /// A defect of the compiler.
     #[error("internal error: {0}")]
     Pass(#[from] PassError),
@@ -122,6 +128,8 @@ pub struct Package {
     pub variants: Vec<Variant>,
     /// The state buffers that they share.
     pub states: Vec<State>,
+    /// What quantization by calibration did.
+    pub quantization: Option<quantize::Report>,
 }
 
 impl Package {
@@ -144,6 +152,46 @@ pub fn lower(
 ) -> Result<Package, CompileError> {
     progress("importing");
     let mut models = import_all(sources, &options.import)?;
+    let quantization = match &options.calibration {
+        Some(calibration) => Some(quantize_only(&mut models, calibration, options, progress)?),
+        None => None,
+    };
+    Ok(Package { quantization, ..lower_imported(models, options, progress, after_pass)? })
+}
+
+/// Quantizes the contractions of the only model by calibration.
+fn quantize_only(
+    models: &mut [(Source, Imported)],
+    calibration: &Calibration,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> Result<quantize::Report, CompileError> {
+    let refuse = |what: &str| CompileError::Calibration(format!("not supported: {what}"));
+    let [(_, model)] = models else { return Err(refuse("several models at once")) };
+    if !options.states.is_empty() || !options.hoist.is_empty() {
+        return Err(refuse("models with states or hoisted inputs"));
+    }
+    let Quantized { graph, report } = quantize::quantize(&model.graph, calibration, options, progress)?;
+    model.graph = graph;
+    Ok(report)
+}
+
+/// The graph after the first passes, up to saturation: what calibration measures.
+pub(crate) fn prepared(graph: &Graph, options: &Options) -> Result<Graph, CompileError> {
+    let (mut graph, mut report) = (graph.clone(), Report::default());
+    let last = PASSES.iter().position(|pass| pass.name == "saturate").map_or(PASSES.len(), |at| at + 1);
+    let passes = PASSES[..last].iter().filter(|pass| pass.name != "sink_dequantize");
+    run(passes, &options.passes, (&mut graph, &mut report), &mut |_| (), &mut |_, _| ())?;
+    Ok(graph)
+}
+
+/// As [`lower`], from imported models.
+pub(crate) fn lower_imported(
+    mut models: Vec<(Source, Imported)>,
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+    after_pass: &mut dyn FnMut(&str, &Graph),
+) -> Result<Package, CompileError> {
     let mut pairs = states::hoist(&mut models, &options.hoist)?;
     pairs.extend_from_slice(&options.states);
     let states = states::resolve(&models, &pairs)?;
@@ -164,7 +212,7 @@ pub fn lower(
         let message = "not supported: loops and branches that become other entries on other classes of targets";
         return Err(CompileError::Model(vec![Diagnostic::new(location, message)]));
     }
-    Ok(Package { variants, states: states.list })
+    Ok(Package { variants, states: states.list, quantization: None })
 }
 
 /// The classes of the targets, in the order in which they first occur, grouped by the kernels that they want.

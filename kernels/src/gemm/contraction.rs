@@ -4,12 +4,12 @@
 //! within one, tiles of rows whose part of A stays in the first-level cache; within one, panels.
 
 use super::microkernel::{MAX_ROWS, Start, TileArgs};
-use super::tiles::Tiles;
-use super::widen::{Stored, widen};
+use super::tiles::{SCALED_ROWS, Tiles};
+use super::widen::{Stored, widen, widen_scaled};
 use crate::abi::{Call, Operand, Parallel};
 use crate::cache::caches;
 use crate::epilogue::{call_back, finish_rows, split};
-use crate::pack::PANEL;
+use crate::pack::{PANEL, Scaled, Width};
 use std::ops::Range;
 
 /// Where the rows of A and of the result lie.
@@ -27,9 +27,9 @@ pub(crate) trait Rows<T = f32>: Sync {
 pub(crate) struct Panels {
     /// First element of the first panel.
     pub(crate) data: *const f32,
-    /// Elements between neighbours on K.
+    /// Elements between neighbours on K. Of integers, how many share a scale.
     pub(crate) step: usize,
-    /// Elements between panels.
+    /// Elements between panels: of integers, in units of 4 bytes.
     pub(crate) panel: usize,
     /// Whether columns are contiguous instead of rows: then neighbours on K are 1 apart, and `step` is between columns.
     pub(crate) transposed: bool,
@@ -48,6 +48,13 @@ impl Panels {
         let stored = Stored::of(b.dtype);
         let size = if stored == Stored::F32 { 4 } else { 2 };
         Panels { stored, ..Panels::packed(b.data.wrapping_add(skipped * size).cast(), k) }
+    }
+
+    /// A matrix of `k` rows, packed as integers of which `group` in a column share a scale.
+    pub(crate) fn scaled(b: &Operand, width: Width, group: usize, k: usize) -> Panels {
+        let shape = Scaled { k, n: PANEL, group, width };
+        let (data, panel) = (b.data.cast_const().cast(), shape.panel_bytes() / size_of::<f32>());
+        Panels { data, step: group, panel, transposed: false, stored: Stored::Scaled(width) }
     }
 
     /// Element `k` of the first column of panel `panel`.
@@ -172,13 +179,18 @@ impl<R: Rows> Contraction<'_, R> {
     /// # Safety
     /// As for [`run`](Self::run); `thread` is the caller's own.
     pub(crate) unsafe fn run_part<V: Tiles>(&self, rows: Range<usize>, panels: Range<usize>, thread: usize) {
-        let (n_blocks, width) = blocks::<V>(self.segments * self.segment_len);
+        let as_stored = matches!(self.b.stored, Stored::Scaled(_)) && rows.len() <= SCALED_ROWS;
+        let (n_blocks, width) =
+            if as_stored { (1, panels.len().max(1)) } else { blocks::<V>(self.segments * self.segment_len) };
         let n_tiles = rows.len().div_ceil(V::ROWS);
         for first in panels.clone().step_by(width) {
             let block = first..(first + width).min(panels.end);
             for k_part in 0..n_blocks {
-                // SAFETY: the caller's pointers are valid.
-                let b = unsafe { self.f32_panels::<V>(block.clone(), (k_part, n_blocks), thread) };
+                let b = match as_stored {
+                    true => self.b,
+                    // SAFETY: the caller's pointers are valid.
+                    false => unsafe { self.f32_panels::<V>(block.clone(), (k_part, n_blocks), thread) },
+                };
                 for tile in 0..n_tiles {
                     let tile = part(rows.len(), n_tiles, tile);
                     let tile = rows.start + tile.start..rows.start + tile.end;
@@ -205,9 +217,17 @@ impl<R: Rows> Contraction<'_, R> {
         let to = self.scratch.wrapping_add(own + self.widened_bytes * thread).cast::<f32>();
         let panel_len = k.len() * PANEL;
         for panel in block.clone() {
+            let to = to.wrapping_add((panel - block.start) * panel_len);
+            if let Stored::Scaled(width) = self.b.stored {
+                let shape = Scaled { k: self.segments * self.segment_len, n: PANEL, group: self.b.step, width };
+                let from = self.b.data.wrapping_add(panel * self.b.panel).cast();
+                // SAFETY: the panels exist; the scratch has room for a block of this thread.
+                unsafe { widen_scaled::<V>(shape, from, k.clone(), to) };
+                continue;
+            }
             let from = self.b.data.cast::<u16>().wrapping_add(panel * self.b.panel + k.start * PANEL);
             // SAFETY: the panels exist; the scratch has room for a block of this thread.
-            unsafe { widen::<V>(self.b.stored, from, to.wrapping_add((panel - block.start) * panel_len), k.len()) };
+            unsafe { widen::<V>(self.b.stored, from, to, k.len()) };
         }
         Panels {
             data: to.wrapping_sub(block.start * panel_len + k.start * PANEL),
@@ -248,9 +268,10 @@ impl<R: Rows> Contraction<'_, R> {
         let (in_registers, rest) = split(self.call.epilogue);
         let mut panel = block.start;
         while panel < block.end {
-            let (width, tile) = match b.transposed {
-                true => (1, V::TRANSPOSED[rows.len() - 1]),
-                false => V::tile(rows.len(), block.end - panel),
+            let (width, tile) = match (b.transposed, b.stored) {
+                (true, _) => (1, V::TRANSPOSED[rows.len() - 1]),
+                (_, Stored::Scaled(width)) => V::scaled_tile(width, rows.len(), block.end - panel),
+                _ => V::tile(rows.len(), block.end - panel),
             };
             let column = self.columns.start + panel * PANEL;
             let args = TileArgs {

@@ -171,6 +171,11 @@ pub(crate) unsafe fn matmul_packed<V: Tiles>(call: &Call) -> Result<(), KernelEr
     let mut storage = Default::default();
     let axes = row_axes(a, y, 0..rank - 1, &mut storage);
     let rows = StridedRows { a: a.data.cast(), axes, k, k_stride, y_offset: 0 };
+    let b = match (Stored::of(b.dtype), call.attrs) {
+        (Stored::Scaled(width), [group, ..]) if *group > 0 => Panels::scaled(b, width, *group as usize, k),
+        (Stored::Scaled(_), _) => return Err(KernelError("matmul: a group of integers has at least one".into())),
+        _ => Panels::constant(b, 0, k),
+    };
     let contraction = Contraction {
         call,
         rows,
@@ -178,7 +183,7 @@ pub(crate) unsafe fn matmul_packed<V: Tiles>(call: &Call) -> Result<(), KernelEr
         first_row: 0,
         segments: 1,
         segment_len: k,
-        b: Panels::constant(b, 0, k),
+        b,
         columns: 0..columns,
         y: y.data.cast(),
         scratch: own_scratch(call),

@@ -29,7 +29,8 @@ pub(crate) struct TileArgs<'a> {
     pub(crate) segment_len: usize,
     /// First element of the first panel of B.
     pub(crate) b: *const f32,
-    /// Elements between neighbours of B on K: 16 if B is packed. For a transposed tile, between columns.
+    /// Elements between neighbours of B on K: 16 if B is packed. For a transposed tile, between columns;
+    /// for one of integers, how many of them share a scale.
     pub(crate) b_step: usize,
     /// Elements between panels of B.
     pub(crate) b_panel: usize,

@@ -8,6 +8,9 @@
 //!   leading axes.
 //! - `f32_matmul_packed`, layout 2: the same with a `b` of f16 or bf16 in that packing. Its elements are widened as
 //!   panels are read; all arithmetic is in f32.
+//! - `f32_matmul_packed`, layout 3: the same with a `b` of 8-bit or 4-bit integers with scales, packed by
+//!   [`pack_scaled`](crate::pack::pack_scaled); `group` elements of a column share a scale. Few rows of `a` read the
+//!   integers as they are.
 //! - `f32_matmul`, layout 0: `y[.., M, N] = a[.., M, K] x b[.., K, N]`. The leading axes of `a` and `b` are those of
 //!   `y`, right-aligned, or have extent 1, or are missing.
 //!
@@ -18,6 +21,7 @@ mod contraction;
 mod matmul;
 mod microkernel;
 mod pack_b;
+mod scaled;
 mod tiles;
 mod widen;
 
@@ -36,7 +40,7 @@ pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {
     for_isa!(isa, V => const { &kernels_of::<V>() })
 }
 
-const fn kernels_of<V: Tiles>() -> [Kernel; 3] {
+const fn kernels_of<V: Tiles>() -> [Kernel; 4] {
     [
         Kernel {
             name: "f32_matmul",
@@ -62,6 +66,15 @@ const fn kernels_of<V: Tiles>() -> [Kernel; 3] {
             revision: 1,
             operands: &["a", "b", "y"],
             attrs: &[],
+            scratch: matmul::packed_scratch::<V>,
+            run: matmul::matmul_packed::<V>,
+        },
+        Kernel {
+            name: "f32_matmul_packed",
+            layout: 3,
+            revision: 1,
+            operands: &["a", "b", "y"],
+            attrs: &["group"],
             scratch: matmul::packed_scratch::<V>,
             run: matmul::matmul_packed::<V>,
         },

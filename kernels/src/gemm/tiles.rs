@@ -1,10 +1,12 @@
 //! The tiles that each instruction set has registers for.
 
 use super::microkernel::{TileFn, tile, transposed_tile};
+use super::scaled::{i4_tile, i8_tile};
 #[cfg(target_arch = "aarch64")]
 use crate::vector::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::{Avx2, Avx512};
+use crate::pack::Width;
 use crate::vector::{Portable, Vector};
 
 /// The tiles of an instruction set. Few rows take more panels: one row has too few sums to hide the latency of
@@ -24,6 +26,18 @@ pub(crate) trait Tiles: Vector {
         transposed_tile::<Self, 4>,
     ];
 
+    /// Tiles that read panels of integers, of 8 bits and of 4, as they are: ordered as [`TILES`](Self::TILES), for at most
+    /// [`SCALED_ROWS`] rows.
+    const SCALED: &'static [(usize, &'static [[TileFn; 2]])];
+
+    /// The widest of the [`SCALED`](Self::SCALED) tiles of `rows` rows and at most `panels` panels, with its number of
+    /// panels.
+    fn scaled_tile(width: Width, rows: usize, panels: usize) -> (usize, TileFn) {
+        let mut fitting = Self::SCALED.iter().filter(|(n, tiles)| *n <= panels && rows <= tiles.len());
+        let (n, tiles) = fitting.next().expect("tiles of one panel come in every height");
+        (*n, tiles[rows - 1][usize::from(width == Width::Four)])
+    }
+
     /// The widest tile of `rows` rows and at most `panels` panels, with its number of panels.
     fn tile(rows: usize, panels: usize) -> (usize, TileFn) {
         let mut fitting = Self::TILES.iter().filter(|(width, tiles)| *width <= panels && rows <= tiles.len());
@@ -35,6 +49,16 @@ pub(crate) trait Tiles: Vector {
     fn panels() -> usize {
         Self::tile(Self::ROWS, usize::MAX).0
     }
+}
+
+/// Most rows for which panels of integers are read as they are: with more, widening them once is less work.
+pub(crate) const SCALED_ROWS: usize = 4;
+
+/// Tiles of `$panels` panels of integers and each of these heights.
+macro_rules! scaled_tiles {
+    ($V:ty, $($panels:literal: [$($rows:literal)*],)*) => {
+        &[$(($panels, &[$([i8_tile::<$V, $rows, $panels>, i4_tile::<$V, $rows, $panels>]),*])),*]
+    };
 }
 
 /// Tiles of `$panels` panels and each of these heights.
@@ -53,6 +77,8 @@ impl Tiles for Avx512 {
         2: [1 2 3 4 5 6 7 8 9 10 11 12],
         1: [1 2 3 4 5 6 7 8 9 10 11 12],
     };
+    const SCALED: &'static [(usize, &'static [[TileFn; 2]])] =
+        scaled_tiles! { Avx512, 8: [1], 4: [1 2 3 4], 1: [1 2 3 4], };
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -63,6 +89,8 @@ impl Tiles for Avx2 {
         2: [1 2 3],
         1: [1 2 3 4 5 6],
     };
+    const SCALED: &'static [(usize, &'static [[TileFn; 2]])] =
+        scaled_tiles! { Avx2, 4: [1], 2: [1 2 3 4], 1: [1 2 3 4], };
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -73,6 +101,8 @@ impl Tiles for Neon {
         2: [1 2 3],
         1: [1 2 3 4 5 6],
     };
+    const SCALED: &'static [(usize, &'static [[TileFn; 2]])] =
+        scaled_tiles! { Neon, 4: [1], 2: [1 2 3 4], 1: [1 2 3 4], };
 }
 
 impl Tiles for Portable {
@@ -80,4 +110,5 @@ impl Tiles for Portable {
     const TILES: &'static [(usize, &'static [TileFn])] = tiles! { Portable,
         1: [1 2 3 4],
     };
+    const SCALED: &'static [(usize, &'static [[TileFn; 2]])] = scaled_tiles! { Portable, 1: [1 2 3 4], };
 }

@@ -1,11 +1,14 @@
-//! Panels of 16-bit floats: widened to f32, a block at a time, into scratch that the tiles then read.
+//! Panels of 16-bit floats, or of integers with scales: widened to f32, a block at a time, into scratch that the tiles
+//! then read.
 //!
-//! A block fits half of the second-level cache, so B crosses the memory bus at half the size. The sums are those of the
+//! A block fits half of the second-level cache, so B crosses the memory bus at its stored size. The sums are those of the
 //! widened elements: the same bits as with a B of f32 that holds the same numbers.
 
-use crate::pack::PANEL;
+use super::scaled::row_of;
+use crate::pack::{PANEL, Scaled, Width};
 use crate::vector::{LANES, Task, Vector};
 use ic_types::DType;
+use std::ops::Range;
 
 /// What the elements of panels are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +19,8 @@ pub(crate) enum Stored {
     F16,
     /// bfloat16.
     BF16,
+    /// Integers with scales.
+    Scaled(Width),
 }
 
 impl Stored {
@@ -24,12 +29,57 @@ impl Stored {
         match dtype {
             DType::F16 => Stored::F16,
             DType::BF16 => Stored::BF16,
+            DType::I8 => Stored::Scaled(Width::Eight),
+            DType::I4 => Stored::Scaled(Width::Four),
             _ => Stored::F32,
         }
     }
 }
 
-/// Widens `rows` rows of a panel of kind `stored` from `from` to `to`.
+/// Widens rows of the panel of integers that begins at `panel` to `to`.
+///
+/// # Safety
+/// The machine has `V`; the panel is readable and there is room for the rows.
+pub(crate) unsafe fn widen_scaled<V: Vector>(shape: Scaled, panel: *const u8, rows: Range<usize>, to: *mut f32) {
+    // SAFETY: the caller vouches for the instruction set and the rows.
+    unsafe { V::vectorize(WidenScaled { shape, panel, rows, to }) };
+}
+
+struct WidenScaled {
+    shape: Scaled,
+    panel: *const u8,
+    rows: Range<usize>,
+    to: *mut f32,
+}
+
+impl Task for WidenScaled {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        let Scaled { group, width, .. } = self.shape;
+        let scales = self.panel.cast::<f32>();
+        let integers = scales.wrapping_add(self.shape.groups() * PANEL).cast::<u8>();
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            let end = ((row / group + 1) * group).min(self.rows.end);
+            // SAFETY: the caller vouches for the panel and the room.
+            unsafe {
+                let scale = V::load(scales.add(row / group * PANEL));
+                for row in row..end {
+                    let lanes = match width {
+                        Width::Eight => V::load_bytes::<true>(integers.add(row * PANEL)),
+                        Width::Four => row_of(V::load_bytes::<true>(integers.add(row / 2 * PANEL)), row),
+                    };
+                    lanes.int_to_float().mul(scale).store(self.to.add((row - self.rows.start) * PANEL));
+                }
+            }
+            row = end;
+        }
+    }
+}
+
+/// Widens `rows` rows of a panel of 16-bit floats of kind `stored` from `from` to `to`.
 ///
 /// # Safety
 /// The machine has `V`; the rows are readable and writable.

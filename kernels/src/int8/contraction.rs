@@ -3,13 +3,13 @@
 //! As in f32 contractions each thread has a rectangle of rows by panels. All of K is summed at once, as partial sums
 //! would not fit in a narrow result.
 
-use super::finish::{Chain, Finish, Stored};
+use super::finish::{Chain, Finish, Stored, divide};
 use super::microkernel::TileArgs;
 use super::tiles::{IntTiles, MAX_ROWS};
 use super::zero_points::{Corrections, row_sum};
 use crate::abi::{Call, Parallel};
 use crate::cache::caches;
-use crate::epilogue::{Columns, finish_rows, split};
+use crate::epilogue::{Columns, finish_rows};
 use crate::gemm::{Rows, SERIAL, grid, part};
 use crate::pack::{PANEL, Segments};
 use std::ops::Range;
@@ -118,7 +118,7 @@ impl<R: Rows<u8>> Contraction<'_, R> {
                 }
             }
         }
-        let (in_registers, rest) = split(self.call.epilogue);
+        let (in_registers, rest) = divide(self.call.epilogue, self.stored);
         let chain = Chain::of(in_registers);
         let mut panel = block.start;
         while panel < block.end {

@@ -4,12 +4,12 @@
 //! instruction multiplies them. Along a line these columns slide: each is put together once for all pixels that it is
 //! under.
 
-use super::finish::{Chain, Finish, Stored, finish_rows};
+use super::finish::{Chain, Finish, Stored, divide, finish_rows};
 use super::image::Copy;
 use super::zero_points::{Corrections, bytes_of, corrections, corrections_bytes, unsigned_zero};
 use crate::abi::{Call, EpilogueOp, KernelError, Operand};
 use crate::conv::{Attrs, Image, check};
-use crate::epilogue::{self, Columns, split};
+use crate::epilogue::{self, Columns};
 use crate::gemm::part;
 use crate::pack::{Bytes, PANEL, Segments, int8_depthwise_segments};
 use crate::vector::{Dot, DotTask, LANES, Vector};
@@ -97,7 +97,7 @@ pub(crate) unsafe fn depthwise<D: Dot>(call: &Call) -> Result<(), KernelError> {
     } else {
         x
     };
-    let (in_registers, rest) = split(call.epilogue);
+    let (in_registers, rest) = divide(call.epilogue, stored);
     let chain = Chain::of(in_registers);
     let scratch = lists.wrapping_add(corrections_bytes(channels));
     let depthwise = Depthwise { attrs, x, y, weights: w.data, k, corrections, outside, stored, chain, rest, scratch };

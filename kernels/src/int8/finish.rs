@@ -1,8 +1,9 @@
 //! From sums to stored results: zero points, scales, the epilogue, the narrow store.
 
-use crate::abi::EpilogueOp;
-use crate::epilogue::{Columns, Quantizer, in_registers};
-use crate::vector::Vector;
+use crate::abi::{EpilogueOp, Strip};
+use crate::epilogue::{Columns, Quantizer, in_registers, is_short, split};
+use crate::strips;
+use crate::vector::{LANES, Vector};
 use ic_types::DType;
 
 /// The element type of a result.
@@ -27,6 +28,12 @@ impl Stored {
             _ => None,
         }
     }
+}
+
+/// What of an epilogue a tile does before it stores the result, and what follows on stored rows: bytes are stored once, when
+/// all is done.
+pub(crate) fn divide(epilogue: &[EpilogueOp], stored: Stored) -> (&[EpilogueOp], &[EpilogueOp]) {
+    if stored == Stored::Byte { (epilogue, &[]) } else { split(epilogue) }
 }
 
 /// What happens to an epilogue's first and last operations, which are nearly always the same.
@@ -165,6 +172,23 @@ unsafe fn store_bytes<V: Vector, const PANELS: usize>(
     }
 }
 
+/// Applies a strip to lanes, those beyond the result's last column included.
+#[inline(always)]
+fn over_strip<V: Vector, const PANELS: usize>(strip: Strip, values: &mut [V; PANELS]) {
+    let mut lanes = [[0.0f32; LANES]; PANELS];
+    for panel in 0..PANELS {
+        // SAFETY: the array has room for the lanes.
+        unsafe { values[panel].store(lanes[panel].as_mut_ptr()) };
+    }
+    let first = lanes.as_mut_ptr().cast::<f32>();
+    // SAFETY: the strip reads and writes the elements of the array, and the machine has `V`.
+    unsafe { strips::table_of::<V>().strips[strip as usize](first, first, PANELS * LANES) };
+    for panel in 0..PANELS {
+        // SAFETY: the array has the lanes.
+        values[panel] = unsafe { V::load(lanes[panel].as_ptr()) };
+    }
+}
+
 #[inline(always)]
 unsafe fn finish_floats<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V; PANELS]]) {
     // What is absent multiplies by 1 and adds -0, which change nothing.
@@ -192,7 +216,10 @@ unsafe fn finish_floats<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V;
         // SAFETY: the epilogue's tensors cover the rows.
         unsafe {
             for op in to.chain.middle {
-                in_registers(op, &mut values, to.columns, to.offsets.add(row));
+                match op {
+                    EpilogueOp::Strip(strip) if !is_short(*strip) => over_strip(*strip, &mut values[0]),
+                    op => in_registers(op, &mut values, to.columns, to.offsets.add(row)),
+                }
             }
             match (to.chain.quantizer, to.stored) {
                 (Some(quantizer), Stored::Byte) => store_bytes(to, row, &values[0], quantizer),

@@ -46,7 +46,7 @@ pub(crate) const fn kernels_of<D: IntTiles>() -> [Kernel; 4] {
         Kernel {
             name: "int8_matmul",
             layout: 0,
-            revision: 1,
+            revision: 2,
             operands: &["a", "b", "a_zero_point", "b_zero_point", "bias", "y"],
             attrs: &[],
             scratch: matmul::scratch::<D>,
@@ -55,7 +55,7 @@ pub(crate) const fn kernels_of<D: IntTiles>() -> [Kernel; 4] {
         Kernel {
             name: "int8_matmul_packed",
             layout: 1,
-            revision: 1,
+            revision: 2,
             operands: &["a", "b", "a_zero_point", "b_zero_point", "bias", "y"],
             attrs: &[],
             scratch: matmul::packed_scratch::<D>,
@@ -64,7 +64,7 @@ pub(crate) const fn kernels_of<D: IntTiles>() -> [Kernel; 4] {
         Kernel {
             name: "int8_conv_nhwc",
             layout: 1,
-            revision: 1,
+            revision: 2,
             operands: &["x", "w", "x_zero_point", "w_zero_point", "bias", "y"],
             attrs: ATTRS,
             scratch: conv::scratch::<D>,
@@ -73,7 +73,7 @@ pub(crate) const fn kernels_of<D: IntTiles>() -> [Kernel; 4] {
         Kernel {
             name: "int8_depthwise_conv_nhwc",
             layout: 1,
-            revision: 2,
+            revision: 3,
             operands: &["x", "w", "x_zero_point", "w_zero_point", "bias", "y"],
             attrs: ATTRS,
             scratch: depthwise::scratch,

@@ -8,6 +8,7 @@ mod conv;
 mod int8;
 mod matrix;
 mod recurrent;
+mod scaled;
 mod winograd;
 
 pub(crate) use conv::phase_taps;
@@ -21,6 +22,7 @@ pub use int8::{
 };
 pub use matrix::{matmul_b_len, pack_matmul_b, pack_matmul_b_transposed};
 pub use recurrent::{pack_recurrent_weights, recurrent_weights_len, recurrent_weights_shape};
+pub use scaled::{Scaled, Width, pack_scaled};
 pub(crate) use winograd::{WINOGRAD_POINTS, WINOGRAD_TILE};
 pub use winograd::{pack_winograd_weights, winograd_weights_len};
 

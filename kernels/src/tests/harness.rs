@@ -149,8 +149,19 @@ pub(crate) fn run_halves(
     attrs: &[i64],
     pool: &dyn Parallel,
 ) -> Vec<f32> {
+    run_stored(kernel, operands, (dtype, halves.as_ptr().cast()), attrs, pool)
+}
+
+/// Runs a kernel whose second operand is stored as elements of `dtype` at `stored`, and returns its third.
+pub(crate) fn run_stored(
+    kernel: &Kernel,
+    operands: &[Tensor; 3],
+    (dtype, stored): (DType, *const u8),
+    attrs: &[i64],
+    pool: &dyn Parallel,
+) -> Vec<f32> {
     let [mut a, mut b, mut y] = operands.clone();
-    let b = Operand { data: halves.as_ptr().cast_mut().cast(), dtype, ..b.operand() };
+    let b = Operand { data: stored.cast_mut(), dtype, ..b.operand() };
     let operands = [a.operand(), b, y.operand()];
     let bytes = (kernel.scratch)(&operands, attrs, pool.threads());
     let mut scratch = vec![0x7fu8; bytes + 64 + 64];

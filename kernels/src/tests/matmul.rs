@@ -1,11 +1,12 @@
 //! Matrix products: shapes around tile edges, views, broadcasts, epilogues, threads.
 
-use super::harness::{HALVES, Random, Tensor, Threads, assert_same_bits, run, run_halves};
+use super::harness::{HALVES, Random, Tensor, Threads, assert_same_bits, run, run_halves, run_stored};
 use super::matmul_oracle;
 use crate::abi::{Callback, EpilogueOp, Kernel, Parallel, Serial, Strip, Table, Tile};
 use crate::isa::Isa;
-use crate::pack::{matmul_b_len, pack_matmul_b};
+use crate::pack::{Scaled, Width, matmul_b_len, pack_matmul_b, pack_scaled};
 use crate::table::{find, table};
+use ic_types::DType;
 
 /// The product by the oracle: `operands` are those of the call.
 fn oracle(name: &str, operands: &[Tensor], epilogue: &[EpilogueOp]) -> Vec<f32> {
@@ -99,6 +100,47 @@ fn packed_halves_give_the_bits_of_what_they_widen_to() {
                     let found = run_halves(kernel, &operands, (halves.dtype, &bits), &[], pool);
                     let what = format!("{m} {n} {k} {} {} {} threads", halves.dtype, isa.name(), pool.threads());
                     assert_same_bits(&found, &expected, &what);
+                }
+            }
+        }
+    }
+}
+
+/// Random integers of a shape with their scales, packed, and the floats that they stand for.
+fn scaled(shape: Scaled, random: &mut Random) -> (Tensor, Vec<u8>) {
+    let Scaled { k, n, group, width } = shape;
+    let range = if width == Width::Four { 16 } else { 256 };
+    let integers: Vec<i8> = (0..k * n).map(|_| ((random.bits() % range) as i32 - range as i32 / 2) as i8).collect();
+    let scales = random.values(k.div_ceil(group) * n);
+    let mut bytes = vec![0x55; shape.packed_bytes()];
+    pack_scaled(shape, &integers, &scales, &mut bytes);
+    let element = |i: usize, j: usize| f32::from(integers[i * n + j]) * scales[i / group * n + j];
+    let mut data = vec![0.0; matmul_b_len(k, n)];
+    pack_matmul_b(k, n, |i, row| row.iter_mut().enumerate().for_each(|(j, x)| *x = element(i, j)), &mut data);
+    let mut tensor = Tensor::dense(&[k, n], vec![]);
+    tensor.data = data;
+    (tensor, bytes)
+}
+
+#[test]
+fn packed_integers_give_the_bits_of_what_they_stand_for() {
+    let mut random = Random::new(10);
+    for m in [0, 1, 2, 3, 4, 5, 13, 26] {
+        for (n, k) in [(1, 1), (15, 2), (17, 129), (64, 127), (70, 33), (160, 5), (129, 0), (33, 256), (20, 5_001)] {
+            for (dtype, width) in [(DType::I8, Width::Eight), (DType::I4, Width::Four)] {
+                for group in [128, k.max(1)] {
+                    let (b, bytes) = scaled(Scaled { k, n, group, width }, &mut random);
+                    let operands = [Tensor::random(&[m, k], &mut random), b, Tensor::unset(&[m, n])];
+                    let expected = oracle("f32_matmul_packed", &operands, &[]);
+                    for isa in Isa::supported() {
+                        for pool in [&Serial as &dyn Parallel, &Threads(3)] {
+                            let kernel = find("f32_matmul_packed", 3, isa).expect("the kernel exists");
+                            let stored = (dtype, bytes.as_ptr());
+                            let found = run_stored(kernel, &operands, stored, &[group as i64], pool);
+                            let what = format!("{m} {n} {k} {dtype} {group} {} {}", isa.name(), pool.threads());
+                            assert_same_bits(&found, &expected, &what);
+                        }
+                    }
                 }
             }
         }

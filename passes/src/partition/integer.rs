@@ -33,6 +33,7 @@ pub(crate) fn computes(facts: &Facts, user: NodeId, members: &BTreeSet<ValueId>)
         Op::Dequantize(op) => op.to == DType::F32 && op.block_size == 0 && known(1) && known(2),
         Op::Pointwise(op) if from == Some(DType::F32) => match op.function {
             ScalarOp::Relu | ScalarOp::HardSwish => true,
+            ScalarOp::Sigmoid | ScalarOp::Tanh | ScalarOp::Silu | ScalarOp::Gelu | ScalarOp::GeluTanh => true,
             ScalarOp::Add | ScalarOp::Mul => from_outside.len() == 1,
             ScalarOp::Max | ScalarOp::Min => from_outside.iter().all(|&v| splat(graph, v).is_some()),
             _ => false,

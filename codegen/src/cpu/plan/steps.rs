@@ -262,12 +262,13 @@ impl<'a, 'b> Builder<'a, 'b> {
         let param = &k.kernel.params[operand.param as usize];
         let is_dense = operand.strides == dense_strides(&operand.shape);
         let buffer = self.buffers.program_buffer(k.args[operand.param as usize]);
-        let storage = match buffer.kind {
-            BufferKind::Constant(value) => self.buffers.storage(value),
-            _ => param.dtype,
+        let (storage, integers) = match buffer.kind {
+            BufferKind::Constant(value) => (self.buffers.storage(value), self.buffers.integers(value)),
+            _ => (param.dtype, None),
         };
         Some(View {
             storage,
+            integers,
             dtype: param.dtype,
             shape: operand.shape.clone(),
             strides: (!is_dense).then(|| operand.strides.clone()),
@@ -394,7 +395,8 @@ impl<'a, 'b> Builder<'a, 'b> {
 
 fn result_view(kernel: &Kernel, param: u32) -> View {
     let Param { dtype, shape, .. } = &kernel.params[param as usize];
-    View { dtype: *dtype, shape: shape.clone(), strides: None, is_constant: false, storage: *dtype }
+    let shape = shape.clone();
+    View { dtype: *dtype, shape, strides: None, is_constant: false, storage: *dtype, integers: None }
 }
 
 /// Where the op's results are.

@@ -1,10 +1,11 @@
 //! Matrix products, and attention, which is two of them.
 //!
-//! f32 has microkernels; a constant right operand is packed, in 16 bits where these hold its elements. f64 and integers have
-//! a plain kernel.
+//! f32 has microkernels; a constant right operand is packed, in 16 bits where these hold its elements, and as integers with
+//! scales where it is made of them. f64 and integers have a plain kernel.
 
-use super::{Attr, CallOperand, LibraryCall, Packing, Site, plain, require};
+use super::{Attr, CallOperand, Integers, LibraryCall, Packing, Site, plain, require};
 use ic_ir::ops::Attention;
+use ic_kernels::pack::{Scaled, Width};
 use ic_types::{DType, Dim};
 
 /// `f32_matmul_packed` where the right operand is a constant matrix, else `f32_matmul`. Both take strides.
@@ -18,14 +19,17 @@ pub(super) fn matmul(site: &Site) -> Result<LibraryCall, String> {
     if let (true, [Some(k), Some(n)]) =
         (matrix, [b.shape.first(), b.shape.get(1)].map(|d| d.and_then(|d| d.as_const())))
     {
-        let packing = Packing::MatmulB { k: k as usize, n: n as usize };
-        let packed = CallOperand::Packed { index: 1, shape: b.shape.clone(), packing, dtype: b.storage };
+        let [k, n] = [k as usize, n as usize];
+        let (packing, dtype, layout, attrs) = match &b.integers {
+            Some(Integers { group, dtype, .. }) => {
+                let width = if *dtype == DType::I4 { Width::Four } else { Width::Eight };
+                (Packing::Scaled(Scaled { k, n, group: *group, width }), *dtype, 3, vec![Attr::from(*group)])
+            }
+            None => (Packing::MatmulB { k, n }, b.storage, super::panel_layout(b.storage), vec![]),
+        };
+        let packed = CallOperand::Packed { index: 1, shape: b.shape.clone(), packing, dtype };
         let operands = vec![site.pass(0), Some(packed), site.give(0)];
-        return Ok(LibraryCall {
-            layout: super::panel_layout(b.storage),
-            takes_epilogue: true,
-            ..plain("f32_matmul_packed", operands, vec![])
-        });
+        return Ok(LibraryCall { layout, takes_epilogue: true, ..plain("f32_matmul_packed", operands, attrs) });
     }
     let operands = vec![site.pass(0), site.pass(1), site.give(0)];
     Ok(LibraryCall { takes_epilogue: true, ..plain("f32_matmul", operands, vec![]) })

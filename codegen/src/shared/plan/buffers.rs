@@ -1,7 +1,7 @@
 //! The plan's buffers: weights on demand, program buffers, liveness.
 
 use crate::shared::dims::{DimBuilder, Unbound};
-use crate::shared::weights::{Packing, Weight, storage};
+use crate::shared::weights::{Integers, Packing, Weight, integers, storage};
 use ic_artifact::{Buffer, BufferId, Place, Step};
 use ic_ir::kernel::{self, BufferKind, Program};
 use ic_ir::{Graph, ValueId};
@@ -68,6 +68,11 @@ impl<'a> Buffers<'a> {
     /// What the elements of a constant can be stored in.
     pub(crate) fn storage(&self, value: ValueId) -> DType {
         storage(self.graph, value)
+    }
+
+    /// The integers that a constant is made of, where kernels can read them.
+    pub(crate) fn integers(&self, value: ValueId) -> Option<Integers> {
+        integers(self.graph, value)
     }
 
     /// The plan's buffer for the program buffer `id`; a constant becomes a row-major weight.

@@ -1,7 +1,7 @@
 //! Constant expressions as tensors: fast paths for large weights, else the reference evaluator.
 
 use super::narrowed;
-use ic_ir::ops::Op;
+use ic_ir::ops::{Op, ReduceFn};
 use ic_ir::{Graph, ScalarOp, Tensors, ValueId};
 use ic_types::{DType, Data, Tensor, bf16_to_f32, f16_to_f32};
 use std::io;
@@ -54,6 +54,28 @@ fn evaluate_fast(op: &Op, operands: &[Option<Tensor>]) -> Option<Tensor> {
             };
             Some(Tensor::new(x.shape().to_vec(), data))
         }
+        (Op::Pointwise(op), [Some(x)]) if op.function == ScalarOp::Abs => {
+            let elements = x.elements::<f32>()?.iter().map(|x| x.abs()).collect();
+            Some(Tensor::from_elements(x.shape().to_vec(), elements))
+        }
+        (Op::Reduce(op), [Some(x)]) if op.function == ReduceFn::Max && !op.keep_dims => greatest(x, &op.axes),
+        (Op::Quantize(op), [Some(x), Some(scale)]) => {
+            let (low, high) = match op.to {
+                DType::I8 => (-128, 127),
+                DType::I4 => (-8, 7),
+                _ => return None,
+            };
+            let quotient = |x: f32, scale: f32| ((x / scale).round_ties_even() as i32).clamp(low, high) as i8;
+            let integers = with_scales(x.elements::<f32>()?, x.shape(), scale, (op.axis, op.block_size), quotient)?;
+            let data = if op.to == DType::I8 { Data::I8(integers) } else { Data::I4(integers) };
+            Some(Tensor::new(x.shape().to_vec(), data))
+        }
+        (Op::Dequantize(op), [Some(x), Some(scale)]) if op.to == DType::F32 => {
+            let (Data::I8(integers) | Data::I4(integers)) = x.data() else { return None };
+            let product = |x: i8, scale: f32| f32::from(x) * scale;
+            let floats = with_scales(integers, x.shape(), scale, (op.axis, op.block_size), product)?;
+            Some(Tensor::from_elements(x.shape().to_vec(), floats))
+        }
         (Op::Pointwise(op), [Some(a), Some(b)]) => {
             let function: fn(f32, f32) -> f32 = match op.function {
                 ScalarOp::Add => |a, b| a + b,
@@ -71,6 +93,49 @@ fn evaluate_fast(op: &Op, operands: &[Option<Tensor>]) -> Option<Tensor> {
         }
         _ => None,
     }
+}
+
+/// The greatest elements along one axis, which goes.
+fn greatest(x: &Tensor, axes: &[usize]) -> Option<Tensor> {
+    let (&[axis], shape) = (axes, x.shape()) else { return None };
+    let elements = x.elements::<f32>()?;
+    let (outer, inner) = (shape[..axis].iter().product::<usize>(), shape[axis + 1..].iter().product::<usize>());
+    let mut largest = vec![f32::NEG_INFINITY; outer * inner];
+    for (i, row) in elements.chunks_exact(inner.max(1)).enumerate() {
+        let to = &mut largest[i / shape[axis].max(1) * inner..][..inner];
+        to.iter_mut().zip(row).for_each(|(to, &x)| *to = if to.is_nan() || *to > x { *to } else { x });
+    }
+    Some(Tensor::from_elements([&shape[..axis], &shape[axis + 1..]].concat(), largest))
+}
+
+/// `f` of each element and its scale: one for each position on an axis, or for each block of the first axis of a matrix.
+fn with_scales<T: Copy, U>(
+    elements: &[T],
+    shape: &[usize],
+    scale: &Tensor,
+    (axis, block_size): (i64, usize),
+    f: impl Fn(T, f32) -> U,
+) -> Option<Vec<U>> {
+    let scales = scale.elements::<f32>()?;
+    let axis = usize::try_from(axis).ok().filter(|&axis| axis < shape.len())?;
+    let mut results = Vec::with_capacity(elements.len());
+    match (block_size, shape) {
+        (0, _) if scale.shape() == [shape[axis]] => {
+            let inner = shape[axis + 1..].iter().product::<usize>().max(1);
+            for (i, elements) in elements.chunks_exact(inner).enumerate() {
+                let scale = scales[i % scales.len()];
+                results.extend(elements.iter().map(|&x| f(x, scale)));
+            }
+        }
+        (block, &[k, n]) if block > 0 && axis == 0 && scale.shape() == [k.div_ceil(block), n] => {
+            for (row, elements) in elements.chunks_exact(n.max(1)).enumerate() {
+                let scales = &scales[row / block * n..][..n];
+                results.extend(elements.iter().zip(scales).map(|(&x, &scale)| f(x, scale)));
+            }
+        }
+        _ => return None,
+    }
+    Some(results)
 }
 
 /// The shape with leading axes of extent 1 up to `rank`.
@@ -117,7 +182,7 @@ mod tests {
     use super::*;
     use crate::shared::weights::storage;
     use ic_ir::Builder;
-    use ic_ir::ops::{Cast, Transpose};
+    use ic_ir::ops::{Cast, Dequantize, Quantize, Reduce, Transpose};
 
     #[test]
     fn fast_paths_give_the_bits_of_the_evaluator() {
@@ -138,6 +203,31 @@ mod tests {
             let slow = ic_ir::eval::eval_values(&graph, &[], &Default::default(), &[moved]).unwrap().remove(0);
             assert_eq!(evaluate(&graph, moved).unwrap(), slow);
             assert_eq!(storage(&graph, moved), to);
+        }
+    }
+
+    #[test]
+    fn quantized_weights_are_those_of_the_evaluator() {
+        let mut graph = Graph::new("weights");
+        let mut b = Builder { graph: &mut graph, location: "".into() };
+        let elements = (0..70).map(|i| ((i * 37) % 23) as f32 * 0.37 - 4.0).collect();
+        let w = b.constant(Tensor::from_elements(vec![7, 10], elements)).unwrap();
+        let magnitude = b.push(ScalarOp::Abs, &[w]).unwrap();
+        let largest = b.push(Reduce { function: ReduceFn::Max, axes: vec![0], keep_dims: false }, &[magnitude]).unwrap();
+        let steps = b.constant(Tensor::from_elements(vec![], vec![127.0f32])).unwrap();
+        let columns = b.div(largest, steps).unwrap();
+        let blocks: Vec<f32> = (1..=20).map(|i| i as f32 * 0.11).collect();
+        let blocks = b.constant(Tensor::from_elements(vec![2, 10], blocks)).unwrap();
+        let rows = b.constant(Tensor::from_elements(vec![7], vec![0.3f32, 0.1, 0.2, 0.4, 0.7, 0.6, 0.5])).unwrap();
+        let kinds = [(DType::I8, columns, 1, 0), (DType::I8, rows, 0, 0), (DType::I4, blocks, 0, 4)];
+        for (to, scale, axis, block_size) in kinds {
+            let mut b = Builder { graph: &mut graph, location: "".into() };
+            let narrow = b.push(Quantize { axis, block_size, to, saturate: true }, &[w, scale]).unwrap();
+            let wide = b.push(Dequantize { axis, block_size, to: DType::F32 }, &[narrow, scale]).unwrap();
+            for value in [largest, narrow, wide] {
+                let slow = ic_ir::eval::eval_values(&graph, &[], &Default::default(), &[value]).unwrap().remove(0);
+                assert_eq!(evaluate(&graph, value).unwrap(), slow);
+            }
         }
     }
 }

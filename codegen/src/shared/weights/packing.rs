@@ -1,6 +1,6 @@
 //! Layouts of constant operands of library kernels.
 
-use ic_kernels::pack::{self, Bytes, ConvTransposeShape, ConvWeightShape, Int8ConvShape, Segments};
+use ic_kernels::pack::{self, Bytes, ConvTransposeShape, ConvWeightShape, Int8ConvShape, Scaled, Segments};
 use ic_types::{Data, Tensor};
 use std::io;
 
@@ -23,6 +23,8 @@ pub(crate) enum Packing {
         /// Columns of each.
         n: usize,
     },
+    /// The right operand of a matrix product as integers with scales.
+    Scaled(Scaled),
     /// Convolution weights.
     Conv(ConvWeightShape),
     /// Weights of a Winograd convolution.
@@ -94,6 +96,7 @@ impl Packing {
             Packing::Recurrent { directions, gates, hidden, k } => {
                 pack::recurrent_weights_len(*directions, *gates, *hidden, *k)
             }
+            Packing::Scaled(shape) => return shape.packed_bytes(),
             Packing::Int8Matmul { k, n } => return Segments { count: 1, len: *k }.packed_bytes(*n),
             Packing::Int8Conv(shape) => return shape.packed_bytes(),
             Packing::Int8Recurrent { directions, gates, hidden, k } => {
@@ -104,6 +107,17 @@ impl Packing {
             }
         };
         floats * size_of::<f32>()
+    }
+
+    /// Packs integers with their scales.
+    pub(super) fn packed_scaled(&self, integers: &Tensor, scales: &Tensor) -> io::Result<Tensor> {
+        let problem = || io::Error::other("weights with scales must be signed integers with f32 scales");
+        let (Packing::Scaled(shape), Data::I8(elements) | Data::I4(elements)) = (self, integers.data()) else {
+            return Err(problem());
+        };
+        let mut packed = vec![0; self.bytes()];
+        pack::pack_scaled(*shape, elements, scales.elements::<f32>().ok_or_else(problem)?, &mut packed);
+        Ok(Tensor::new(vec![packed.len()], Data::U8(packed)))
     }
 
     /// Packs a row-major tensor.
@@ -143,7 +157,8 @@ impl Packing {
             Packing::Recurrent { directions, gates, hidden, k } => {
                 pack::pack_recurrent_weights(*directions, *gates, *hidden, *k, filter, packed);
             }
-            Packing::Int8Matmul { .. }
+            Packing::Scaled(_)
+            | Packing::Int8Matmul { .. }
             | Packing::Int8Conv(_)
             | Packing::Int8Depthwise { .. }
             | Packing::Int8Recurrent { .. } => {
@@ -166,6 +181,7 @@ impl Packing {
             }
             Packing::MatmulB { .. }
             | Packing::Experts { .. }
+            | Packing::Scaled(_)
             | Packing::Conv(_)
             | Packing::Winograd { .. }
             | Packing::Depthwise { .. }

@@ -71,6 +71,24 @@ pub(crate) struct CompileArgs {
     /// What the factors of contractions are rounded to; sums stay f32. CPUs round weights and embeddings alone
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub(crate) precision: Precision,
+    /// Store the weights of matrix products as integers with scales, and compute in f32; or compute on integers, with ranges
+    /// measured on `--calibration`. Embeddings, norms and the head stay floats. CPUs only
+    #[arg(long, value_enum, value_name = "SCHEME")]
+    pub(crate) quantize: Option<Quantize>,
+    /// Samples for w8a8: for each input an array of its name, which is one sample, or has one more axis in front, of
+    /// samples; repeat for samples of other shapes
+    #[arg(long, value_name = "FILE.npz")]
+    pub(crate) calibration: Vec<PathBuf>,
+    /// How the range of an activation follows from what is measured
+    #[arg(long, value_enum, value_name = "METHOD", default_value_t = CalibrationMethod::Percentile)]
+    pub(crate) calibration_method: CalibrationMethod,
+    /// How far scales of channels move from normalized activations to weights (SmoothQuant): 0 is not at all
+    #[arg(long, value_name = "0..1", default_value_t = 0.5)]
+    pub(crate) smoothing: f32,
+    /// Largest loss, as 1 less the cosine similarity to f32 on the calibration samples: layers return to f32, those with
+    /// the largest errors first, until the model is within it
+    #[arg(long, value_name = "LOSS")]
+    pub(crate) accuracy_budget: Option<f64>,
     /// Print an intermediate form: graph, kernels, asm, ptx, ascend, dot, report, deps (the model's files) or rust (the
     /// artifact's typed interface); KIND=PATH writes a file
     #[arg(long = "emit", value_name = "KIND[=PATH]")]
@@ -105,6 +123,28 @@ pub(crate) enum Precision {
     F16,
     /// Rounded to bfloat16
     Bf16,
+}
+
+/// Schemes of quantization.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Quantize {
+    /// 8-bit weights, a scale for each output
+    W8,
+    /// 4-bit weights, a scale for each 128 inputs of an output
+    W4,
+    /// 8-bit weights and activations, calibrated
+    W8a8,
+}
+
+/// Ways from what is measured of an activation to its range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum CalibrationMethod {
+    /// From the least to the greatest element
+    Minmax,
+    /// Without the 0.01% of the elements that are farthest out
+    Percentile,
+    /// With the least mean square error
+    Mse,
 }
 
 #[derive(Args, Debug)]

@@ -1,17 +1,18 @@
 //! `ic compile`.
 
-use super::args::{CompileArgs, Fp, Precision};
+use super::args::{CalibrationMethod, CompileArgs, Fp, Precision, Quantize};
 use super::feed::parse_dims;
 use super::output::Say;
 use anyhow::{Context, Result, bail, ensure};
 use ic::import::ImportOptions;
 use ic::pipeline::{self, Lowered, Options, Package, Source, StatePair, Variant};
+use ic::quantize::{Calibration, Method, Report};
 use ic::{Form, bindings};
 use ic_artifact::Manifest;
 use ic_codegen::{Products, Target, TargetClass, ascend, cpu, nvptx};
 use ic_ir::kernel::Step;
 use ic_ir::{Graph, text};
-use ic_passes::{FpMode, PASSES};
+use ic_passes::{FpMode, IntegerWeights, PASSES};
 use serde_json::json;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -48,8 +49,12 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
         }
     }
     let seconds = start.elapsed().as_secs_f64();
+    if let Some(report) = lowered.quantization.as_ref().filter(|_| !args.json) {
+        say.line(&quantized_line(report))?;
+    }
     if args.json {
         return say.json(&json!({
+            "quantization": lowered.quantization.as_ref().map(quantized_json),
             "artifact": output.display().to_string(),
             "entries": written.manifest.callable().iter().map(|entry| &entry.name).collect::<Vec<_>>(),
             "bytes": written.bytes,
@@ -60,6 +65,36 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     }
     let megabytes = written.bytes as f64 / 1e6;
     say.line(&format!("wrote {} ({megabytes:.1} MB, {} steps) in {seconds:.2} s", output.display(), written.n_steps))
+}
+
+/// What quantization did, in one line; the report has a line for each layer.
+fn quantized_line(report: &Report) -> String {
+    format!(
+        "{} of {} contractions on integers, cosine similarity to f32 {:.6} over {} samples",
+        report.n_integers(),
+        report.layers.len(),
+        report.cosine,
+        report.n_samples
+    )
+}
+
+fn quantized_json(report: &Report) -> serde_json::Value {
+    let layers = report.layers.iter().map(|layer| {
+        json!({
+            "name": layer.name,
+            "precision": if layer.on_integers { "w8a8" } else { "f32" },
+            "error": layer.error,
+            "multiply_adds": layer.multiply_adds,
+            "float_bytes": layer.float_bytes,
+            "integer_bytes": layer.integer_bytes,
+        })
+    });
+    json!({
+        "cosine": report.cosine,
+        "budget": report.budget,
+        "samples": report.n_samples,
+        "layers": layers.collect::<Vec<_>>(),
+    })
 }
 
 /// The model's name with `.ica`; that of a Hugging Face folder beside the folder.
@@ -123,13 +158,45 @@ fn options(args: &CompileArgs) -> Result<Options> {
         Precision::F16 => ic_passes::Precision::F16,
         Precision::Bf16 => ic_passes::Precision::BF16,
     };
+    if let (Some(_), Some(other)) = (args.quantize, targets.iter().find(|t| t.class() != TargetClass::Cpu)) {
+        bail!("not supported: `--quantize` for {}; its kernels are for CPUs", other.name());
+    }
+    let integer_weights = match args.quantize {
+        Some(Quantize::W8) => Some(IntegerWeights::I8),
+        Some(Quantize::W4) => Some(IntegerWeights::I4),
+        Some(Quantize::W8a8) | None => None,
+    };
     let outputs = (!args.outputs.is_empty()).then(|| args.outputs.clone());
     let (dims, ranges) = parse_dims(&args.dims)?;
     let import = ImportOptions { dims, ranges, outputs, ..Default::default() };
-    let passes = ic_passes::Options { opt_level: args.opt_level, fp, precision, ..Default::default() };
+    let opt_level = args.opt_level;
+    let passes = ic_passes::Options { opt_level, fp, precision, integer_weights, ..Default::default() };
     let states = args.states.iter().map(|text| state_pair(text)).collect::<Result<_>>()?;
     let products = if args.precision == Precision::Tf32 { Products::Tf32 } else { Products::F32 };
-    Ok(Options { import, passes, targets, products, states, hoist: args.hoist.clone() })
+    let calibration = calibration(args)?;
+    Ok(Options { import, passes, targets, products, states, hoist: args.hoist.clone(), calibration })
+}
+
+/// How the model is calibrated, if it is.
+fn calibration(args: &CompileArgs) -> Result<Option<Calibration>> {
+    let is_calibrated = args.quantize == Some(Quantize::W8a8);
+    ensure!(
+        is_calibrated || args.calibration.is_empty() && args.accuracy_budget.is_none(),
+        "`--calibration` and `--accuracy-budget` go with `--quantize w8a8`"
+    );
+    if !is_calibrated {
+        return Ok(None);
+    }
+    ensure!(!args.calibration.is_empty(), "`--quantize w8a8` needs samples: `--calibration FILE.npz`");
+    ensure!((0.0..=1.0).contains(&args.smoothing), "`--smoothing {}`: expected 0 to 1", args.smoothing);
+    ensure!(args.accuracy_budget.is_none_or(|budget| budget >= 0.0), "`--accuracy-budget`: a loss is not negative");
+    let method = match args.calibration_method {
+        CalibrationMethod::Minmax => Method::MinMax,
+        CalibrationMethod::Percentile => Method::Percentile,
+        CalibrationMethod::Mse => Method::Mse,
+    };
+    let (files, smoothing, budget) = (args.calibration.clone(), args.smoothing, args.accuracy_budget);
+    Ok(Some(Calibration { files, method, smoothing, budget }))
 }
 
 /// `IN=OUT`, or one name for both.
@@ -246,6 +313,9 @@ impl Emit {
                 _ => String::new(),
             };
             texts.extend(of_variant.into_iter().map(|(name, text)| (format!("{prefix}{name}"), text)));
+        }
+        if let (Kind::Report, Some(report)) = (self.kind, &package.quantization) {
+            texts.push(("quantization".into(), report.to_string()));
         }
         if let (Kind::Ptx, true) = (self.kind, texts.is_empty()) {
             bail!("`--emit ptx` needs a target: `--target nvptx:sm_80`");

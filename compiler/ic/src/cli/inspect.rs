@@ -166,7 +166,10 @@ fn contraction(plan: &Plan, step: &Step) -> Option<String> {
             (DType::F32, weights) => Some(format!("int8 (f32 quantized at run time × {weights} → i32)")),
             (left, right) => Some(format!("int8 ({left} × {right} → i32)")),
         },
-        (precision, _) => Some(precision.into()),
+        (precision, _) => match dtype(1) {
+            Some(weights @ (DType::I8 | DType::I4)) => Some(format!("{precision} ({weights} weights with scales)")),
+            _ => Some(precision.into()),
+        },
     }
 }
 
