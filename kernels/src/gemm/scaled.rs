@@ -9,15 +9,11 @@ use crate::epilogue::{Columns, in_registers};
 use crate::pack::{PANEL, Width};
 use crate::vector::{Task, Vector};
 
-/// Row `row` of a panel of 4-bit integers, from the bytes, as signed integers, that hold it and a neighbour.
+/// Row `row` of a panel of 4-bit integers as floats, from the bytes that hold it and a neighbour.
 #[inline(always)]
 pub(super) fn row_of<V: Vector>(bytes: V, row: usize) -> V {
-    if row.is_multiple_of(2) { low_halves(bytes) } else { bytes.shift_right::<4>() }
-}
-
-#[inline(always)]
-fn low_halves<V: Vector>(bytes: V) -> V {
-    bytes.shift_left::<28>().shift_right::<28>()
+    let halves = if row.is_multiple_of(2) { bytes } else { bytes.shift_right::<4>() };
+    halves.low_half_to_float()
 }
 
 /// The tile of `ROWS` rows and `PANELS` panels of 8-bit integers. One segment; [`TileArgs::b_step`] is the number of rows
@@ -123,8 +119,8 @@ unsafe fn accumulate_i4<V: Vector, const ROWS: usize, const PANELS: usize>(
                 let (mut low, mut high) = (scales, scales);
                 for panel in 0..PANELS {
                     let bytes = V::load_bytes::<true>(integers[panel].add(k / 2 * PANEL));
-                    low[panel] = low_halves(bytes).int_to_float().mul(scales[panel]);
-                    high[panel] = bytes.shift_right::<4>().int_to_float().mul(scales[panel]);
+                    low[panel] = row_of(bytes, 0).mul(scales[panel]);
+                    high[panel] = row_of(bytes, 1).mul(scales[panel]);
                 }
                 multiply(&rows, k, &low, sums);
                 if k + 1 < end {

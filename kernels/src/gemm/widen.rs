@@ -68,10 +68,10 @@ impl Task for WidenScaled {
                 let scale = V::load(scales.add(row / group * PANEL));
                 for row in row..end {
                     let lanes = match width {
-                        Width::Eight => V::load_bytes::<true>(integers.add(row * PANEL)),
+                        Width::Eight => V::load_bytes::<true>(integers.add(row * PANEL)).int_to_float(),
                         Width::Four => row_of(V::load_bytes::<true>(integers.add(row / 2 * PANEL)), row),
                     };
-                    lanes.int_to_float().mul(scale).store(self.to.add((row - self.rows.start) * PANEL));
+                    lanes.mul(scale).store(self.to.add((row - self.rows.start) * PANEL));
                 }
             }
             row = end;

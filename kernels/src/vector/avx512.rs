@@ -130,6 +130,21 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    fn low_half_to_float(self) -> Self {
+        const INTEGERS: [f32; LANES] = {
+            let mut integers = [0.0; LANES];
+            let mut bits = 0;
+            while bits < LANES {
+                integers[bits] = if bits < LANES / 2 { bits as f32 } else { bits as f32 - LANES as f32 };
+                bits += 1;
+            }
+            integers
+        };
+        // SAFETY: as in `int`; the table has 16 elements, and the permutation looks at four bits of each index.
+        unsafe { Avx512(_mm512_permutexvar_ps(int(self), _mm512_loadu_ps(INTEGERS.as_ptr()))) }
+    }
+
+    #[inline(always)]
     fn mul_int(self, other: Self) -> Self {
         // SAFETY: as in `int`.
         float(unsafe { _mm512_mullo_epi32(int(self), int(other)) })

@@ -234,6 +234,11 @@ pub(crate) trait Vector: Copy + 'static {
     }
     /// The float nearest to an integer.
     fn int_to_float(self) -> Self;
+    /// The signed integer of four bits that the low bits of each integer are, as a float.
+    #[inline(always)]
+    fn low_half_to_float(self) -> Self {
+        self.shift_left::<28>().shift_right::<28>().int_to_float()
+    }
 
     /// The lanes.
     fn to_array(self) -> [f32; LANES];
