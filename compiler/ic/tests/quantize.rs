@@ -105,11 +105,15 @@ fn weights_are_stored_as_integers_and_nothing_else_is_rounded() {
 }
 
 #[test]
-fn other_devices_are_refused() {
+fn other_devices_and_models_without_weights_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let model = write(folder.path(), "m.ic", &mlp(|_, _| ()));
     let said = refused(&["compile", text(&model), "--quantize", "w8", "--target", "nvptx:sm_80"]);
     assert!(said.contains("not supported: `--quantize` for nvptx:sm_80"), "{said}");
+    let graph = "graph @g(%x: f32[4]) {\n  %y = relu(%x)\n  return \"y\" = %y\n}\n";
+    let model = write(folder.path(), "none.ic", graph);
+    let said = refused(&["compile", text(&model), "--quantize", "w4"]);
+    assert!(said.contains("nothing to quantize"), "{said}");
 }
 
 /// Two convolutions with a residual sum, a pool and two products, as text. The image has `N` batches.
