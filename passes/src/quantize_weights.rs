@@ -113,12 +113,7 @@ fn origin(graph: &Graph, mut value: ValueId) -> ValueId {
 }
 
 /// A weight `[K, N]` as floats from integers.
-fn quantized(
-    rebuild: &mut Rebuild,
-    weight: ValueId,
-    to: IntegerWeights,
-    at: &Arc<str>,
-) -> Result<ValueId, GraphError> {
+fn quantized(rebuild: &mut Rebuild, weight: ValueId, to: IntegerWeights, at: &Arc<str>) -> Result<ValueId, GraphError> {
     let weight = rebuild.value(weight);
     let (to, axis, block_size, scale) = match to {
         IntegerWeights::I8 => (DType::I8, 1, 0, scale_of_columns(rebuild, weight, at)?),

@@ -215,7 +215,8 @@ pub(crate) fn lower_imported(
     let is_quantized = |model: &Lowered| model.report.rules.contains_key("quantize-weight");
     if options.passes.integer_weights.is_some() && !variants.iter().flat_map(|v| &v.models).any(is_quantized) {
         let location = Location { file: "--quantize".into(), node: "".into() };
-        let message = "nothing to quantize: no product of f32 has a large constant right operand that is not the head's";
+        let message =
+            "nothing to quantize: no product of f32 has a large constant right operand that is not the head's";
         return Err(CompileError::Model(vec![Diagnostic::new(location, message)]));
     }
     Ok(Package { variants, states: states.list, quantization: None })

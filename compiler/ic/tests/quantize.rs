@@ -217,8 +217,17 @@ fn layers_return_to_floats_until_the_budget_is_met() {
     let artifact = folder.path().join("m.ica");
     let json = |budget: &str| {
         let said = ic(&[
-            "compile", text(&model), "-o", text(&artifact), "--quantize", "w8a8", "--calibration", text(&many),
-            "--accuracy-budget", budget, "--json",
+            "compile",
+            text(&model),
+            "-o",
+            text(&artifact),
+            "--quantize",
+            "w8a8",
+            "--calibration",
+            text(&many),
+            "--accuracy-budget",
+            budget,
+            "--json",
         ]);
         serde_json::from_str::<serde_json::Value>(&said).unwrap()["quantization"].clone()
     };

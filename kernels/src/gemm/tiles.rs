@@ -2,11 +2,11 @@
 
 use super::microkernel::{TileFn, tile, transposed_tile};
 use super::scaled::{i4_tile, i8_tile};
+use crate::pack::Width;
 #[cfg(target_arch = "aarch64")]
 use crate::vector::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::vector::{Avx2, Avx512};
-use crate::pack::Width;
 use crate::vector::{Portable, Vector};
 
 /// The tiles of an instruction set. Few rows take more panels: one row has too few sums to hide the latency of

@@ -129,7 +129,10 @@ fn check(kernel: usize, operands: &[Tensor], attrs: &[i64], sums: &[i32], column
         (DType::F32, &[scale, bias]),
         (DType::F32, &[EpilogueOp::MulScalar(vectors[0].as_ptr()), EpilogueOp::Strip(Strip::Tanh)]),
         (DType::U8, &[EpilogueOp::Scale(0.37), bias, EpilogueOp::Strip(Strip::Relu), unsigned]),
-        (DType::U8, &[EpilogueOp::Scale(0.37), bias, EpilogueOp::Strip(Strip::Gelu), EpilogueOp::Strip(Strip::Silu), unsigned]),
+        (
+            DType::U8,
+            &[EpilogueOp::Scale(0.37), bias, EpilogueOp::Strip(Strip::Gelu), EpilogueOp::Strip(Strip::Silu), unsigned],
+        ),
         (
             DType::I8,
             &[

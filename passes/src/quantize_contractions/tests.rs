@@ -97,7 +97,9 @@ fn normalized(more: &str, result: &str) -> Graph {
 
 #[test]
 fn smoothing_moves_into_the_normalization_where_nothing_else_reads_it() {
-    for (more, result, n_products) in [("", "m", 0), ("%r = reduce(%n) {function = sum, axes = [1]}\n%s = add(%m, %r)", "s", 1)] {
+    for (more, result, n_products) in
+        [("", "m", 0), ("%r = reduce(%n) {function = sum, axes = [1]}\n%s = add(%m, %r)", "s", 1)]
+    {
         let graph = normalized(more, result);
         let candidates = Candidates::new(&graph);
         assert!(candidates.groups.len() == 1 && candidates.groups[0].smoothable);

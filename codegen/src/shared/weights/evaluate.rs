@@ -213,7 +213,8 @@ mod tests {
         let elements = (0..70).map(|i| ((i * 37) % 23) as f32 * 0.37 - 4.0).collect();
         let w = b.constant(Tensor::from_elements(vec![7, 10], elements)).unwrap();
         let magnitude = b.push(ScalarOp::Abs, &[w]).unwrap();
-        let largest = b.push(Reduce { function: ReduceFn::Max, axes: vec![0], keep_dims: false }, &[magnitude]).unwrap();
+        let largest =
+            b.push(Reduce { function: ReduceFn::Max, axes: vec![0], keep_dims: false }, &[magnitude]).unwrap();
         let steps = b.constant(Tensor::from_elements(vec![], vec![127.0f32])).unwrap();
         let columns = b.div(largest, steps).unwrap();
         let blocks: Vec<f32> = (1..=20).map(|i| i as f32 * 0.11).collect();

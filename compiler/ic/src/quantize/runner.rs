@@ -24,7 +24,8 @@ impl Runner {
     /// If it cannot be compiled or written.
     #[expect(unsafe_code, reason = "calibration runs what it has just compiled")]
     pub(super) fn new(graph: Graph, options: &Options) -> Result<Runner, CompileError> {
-        let host = Target::host().ok_or_else(|| refuse("calibration runs on the CPU; there is no code for this one"))?;
+        let host =
+            Target::host().ok_or_else(|| refuse("calibration runs on the CPU; there is no code for this one"))?;
         let passes = ic_passes::Options {
             precision: ic_passes::Precision::F32,
             integer_weights: None,

@@ -18,7 +18,9 @@ pub(super) fn read(graph: &Graph, files: &[PathBuf]) -> Result<Vec<Vec<Tensor>>,
         samples.extend(read_archive(graph, file).map_err(refuse)?);
     }
     if samples.is_empty() {
-        return Err(CompileError::Calibration("there are no calibration samples; give `--calibration FILE.npz`".into()));
+        return Err(CompileError::Calibration(
+            "there are no calibration samples; give `--calibration FILE.npz`".into(),
+        ));
     }
     Ok(samples)
 }
@@ -33,7 +35,8 @@ fn read_archive(graph: &Graph, file: &Path) -> Result<Vec<Vec<Tensor>>, String> 
     }
     let mut columns = Vec::new();
     for &input in graph.inputs() {
-        let array = arrays.get(name(input)).ok_or_else(|| format!("no array `{}`; it holds {}", name(input), held()))?;
+        let array =
+            arrays.get(name(input)).ok_or_else(|| format!("no array `{}`; it holds {}", name(input), held()))?;
         let ty = graph.ty(input).as_tensor().ok_or_else(|| format!("input `{}` is no tensor", name(input)))?;
         columns.push(split(array, ty).map_err(|problem| format!("array `{}` {problem}", name(input)))?);
     }
@@ -90,7 +93,9 @@ fn check(graph: &Graph, sample: &[Tensor]) -> Result<(), String> {
             let expected = dim.eval(&|symbol| symbols.get(symbol).copied());
             if expected.as_ref().is_ok_and(|&expected| expected != extent as i64) {
                 let expected = expected.unwrap_or_default();
-                return Err(format!("array `{name}` has {extent} elements along axis {axis}, where `{dim}` is {expected}"));
+                return Err(format!(
+                    "array `{name}` has {extent} elements along axis {axis}, where `{dim}` is {expected}"
+                ));
             }
         }
     }

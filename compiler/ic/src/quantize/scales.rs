@@ -6,9 +6,7 @@ use super::runner::Runner;
 use crate::pipeline::{CompileError, Options};
 use ic_codegen::constant_value;
 use ic_ir::{Graph, ValueId};
-use ic_passes::quantize_contractions::{
-    Affine, Candidates, Choice, Contraction, compare_contractions, with_outputs,
-};
+use ic_passes::quantize_contractions::{Affine, Candidates, Choice, Contraction, compare_contractions, with_outputs};
 use ic_types::Tensor;
 use std::collections::BTreeMap;
 
@@ -65,9 +63,11 @@ pub(super) fn choose(
         Affine { smoothing: seen.smoothing, ..Affine::covering(range.low, range.high) }
     });
     let groups: Vec<Affine> = groups.collect();
-    let scales = candidates.contractions.iter().zip(&weights).map(|(contraction, magnitudes)| {
-        Some(magnitudes.scales(groups[contraction.group].smoothing.as_deref()))
-    });
+    let scales = candidates
+        .contractions
+        .iter()
+        .zip(&weights)
+        .map(|(contraction, magnitudes)| Some(magnitudes.scales(groups[contraction.group].smoothing.as_deref())));
     Ok(Choice { weights: scales.collect(), groups })
 }
 
@@ -200,7 +200,8 @@ pub(super) fn errors(
     for sample in samples {
         let found = runner.run(sample)?;
         for (i, pair) in found.chunks_exact(2).enumerate() {
-            let number = |tensor: &Tensor| tensor.elements::<f32>().and_then(|x| x.first().copied()).map_or(0.0, f64::from);
+            let number =
+                |tensor: &Tensor| tensor.elements::<f32>().and_then(|x| x.first().copied()).map_or(0.0, f64::from);
             let sum = sums.entry(i).or_default();
             *sum = (sum.0 + number(&pair[0]), sum.1 + number(&pair[1]));
         }
