@@ -9,8 +9,8 @@
 //! - `f32_matmul_packed`, layout 2: the same with a `b` of f16 or bf16 in that packing. Its elements are widened as
 //!   panels are read; all arithmetic is in f32.
 //! - `f32_matmul_packed`, layout 3: the same with a `b` of 8-bit or 4-bit integers with scales, packed by
-//!   [`pack_scaled`](crate::pack::pack_scaled); `group` elements of a column share a scale. Few rows of `a` read the
-//!   integers as they are.
+//!   [`pack_scaled`](crate::pack::pack_scaled); `group` elements of a column share a scale. Its operand's shape is
+//!   `[K, N]`, or `[ceil(K / 2), N]` for 4 bits. Few rows of `a` read the integers as they are.
 //! - `f32_matmul`, layout 0: `y[.., M, N] = a[.., M, K] x b[.., K, N]`. The leading axes of `a` and `b` are those of
 //!   `y`, right-aligned, or have extent 1, or are missing.
 //!

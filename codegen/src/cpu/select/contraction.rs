@@ -20,14 +20,18 @@ pub(super) fn matmul(site: &Site) -> Result<LibraryCall, String> {
         (matrix, [b.shape.first(), b.shape.get(1)].map(|d| d.and_then(|d| d.as_const())))
     {
         let [k, n] = [k as usize, n as usize];
+        let mut shape = b.shape.clone();
         let (packing, dtype, layout, attrs) = match &b.integers {
             Some(Integers { group, dtype, .. }) => {
                 let width = if *dtype == DType::I4 { Width::Four } else { Width::Eight };
+                if width == Width::Four {
+                    shape[0] = Dim::constant(k.div_ceil(2) as i64);
+                }
                 (Packing::Scaled(Scaled { k, n, group: *group, width }), *dtype, 3, vec![Attr::from(*group)])
             }
             None => (Packing::MatmulB { k, n }, b.storage, super::panel_layout(b.storage), vec![]),
         };
-        let packed = CallOperand::Packed { index: 1, shape: b.shape.clone(), packing, dtype };
+        let packed = CallOperand::Packed { index: 1, shape, packing, dtype };
         let operands = vec![site.pass(0), Some(packed), site.give(0)];
         return Ok(LibraryCall { layout, takes_epilogue: true, ..plain("f32_matmul_packed", operands, attrs) });
     }

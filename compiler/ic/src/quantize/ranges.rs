@@ -167,7 +167,7 @@ mod tests {
         let percentile = histogram.range(Method::Percentile);
         assert!(percentile.low == -1.0 && (1.0..1.1).contains(&percentile.high), "{percentile:?}");
         let least = histogram.range(Method::Mse);
-        assert!(least.high < 20.0 && histogram.error(least) < histogram.error(percentile), "{least:?}");
+        assert!(least.high < 60.0 && histogram.error(least) < histogram.error(percentile), "{least:?}");
     }
 
     #[test]
