@@ -160,7 +160,8 @@ fn the_best_target_that_a_gpu_runs_is_taken() {
         return;
     }
     let graph = program("softmax");
-    let target = |targets: &[&str]| load_on(&compile(&graph, targets), &device()).map(|model| model.target().to_string());
+    let target =
+        |targets: &[&str]| load_on(&compile(&graph, targets), &device()).map(|model| model.target().to_string());
     assert_eq!(target(&["cpu", "nvptx:sm_80", "nvptx:sm_89"]).unwrap(), "nvptx:sm_89");
     assert_eq!(target(&["nvptx:sm_90a", "nvptx:sm_80"]).unwrap(), "nvptx:sm_90a");
     assert_eq!(target(&["nvptx:sm_80", "nvptx:sm_100a"]).unwrap(), "nvptx:sm_80");
