@@ -80,7 +80,7 @@ pub(crate) struct CompileArgs {
     #[arg(long, value_name = "FILE.npz")]
     pub(crate) calibration: Vec<PathBuf>,
     /// How the range of an activation follows from what is measured
-    #[arg(long, value_enum, value_name = "METHOD", default_value_t = CalibrationMethod::Percentile)]
+    #[arg(long, value_enum, value_name = "METHOD", default_value_t = CalibrationMethod::Minmax)]
     pub(crate) calibration_method: CalibrationMethod,
     /// How far scales of channels move from normalized activations to weights (SmoothQuant): 0 is not at all
     #[arg(long, value_name = "0..1", default_value_t = 0.5)]

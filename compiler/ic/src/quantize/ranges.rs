@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Method {
     /// From the least to the greatest.
+    #[default]
     MinMax,
     /// Without the 0.01% that are farthest out, half of them at each end.
-    #[default]
     Percentile,
     /// With the least square of the error over all elements.
     Mse,
