@@ -7,7 +7,7 @@ mod random;
 
 pub use npz::{read_npz, write_npz};
 pub use proto::{elements_from_raw, read_object, read_proto, tensor_from_proto, tensor_to_proto, write_proto};
-pub use random::random_tensor;
+pub use random::{Random, random_tensor};
 
 use std::path::{Path, PathBuf};
 

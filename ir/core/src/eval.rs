@@ -2,7 +2,7 @@
 //!
 //! Slow, obviously right, and bit-equal on every host: all transcendental functions come from the crate `libm`.
 
-use crate::graph::{Graph, NodeId, ValueId};
+use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::op::{OpError, Tensors};
 use crate::types::Type;
 use ic_types::Tensor;
@@ -27,8 +27,22 @@ pub type Symbols = BTreeMap<Arc<str>, i64>;
 /// # Errors
 /// If inputs do not fit their types, or a node cannot be evaluated; the message names the node.
 pub fn eval_graph(graph: &Graph, inputs: &[Tensor], outer: &Symbols) -> Result<Vec<Tensor>, OpError> {
+    eval_altered(graph, inputs, outer, &mut |_, _| {})
+}
+
+/// Evaluates a graph as [`eval_graph`] does, with `alter` called on each node and its results before anything uses
+/// them; it must keep types and shapes. Nodes of nested graphs are not shown to it.
+///
+/// # Errors
+/// As for [`eval_graph`].
+pub fn eval_altered(
+    graph: &Graph,
+    inputs: &[Tensor],
+    outer: &Symbols,
+    alter: &mut dyn FnMut(&Node, &mut [Tensor]),
+) -> Result<Vec<Tensor>, OpError> {
     let symbols = bind_symbols(graph, inputs, outer)?;
-    eval_values(graph, inputs, &symbols, graph.outputs())
+    run(graph, inputs, symbols, graph.outputs(), alter)
 }
 
 /// Evaluates the `wanted` values of a graph. Values that nothing needs any more are dropped on the way.
@@ -41,7 +55,16 @@ pub fn eval_values(
     symbols: &Symbols,
     wanted: &[ValueId],
 ) -> Result<Vec<Tensor>, OpError> {
-    let mut symbols = symbols.clone();
+    run(graph, inputs, symbols.clone(), wanted, &mut |_, _| {})
+}
+
+fn run(
+    graph: &Graph,
+    inputs: &[Tensor],
+    mut symbols: Symbols,
+    wanted: &[ValueId],
+    alter: &mut dyn FnMut(&Node, &mut [Tensor]),
+) -> Result<Vec<Tensor>, OpError> {
     let order = graph.schedule();
     let mut uses = needed_uses(graph, &order, wanted);
     let mut values: Vec<Option<Tensor>> = vec![None; graph.values().len()];
@@ -56,7 +79,9 @@ pub fn eval_values(
         let at_node = |e: OpError| OpError(format!("{} at `{}`: {e}", node.op.name(), node.location));
         let operands = node.operands.iter().map(|v| v.and_then(|v| values[v.index()].as_ref())).collect();
         let lookup = |name: &str| symbols.get(name).copied();
-        let results = node.op.eval(&Tensors { operands, regions: &node.regions, symbols: &lookup }).map_err(at_node)?;
+        let tensors = Tensors { operands, regions: &node.regions, symbols: &lookup };
+        let mut results = node.op.eval(&tensors).map_err(at_node)?;
+        alter(node, &mut results);
         for operand in node.operands.iter().flatten() {
             uses[operand.index()] -= 1;
             if uses[operand.index()] == 0 {

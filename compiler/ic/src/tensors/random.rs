@@ -3,10 +3,16 @@
 use ic_types::{DType, Data, Tensor, f32_to_bf16, f32_to_f16};
 
 /// A sequence of pseudo-random numbers (SplitMix64).
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    /// The sequence of a seed.
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -16,7 +22,7 @@ impl Random {
 
     /// Uniform in `[-1, 1)`.
     fn float(&mut self) -> f64 {
-        (self.next() >> 11) as f64 * 2f64.powi(-52) - 1.0
+        (self.bits() >> 11) as f64 * 2f64.powi(-52) - 1.0
     }
 }
 
@@ -25,7 +31,7 @@ impl Random {
 /// Integers stay this small because they are indices and masks more often than quantities.
 pub fn random_tensor(dtype: DType, shape: Vec<usize>, seed: u64) -> Option<Tensor> {
     let len: usize = shape.iter().product();
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut floats = || (0..len).map(|_| random.float() as f32).collect::<Vec<_>>();
     macro_rules! ints {
         ($variant:ident) => {
