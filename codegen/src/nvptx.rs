@@ -5,6 +5,7 @@
 
 mod compile;
 mod emit;
+mod lower;
 mod ptx;
 mod schedule;
 

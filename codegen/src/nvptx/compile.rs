@@ -1,7 +1,8 @@
 //! From programs, one per entry, to plans of launches and a module per target.
 
+use super::lower::lower;
 use super::ptx::{Function, module_text};
-use super::schedule::{Contraction, Scheduled, contraction, generate};
+use super::schedule::{Contraction, Scheduled, contraction, convolution, generate};
 use crate::backend::{Code, Compiled, Products, Refused, Source, TargetCode};
 use crate::shared::dims::DimBuilder;
 use crate::shared::form::describe;
@@ -151,7 +152,17 @@ impl Launches<'_, '_> {
                 let problem = Contraction::new(kernel, operands, results)?;
                 (contraction(&problem, &aligned, self.products)?, "matmul".to_string())
             }
-            Some(Anchor::Op { op, .. }) => return Err(format!("`{}` has no kernel", op.name())),
+            Some(Anchor::Op { op: Op::Convolution(op), operands, results })
+                if convolution::is_product(op, kernel, operands, &|param| self.is_constant(args[param])) =>
+            {
+                let problem = convolution::new(op, kernel, operands, results)?;
+                (contraction(&problem, &aligned, self.products)?, "convolution".to_string())
+            }
+            Some(Anchor::Op { op, .. }) => {
+                let lowered = lower(kernel).ok_or_else(|| format!("`{}` has no kernel", op.name()))?;
+                let form = form_of(&lowered.map_err(|problem| format!("`{}`: {problem}", op.name()))?, 0, None)?;
+                (generate(&form, &aligned)?, op.name().to_string())
+            }
             _ => {
                 let form = form_of(kernel, 0, None)?;
                 (generate(&form, &aligned)?, describe(&form))
@@ -165,8 +176,14 @@ impl Launches<'_, '_> {
         let blocks = slot(&scheduled.blocks)?;
         let one = slot(&Dim::constant(1))?;
         let block = [scheduled.function.threads, 1, 1];
+        let packings = scheduled.packings.clone();
         let function = self.function(scheduled, &what);
-        let buffers = args.iter().map(|&arg| self.buffers.place(arg)).collect();
+        let packing = |param: usize| packings.iter().find(|(of, _)| *of == param).map(|(_, packing)| packing.clone());
+        let buffers = args.iter().enumerate().map(|(param, &arg)| match packing(param) {
+            Some(packing) => self.buffers.packed(arg, Some((packing, self.buffers.program_buffer(arg).ty.dtype))),
+            None => self.buffers.place(arg),
+        });
+        let buffers = buffers.collect();
         let (name, grid) = (location.to_string(), [blocks, one, one]);
         self.built.steps.push(Step::Launch { name, function, buffers, dims, grid, block, shared_bytes: 0 });
         Ok(())
@@ -181,6 +198,11 @@ impl Launches<'_, '_> {
             names.len() - 1
         });
         index as u32
+    }
+
+    /// Whether the elements of a buffer are known at compile time.
+    fn is_constant(&self, id: BufferId) -> bool {
+        matches!(self.buffers.program_buffer(id).kind, BufferKind::Constant(_))
     }
 
     /// Whether a buffer begins at a multiple of 16 bytes: every buffer does, but not every view of one.

@@ -8,7 +8,7 @@ mod convert;
 mod function;
 mod memory;
 
-pub(crate) use memory::is_vector;
+pub(crate) use memory::{is_vector, is_vector_load};
 
 use super::ptx::{Binary, Builder, Class, Compare, Operand, Reg, Ty};
 use crate::shared::form::{Form, Node, Pass};

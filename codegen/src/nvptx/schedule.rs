@@ -7,9 +7,10 @@ mod rows;
 use super::emit::{Emitter, is_pointwise};
 use super::ptx::Function;
 use crate::shared::form::Form;
+use crate::shared::weights::Packing;
 use ic_types::Dim;
 
-pub(crate) use contraction::{Contraction, contraction};
+pub(crate) use contraction::{Contraction, contraction, convolution};
 
 /// A kernel as PTX, and how it is launched.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Scheduled {
     pub(crate) dims: Vec<Dim>,
     /// Number of blocks.
     pub(crate) blocks: Dim,
+    /// How constants are packed that the kernel wants in another layout, by parameter.
+    pub(crate) packings: Vec<(usize, Packing)>,
     /// What this schedule is called in names of functions.
     pub(crate) name: &'static str,
 }
@@ -28,7 +31,7 @@ impl Scheduled {
     fn new(emitter: Emitter, threads: u32, blocks: Dim, name: &'static str) -> Scheduled {
         let (n_buffers, dims) = (emitter.params.len(), emitter.dims);
         let function = emitter.b.finish(String::new(), n_buffers, dims.len(), threads);
-        Scheduled { function, dims, blocks, name }
+        Scheduled { function, dims, blocks, packings: Vec::new(), name }
     }
 }
 

@@ -67,6 +67,13 @@ pub(crate) fn is_vector(index: &Index, lane_axis: usize, n_lanes: usize) -> bool
     is_unit && is_multiple(&index.constant)
 }
 
+/// Whether the lanes of a load are neighbours in memory from a multiple of their number on, if data says the same place
+/// for all lanes.
+pub(crate) fn is_vector_load(get: &Get, lane_axis: usize, n_lanes: usize) -> bool {
+    let n = Dim::constant(n_lanes as i64);
+    get.gathers.iter().all(|gather| gather.stride.exact_div(&n).is_some()) && is_vector(&get.at, lane_axis, n_lanes)
+}
+
 impl Emitter<'_> {
     /// The elements at the lanes of a point.
     pub(super) fn load(
@@ -90,9 +97,9 @@ impl Emitter<'_> {
             let lane = self.load_lane(get, point, 0, gathers, otherwise)?;
             return Ok(Value { lanes: vec![lane], dtype });
         }
-        let plain = get.gathers.is_empty() && !bounds_vary && point.guards.len() <= 1;
-        if plain && self.aligned[get.param] && is_vector(&get.at, point.lane_axis, point.n_lanes) {
-            return self.load_vector(get, point, otherwise);
+        let plain = !gathers_vary && !bounds_vary && point.guards.len() <= 1;
+        if plain && self.aligned[get.param] && is_vector_load(get, point.lane_axis, point.n_lanes) {
+            return self.load_vector(get, point, gathers, otherwise);
         }
         let lanes = (0..point.n_lanes).map(|lane| self.load_lane(get, point, lane, gathers, otherwise));
         Ok(Value { lanes: lanes.collect::<Result<_, _>>()?, dtype })
@@ -110,17 +117,12 @@ impl Emitter<'_> {
         let axes = self.axes_at(point, lane);
         let bounds = self.conditions(&get.bounds, &axes);
         let guard = self.b.both(point.guard(lane), bounds);
-        let (mut index, offset) = match step_of(&get.at, point) {
+        let (index, offset) = match step_of(&get.at, point) {
             Step::Stride(stride) => (self.index(&get.at, &point.axes), lane as i64 * stride),
             Step::Same => (self.index(&get.at, &point.axes), 0),
             Step::Other => (self.index(&get.at, &axes), 0),
         };
-        for (gather, value) in get.gathers.iter().zip(gathers) {
-            let at = self.gathered(value.lane(lane), value.dtype, &gather.extent);
-            let stride = self.dim(&gather.stride);
-            let term = self.b.mul(at, stride);
-            index = self.b.add(index, term);
-        }
+        let index = self.with_gathers(index, get, gathers, lane);
         let ty = memory_ty(dtype)?;
         let (address, offset) = self.element_address(get.param, index, offset, ty.bytes());
         let dst = self.b.reg(ty.class());
@@ -134,9 +136,19 @@ impl Emitter<'_> {
                 let other = other.lane(lane);
                 Ok(self.pick(dtype, bounds, value, other))
             }
-            (Some(_), None) => Err("bounds without an alternative".into()),
+            // Without an alternative, what is not read is 0.
             _ => Ok(value),
         }
+    }
+
+    /// A linear index with what data adds to it at a lane.
+    fn with_gathers(&mut self, index: Operand, get: &Get, gathers: &[Value], lane: usize) -> Operand {
+        get.gathers.iter().zip(gathers).fold(index, |index, (gather, value)| {
+            let at = self.gathered(value.lane(lane), value.dtype, &gather.extent);
+            let stride = self.dim(&gather.stride);
+            let term = self.b.mul(at, stride);
+            self.b.add(index, term)
+        })
     }
 
     /// The address of an element, and what does not fit into an instruction's offset folded in.
@@ -151,11 +163,18 @@ impl Emitter<'_> {
         }
     }
 
-    fn load_vector(&mut self, get: &Get, point: &Point, otherwise: Option<&Value>) -> Result<Value, String> {
+    fn load_vector(
+        &mut self,
+        get: &Get,
+        point: &Point,
+        gathers: &[Value],
+        otherwise: Option<&Value>,
+    ) -> Result<Value, String> {
         let dtype = self.params[get.param];
         let bounds = self.conditions(&get.bounds, &point.axes);
         let guard = self.b.both(point.guard(0), bounds);
         let index = self.index(&get.at, &point.axes);
+        let index = self.with_gathers(index, get, gathers, 0);
         let ty = memory_ty(dtype)?;
         let (address, _) = self.element_address(get.param, index, 0, ty.bytes());
         let mut lanes = Vec::new();
@@ -178,8 +197,7 @@ impl Emitter<'_> {
                 }
             }
         }
-        if let Some(bounds) = bounds {
-            let other = otherwise.ok_or("bounds without an alternative")?;
+        if let (Some(bounds), Some(other)) = (bounds, otherwise) {
             lanes = (0..).zip(lanes).map(|(i, lane)| self.pick(dtype, bounds, lane, other.lane(i))).collect();
         }
         Ok(Value { lanes, dtype })

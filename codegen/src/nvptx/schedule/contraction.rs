@@ -3,17 +3,22 @@
 //! f32 is a sequential FMA over K per output ([`fma`]): the bits of the CPU. f16, bf16 and, if the user allows it, f32
 //! rounded to tf32 run on tensor cores with f32 accumulators ([`mma`]). Batch axes that only the left operand has are rows, so that a projection is one product.
 
+pub(crate) mod convolution;
 mod fma;
 mod mma;
+mod window;
 
 use super::Scheduled;
 use crate::backend::Products;
 use crate::nvptx::emit::{Emitter, Point, Value};
 use crate::nvptx::ptx::{Binary, Compare, MmaKind, Operand, Reg, Ty};
 use crate::shared::form::{Pass, points_of};
+use crate::shared::weights::Packing;
 use ic_ir::kernel::{Anchor, Axis, Expr, Index, Kernel, Load, Operand as View, Param, Stage, Store};
+use ic_ir::scalar::ScalarOp;
 use ic_types::{DType, Dim};
 use std::collections::HashMap;
+use window::Window;
 
 /// A side of a product: rows of A or columns of B, by K.
 pub(crate) struct Side {
@@ -29,6 +34,8 @@ pub(crate) struct Side {
     k_stride: Dim,
     /// Rows or columns.
     extent: Dim,
+    /// Of which windows they are the places; strides are those of `window` then.
+    window: Option<Window>,
 }
 
 /// A matrix product and what becomes of its elements.
@@ -46,6 +53,24 @@ pub(crate) struct Contraction {
     /// The parameter that stands for the accumulator in the epilogue.
     accumulator: usize,
     params: Vec<DType>,
+    /// Where columns are among the result's axes, for a convolution.
+    channels: Option<Channels>,
+    /// How constants are packed, by parameter.
+    packings: Vec<(usize, Packing)>,
+}
+
+/// Columns that are channels of an image.
+struct Channels {
+    /// The channel axis among the result's.
+    axis: usize,
+    /// Channels of a batch, which is a group.
+    per_group: i64,
+}
+
+/// What is added along an axis of the result.
+struct Bias {
+    param: u32,
+    axis: usize,
 }
 
 /// Generates a kernel that begins with a matrix product.
@@ -53,13 +78,14 @@ pub(crate) struct Contraction {
 /// # Errors
 /// What there is no code for.
 pub(crate) fn contraction(problem: &Contraction, aligned: &[bool], products: Products) -> Result<Scheduled, String> {
-    match (problem.dtype, products) {
+    let scheduled = match (problem.dtype, products) {
         (DType::F32, Products::F32) => fma::generate(problem, aligned),
         (DType::F32, Products::Tf32) => mma::generate(problem, MmaKind::Tf32, aligned),
         (DType::F16, _) => mma::generate(problem, MmaKind::F16, aligned),
         (DType::BF16, _) => mma::generate(problem, MmaKind::Bf16, aligned),
         (dtype, _) => Err(format!("`matmul` of {dtype} has no code for nvptx")),
-    }
+    };
+    Ok(Scheduled { packings: problem.packings.clone(), ..scheduled? })
 }
 
 impl Contraction {
@@ -102,9 +128,10 @@ impl Contraction {
         a_side.extent = rows.iter().cloned().product();
         let accumulator = kernel.params.len();
         let dtype = kernel.params[a.param as usize].dtype;
-        let epilogue = epilogue(kernel, results, &shape, dtype)?;
+        let epilogue = epilogue(kernel, results, &shape, dtype, None)?;
         let params = kernel.params.iter().map(|param| param.dtype).collect();
-        Ok(Contraction { dtype, a: a_side, b: b_side, batch, rows, k, epilogue, accumulator, params })
+        let (a, b, channels, packings) = (a_side, b_side, None, Vec::new());
+        Ok(Contraction { dtype, a, b, batch, rows, k, epilogue, accumulator, params, channels, packings })
     }
 
     /// The number of tiles of `rows × columns`.
@@ -128,26 +155,38 @@ fn side(view: &View, batch: &[Dim], axis: usize, k: usize) -> Side {
         stride: view.strides[axis].clone(),
         k_stride: view.strides[k].clone(),
         extent: view.shape[axis].clone(),
+        window: None,
     }
 }
 
 /// The stages after the product as one pass over its result's axes, which reads the accumulator as a parameter.
-fn epilogue(kernel: &Kernel, results: &[Option<u32>], shape: &[Dim], dtype: DType) -> Result<Pass, String> {
+fn epilogue(
+    kernel: &Kernel,
+    results: &[Option<u32>],
+    shape: &[Dim],
+    dtype: DType,
+    bias: Option<Bias>,
+) -> Result<Pass, String> {
     let axes: Vec<Index> = (0..shape.len()).map(Index::axis).collect();
     let mut params = kernel.params.clone();
     let accumulator = params.len() as u32;
     params.push(Param { dtype, shape: shape.to_vec(), is_output: false });
     let load = Load { param: accumulator, indices: axes.clone(), gathered: vec![], bounds: vec![], otherwise: None };
-    let load = Expr::Load(load);
+    let mut body = vec![Expr::Load(load)];
+    if let Some(Bias { param, axis }) = bias {
+        let indices = vec![Index::axis(axis)];
+        body.push(Expr::Load(Load { param, indices, gathered: vec![], bounds: vec![], otherwise: None }));
+        body.push(Expr::Apply(ScalarOp::Add, vec![0, 1]));
+    }
+    let value = body.len() as u32 - 1;
     let result = results.first().copied().flatten();
     let indices = match result {
         Some(param) if params[param as usize].shape.len() == shape.len() => axes,
         _ => vec![crate::shared::form::linear(&axes, &crate::shared::form::dense_strides(shape), &|_| false)],
     };
-    let store = result.map(|param| Store { value: 0, param, indices, bounds: vec![] });
+    let store = result.map(|param| Store { value, param, indices, bounds: vec![] });
     // Stage 0 gives the accumulator, and stores it where the product itself has a result.
-    let first =
-        Stage { inner: vec![], anchor: Anchor::Pointwise, body: vec![load], stores: store.into_iter().collect() };
+    let first = Stage { inner: vec![], anchor: Anchor::Pointwise, body, stores: store.into_iter().collect() };
     let stages = [first].into_iter().chain(kernel.stages[1..].iter().cloned()).collect();
     let outer = shape.iter().map(|extent| Axis { extent: extent.clone() }).collect();
     points_of(&Kernel { params, outer, stages })
@@ -189,9 +228,34 @@ fn base(e: &mut Emitter, side: &Side, place: &Place, bytes: u32) -> Reg {
 
 /// Whether groups of `n` neighbours along an axis of stride 1 begin at multiples of `n` elements.
 fn is_aligned(side: &Side, aligned: &[bool], other: &Dim, n: i64) -> bool {
+    if side.window.as_ref().is_some_and(|window| !window.has_runs(n)) {
+        return false;
+    }
     let n = Dim::constant(n);
     let is_multiple = |dim: &Dim| dim.is(0) || dim.exact_div(&n).is_some();
     aligned[side.param] && is_multiple(&side.offset) && is_multiple(other) && side.batch.iter().all(is_multiple)
+}
+
+/// The result's axes at a row and a column, and which of them columns are along.
+fn result_axes(
+    e: &mut Emitter,
+    problem: &Contraction,
+    place: &Place,
+    row: Operand,
+    column: Operand,
+) -> (Vec<Operand>, usize) {
+    let rows = e.unflatten(row, &problem.rows);
+    let Some(channels) = &problem.channels else {
+        let axes: Vec<Operand> = place.batch.iter().copied().chain(rows).chain([column]).collect();
+        let last = axes.len() - 1;
+        return (axes, last);
+    };
+    let mut axes = rows;
+    let group = place.batch.first().copied().unwrap_or(Operand::Int(0));
+    let first = e.b.mul(group, Operand::Int(channels.per_group));
+    let channel = e.b.add(first, column);
+    axes.insert(channels.axis, channel);
+    (axes, channels.axis)
 }
 
 /// Runs the epilogue on the accumulators of neighbouring columns of one row.
@@ -214,10 +278,8 @@ fn finish(
         e.b.binary(Binary::And, Ty::Pred, in_rows, in_columns)
     });
     let guards = guards.collect();
-    let mut axes = place.batch.clone();
-    axes.extend(e.unflatten(row, &problem.rows));
-    axes.push(column);
-    let point = Point { lane_axis: axes.len() - 1, axes, n_lanes: lanes as usize, guards, stores: None };
+    let (axes, lane_axis) = result_axes(e, problem, place, row, column);
+    let point = Point { lane_axis, axes, n_lanes: lanes as usize, guards, stores: None };
     let lanes = accumulators.iter().map(|&reg| reg.into()).collect();
     e.in_registers = Some((problem.accumulator, Value { lanes, dtype: problem.dtype }));
     let values = e.evaluate(&problem.epilogue, &point, &HashMap::new())?;

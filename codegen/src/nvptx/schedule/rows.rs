@@ -1,12 +1,13 @@
-//! Kernels with inner axes: reductions, softmax, normalizations. A warp or a block per row.
+//! Kernels with inner axes: reductions, softmax, normalizations, windows. A thread, a warp or a block per row.
 //!
+//! A thread has a row where rows are neighbours in memory, or so short that more threads would have nothing to do.
 //! Rows that fit are kept in registers between passes, and every element is loaded once; longer ones and those of
 //! unknown length are walked again by each pass, which computes what it needs of earlier passes anew.
 
 use super::{Scheduled, ceil_div};
 use crate::nvptx::emit::{Emitter, Point, Value, is_vector};
 use crate::nvptx::ptx::{Binary, Compare, Instruction, Operand, Reg, Special, Ty};
-use crate::shared::form::{Form, Node, Pass};
+use crate::shared::form::{Form, Node, Pass, Schedule};
 use ic_types::Dim;
 use std::collections::HashMap;
 
@@ -14,6 +15,10 @@ mod reduce;
 
 /// Threads of a block that has several rows.
 const ROW_THREADS: u32 = 128;
+/// Rows of a block whose threads have one each.
+const COLUMN_THREADS: u32 = 256;
+/// Longer rows have more threads than one.
+const COLUMN_ELEMENTS: i64 = 4096;
 /// Threads of a block that has one row.
 const BLOCK_THREADS: u32 = 256;
 /// Rows of at most this many elements have a warp.
@@ -42,12 +47,23 @@ fn layout(form: &Form, aligned: &[bool]) -> Result<Layout, String> {
     if lengths.iter().any(|other| *other != length) {
         return Err("stages over inner axes of different extents".into());
     }
+    let chunks = length.as_const().filter(|elements| *elements <= KEPT);
+    let is_short = length.as_const().is_some_and(|elements| elements <= COLUMN_ELEMENTS);
+    if form.schedule == Schedule::Columns && is_short && (chunks.is_some() || !stores_early(form)) {
+        return Ok(Layout { length, lanes: 1, threads: 1, rows: COLUMN_THREADS, chunks });
+    }
     let lanes = lanes(form, aligned, &length);
     let short = length.as_const().is_some_and(|n| n <= WARP_ELEMENTS);
     let (threads, rows) = if short { (32, ROW_THREADS / 32) } else { (BLOCK_THREADS, 1) };
     let per_chunk = i64::from(threads) * lanes as i64;
     let chunks = length.as_const().map(|n| (n + per_chunk - 1) / per_chunk).filter(|c| c * lanes as i64 <= KEPT);
     Ok(Layout { length, lanes, threads, rows, chunks })
+}
+
+/// Whether a pass other than the last stores rows.
+fn stores_early(form: &Form) -> bool {
+    let earlier = &form.passes[..form.passes.len().saturating_sub(1)];
+    earlier.iter().any(|pass| pass.reduce.is_none() && !pass.inner.is_empty() && !pass.stores.is_empty())
 }
 
 /// As many lanes as make 16 bytes, if rows are walked along memory.
@@ -73,11 +89,11 @@ struct Rows<'a, 'f> {
     form: &'a Form,
     layout: &'a Layout,
     /// The thread's number in its row.
-    thread: Reg,
+    thread: Operand,
     /// The outer axes.
     outer: Vec<Operand>,
-    /// Whether this thread stores what rows have one of.
-    first: Reg,
+    /// Whether this thread stores what rows have one of; all do if there is no condition.
+    first: Option<Reg>,
     /// Results that all points of a row share.
     uniform: HashMap<usize, Value>,
     /// Results by pass and chunk.
@@ -92,7 +108,13 @@ pub(super) fn generate(form: &Form, aligned: &[bool]) -> Result<Scheduled, Strin
     let total: Dim = form.outer.iter().cloned().product();
     let end = e.b.label();
     let (row, thread) = if layout.rows == 1 {
-        (block, id)
+        (block, Operand::Reg(id))
+    } else if layout.threads == 1 {
+        let row = e.b.fma(Ty::S32, block, i64::from(layout.rows), id);
+        let limit = e.dim(&total);
+        let outside = e.b.compare(Compare::Ge, Ty::U32, row, limit);
+        e.b.push(Instruction::Branch { to: end, guard: Some((outside, true)) });
+        (row, Operand::Int(0))
     } else {
         let warp = e.b.binary(Binary::Shr, Ty::U32, id, 5);
         let row = e.b.fma(Ty::S32, block, i64::from(layout.rows), warp);
@@ -100,10 +122,10 @@ pub(super) fn generate(form: &Form, aligned: &[bool]) -> Result<Scheduled, Strin
         // A whole warp leaves.
         let outside = e.b.compare(Compare::Ge, Ty::U32, row, limit);
         e.b.push(Instruction::Branch { to: end, guard: Some((outside, true)) });
-        (row, e.b.binary(Binary::And, Ty::B32, id, 31))
+        (row, e.b.binary(Binary::And, Ty::B32, id, 31).into())
     };
     let outer = e.unflatten(row.into(), &form.outer);
-    let first = e.b.compare(Compare::Eq, Ty::U32, thread, 0);
+    let first = (layout.threads > 1).then(|| e.b.compare(Compare::Eq, Ty::U32, thread, 0));
     let (uniform, kept) = (HashMap::new(), HashMap::new());
     let mut rows = Rows { e, form, layout: &layout, thread, outer, first, uniform, kept };
     for pass in 0..form.passes.len() {
@@ -111,7 +133,11 @@ pub(super) fn generate(form: &Form, aligned: &[bool]) -> Result<Scheduled, Strin
     }
     rows.e.b.place(end);
     let threads = layout.threads * layout.rows;
-    let name = if layout.rows == 1 { "block" } else { "warp" };
+    let name = match layout.threads {
+        1 => "thread",
+        32 => "warp",
+        _ => "block",
+    };
     Ok(Scheduled::new(rows.e, threads, ceil_div(&total, layout.rows.into()), name))
 }
 
@@ -124,7 +150,7 @@ impl Rows<'_, '_> {
                 lane_axis: self.outer.len().saturating_sub(1),
                 n_lanes: 1,
                 guards: Vec::new(),
-                stores: Some(self.first),
+                stores: self.first,
             };
             let values = self.e.evaluate(pass, &point, &self.uniform)?;
             self.e.put_all(pass, &point, &values)?;
@@ -147,7 +173,7 @@ impl Rows<'_, '_> {
             let mut values = vec![None; pass.nodes.len()];
             values[pass.root] = Some(value.clone());
             let axes = self.outer.clone();
-            let point = Point { axes, lane_axis: 0, n_lanes: 1, guards: Vec::new(), stores: Some(self.first) };
+            let point = Point { axes, lane_axis: 0, n_lanes: 1, guards: Vec::new(), stores: self.first };
             self.e.put_all(pass, &point, &values)?;
             self.uniform.insert(index, value);
         }
@@ -157,7 +183,7 @@ impl Rows<'_, '_> {
     /// One of a known number of chunks.
     fn unrolled(&mut self, index: usize, chunk: i64, accumulators: Option<&[Reg]>) -> Result<(), String> {
         let (lanes, threads) = (self.layout.lanes as i64, i64::from(self.layout.threads));
-        let thread = self.e.b.add(self.thread.into(), Operand::Int(chunk * threads));
+        let thread = self.e.b.add(self.thread, Operand::Int(chunk * threads));
         let begin = self.e.b.mul(thread, Operand::Int(lanes));
         let length = self.layout.length.as_const().ok_or("a row of unknown length")?;
         let guard =
@@ -176,7 +202,7 @@ impl Rows<'_, '_> {
     /// Chunks until the row ends.
     fn looped(&mut self, index: usize, accumulators: Option<&[Reg]>) -> Result<(), String> {
         let lanes = self.layout.lanes as i64;
-        let start = self.e.b.mul(self.thread.into(), Operand::Int(lanes));
+        let start = self.e.b.mul(self.thread, Operand::Int(lanes));
         let at = self.e.b.mov(Ty::B32, start);
         let (begin, end) = (self.e.b.label(), self.e.b.label());
         let length = self.e.dim(&self.layout.length);

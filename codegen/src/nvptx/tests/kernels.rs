@@ -114,12 +114,18 @@ fn run(plan: &Plan, module: &Module, weights: &[u8], inputs: &[Tensor]) -> (Vec<
 
 /// Compiles a graph, runs it on random inputs and compares each output: the largest error as a share of the largest
 /// magnitude is at most `tolerance`. No access is out of bounds, of unwritten memory or in a race.
-fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) -> Counts {
+pub(super) fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) -> Counts {
     let options = Options { native_halves: true, native_compounds: false, ..Default::default() };
     check_with(text, dims, tolerance, &options, Products::F32)
 }
 
-fn check_with(text: &str, dims: &[(&str, i64)], tolerance: f64, options: &Options, products: Products) -> Counts {
+pub(super) fn check_with(
+    text: &str,
+    dims: &[(&str, i64)],
+    tolerance: f64,
+    options: &Options,
+    products: Products,
+) -> Counts {
     let graph = text::parse(text).unwrap();
     let inputs = inputs(&graph, dims);
     let expected = eval_graph(&graph, &inputs, &Default::default()).unwrap();

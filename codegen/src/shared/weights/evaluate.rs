@@ -143,7 +143,8 @@ fn aligned(shape: &[usize], rank: usize) -> Vec<usize> {
     [&vec![1; rank - shape.len()], shape].concat()
 }
 
-fn row_major(shape: &[usize]) -> Vec<usize> {
+/// Row-major strides.
+pub(super) fn row_major(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     for axis in (1..shape.len()).rev() {
         strides[axis - 1] = strides[axis] * shape[axis];
@@ -157,7 +158,7 @@ fn broadcast_strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// The elements at `strides`, in row-major order of `shape`.
-fn strided<T: Copy>(elements: &[T], shape: &[usize], strides: &[usize]) -> Vec<T> {
+pub(super) fn strided<T: Copy>(elements: &[T], shape: &[usize], strides: &[usize]) -> Vec<T> {
     let len = shape.iter().product();
     let mut out = Vec::with_capacity(len);
     let (inner_extent, inner_stride) = (shape.last().copied().unwrap_or(1), strides.last().copied().unwrap_or(1));

@@ -1,5 +1,6 @@
 //! Layouts of constant operands of library kernels.
 
+use super::evaluate::{row_major, strided};
 use ic_kernels::pack::{self, Bytes, ConvTransposeShape, ConvWeightShape, Int8ConvShape, Scaled, Segments};
 use ic_types::{Data, Tensor};
 use std::io;
@@ -70,6 +71,13 @@ pub(crate) enum Packing {
         /// Inputs of each unit.
         k: usize,
     },
+    /// As row-major tensor of other axes, for f32 and 16-bit floats.
+    Permuted {
+        /// The shape of the constant.
+        shape: Vec<usize>,
+        /// Which of its axes each axis is.
+        perm: Vec<usize>,
+    },
     /// 8-bit weights of a recurrent layer, `[directions, k, gates * hidden]`.
     Int8Recurrent {
         /// Directions.
@@ -97,6 +105,7 @@ impl Packing {
                 pack::recurrent_weights_len(*directions, *gates, *hidden, *k)
             }
             Packing::Scaled(shape) => return shape.packed_bytes(),
+            Packing::Permuted { shape, .. } => shape.iter().product(),
             Packing::Int8Matmul { k, n } => return Segments { count: 1, len: *k }.packed_bytes(*n),
             Packing::Int8Conv(shape) => return shape.packed_bytes(),
             Packing::Int8Recurrent { directions, gates, hidden, k } => {
@@ -122,6 +131,10 @@ impl Packing {
 
     /// Packs a row-major tensor.
     pub(super) fn packed(&self, tensor: &Tensor) -> io::Result<Tensor> {
+        if let Packing::Permuted { shape, perm } = self {
+            return permuted(tensor, shape, perm)
+                .ok_or_else(|| io::Error::other("permuted weights must be f32 or 16-bit floats of the shape"));
+        }
         if let Some((elements, bytes)) = bytes_of(tensor) {
             let mut packed = vec![0; self.bytes()];
             self.pack_bytes(&elements, bytes, &mut packed)?;
@@ -158,6 +171,7 @@ impl Packing {
                 pack::pack_recurrent_weights(*directions, *gates, *hidden, *k, filter, packed);
             }
             Packing::Scaled(_)
+            | Packing::Permuted { .. }
             | Packing::Int8Matmul { .. }
             | Packing::Int8Conv(_)
             | Packing::Int8Depthwise { .. }
@@ -179,7 +193,8 @@ impl Packing {
             Packing::Int8Recurrent { directions, gates, hidden, k } => {
                 pack::pack_int8_recurrent(*directions, *gates, *hidden, *k, bytes, elements, packed);
             }
-            Packing::MatmulB { .. }
+            Packing::Permuted { .. }
+            | Packing::MatmulB { .. }
             | Packing::Experts { .. }
             | Packing::Scaled(_)
             | Packing::Conv(_)
@@ -192,6 +207,23 @@ impl Packing {
         }
         Ok(())
     }
+}
+
+/// A tensor with its axes in another order, if it has the shape and elements of a packed type.
+fn permuted(tensor: &Tensor, shape: &[usize], perm: &[usize]) -> Option<Tensor> {
+    if tensor.shape() != shape {
+        return None;
+    }
+    let source = row_major(shape);
+    let extents: Vec<usize> = perm.iter().map(|&axis| shape[axis]).collect();
+    let strides: Vec<usize> = perm.iter().map(|&axis| source[axis]).collect();
+    let data = match tensor.data() {
+        Data::F32(elements) => Data::F32(strided(elements, &extents, &strides)),
+        Data::F16(elements) => Data::F16(strided(elements, &extents, &strides)),
+        Data::BF16(elements) => Data::BF16(strided(elements, &extents, &strides)),
+        _ => return None,
+    };
+    Some(Tensor::new(extents, data))
 }
 
 /// The elements of a tensor of 8-bit integers, and how they are meant.

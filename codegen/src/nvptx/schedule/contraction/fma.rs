@@ -2,6 +2,7 @@
 //!
 //! Every output is the sum over K in order, each product fused with its addition.
 
+use super::window::Origin;
 use super::{Contraction, Place, Scheduled, Side, base, finish, is_aligned, place};
 use crate::nvptx::emit::Emitter;
 use crate::nvptx::ptx::{Binary, Class, Compare, Instruction, Operand, Reg, Space, Special, Ty};
@@ -29,6 +30,8 @@ struct Loader<'a> {
     k: Reg,
     /// Where it stores, in shared memory.
     to: Reg,
+    /// The window of the row, if rows are windows.
+    origin: Option<Origin>,
 }
 
 pub(super) fn generate(problem: &Contraction, aligned: &[bool]) -> Result<Scheduled, String> {
@@ -83,10 +86,10 @@ fn loader<'a>(
     aligned: &[bool],
 ) -> Loader<'a> {
     let base = base(e, side, place, 4);
-    let along_k = side.k_stride.is(1);
+    let along_k = side.window.is_some() || side.k_stride.is(1);
     let four = Dim::constant(4);
     let (unit, other, extent) = match along_k {
-        true => (true, &side.stride, &problem.k),
+        true => (side.k_stride.is(1), &side.stride, &problem.k),
         false => (side.stride.is(1), &side.k_stride, &side.extent),
     };
     let is_vector = unit && extent.exact_div(&four).is_some() && is_aligned(side, aligned, other, 4);
@@ -102,7 +105,8 @@ fn loader<'a>(
     let start = e.b.shared_address(tile);
     let to = e.b.fma(Ty::S32, at, 4, start);
     let row = e.b.add(row.into(), first);
-    Loader { side, base, along_k, is_vector, row, k, to }
+    let origin = side.window.as_ref().map(|window| window.origin(e, row));
+    Loader { side, base, along_k, is_vector, row, k, to, origin }
 }
 
 /// The thread's four elements of the tile that begins at `k0`, zeros outside of the matrix.
@@ -118,6 +122,19 @@ fn fetch(e: &mut Emitter, problem: &Contraction, loader: &Loader, k0: Reg) -> Ve
             (e.b.compare(Compare::Lt, Ty::S32, row, rows), e.b.compare(Compare::Lt, Ty::S32, k, depth));
         e.b.binary(Binary::And, Ty::Pred, in_rows, in_k)
     };
+    if let (Some(window), Some(origin)) = (&loader.side.window, &loader.origin) {
+        let n = if loader.is_vector { 4 } else { 1 };
+        for (i, chunk) in registers.chunks(n).enumerate() {
+            let k = e.b.add(k, Operand::Int((i * n) as i64));
+            let guard = guard(e, loader.row, k);
+            let tap = window.tap(e, k);
+            let (index, inside) = window.element(e, origin, &tap);
+            let guard = e.b.both(Some(guard), inside);
+            let address = e.b.address(loader.base, index, 4);
+            e.b.load(Space::Global, Ty::F32, chunk, address, 0, guard);
+        }
+        return registers;
+    }
     if loader.is_vector {
         let guard = guard(e, loader.row, k);
         let address = e.b.address(loader.base, index, 4);

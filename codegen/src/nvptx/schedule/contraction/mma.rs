@@ -5,6 +5,7 @@
 //! `ldmatrix` transposes halves, and words are loaded one by one. Chunks of 16 bytes are swizzled within 128 bytes, so
 //! that what is read at a time hits all banks once. f32 is rounded to tf32, ties away from zero, as fragments are read.
 
+use super::window::{Origin, Window};
 use super::{Contraction, Place, Scheduled, Side, base, finish, is_aligned, place};
 use crate::nvptx::emit::Emitter;
 use crate::nvptx::ptx::{Binary, Class, Compare, Instruction, MmaKind, Operand, Reg, Rounding, Space, Special, Ty};
@@ -89,6 +90,8 @@ struct Staged<'a> {
     to: Reg,
     /// The start of the first stage.
     start: Reg,
+    /// The windows whose elements the thread copies, one per round.
+    origins: Vec<Origin>,
 }
 
 pub(super) fn generate(problem: &Contraction, kind: MmaKind, aligned: &[bool]) -> Result<Scheduled, String> {
@@ -184,7 +187,7 @@ fn stage<'a>(
     aligned: &[bool],
 ) -> Staged<'a> {
     let base = base(e, side, place, kind.bytes() as u32);
-    let along_k = side.k_stride.is(1) || !side.stride.is(1);
+    let along_k = side.window.is_some() || side.k_stride.is(1) || !side.stride.is(1);
     let (unit, other) = if along_k { (&side.k_stride, &side.stride) } else { (&side.stride, &side.k_stride) };
     let is_async = unit.is(1) && is_aligned(side, aligned, other, kind.chunk());
     let pitch = if along_k { DEPTH_BYTES } else { width * kind.bytes() };
@@ -198,8 +201,17 @@ fn stage<'a>(
     let chunk = e.b.binary(Binary::Xor, Ty::B32, chunk, swizzle);
     let at = e.b.fma(Ty::S32, row, pitch, start);
     let to = e.b.fma(Ty::S32, chunk, 16, at);
+    let per_round = tile.threads() * 16 / pitch;
+    let mut origins = Vec::new();
+    if let Some(window) = &side.window {
+        for round in 0..width / per_round {
+            let row = e.b.add(first, row.into());
+            let row = e.b.add(row, Operand::Int(round * per_round));
+            origins.push(window.origin(e, row));
+        }
+    }
     debug_assert!(tile.threads() * 16 / pitch % 8 == 0, "a thread's rows have one swizzle");
-    Staged { side, kind, base, along_k, is_async, width, pitch, first, row, element, to, start }
+    Staged { side, kind, base, along_k, is_async, width, pitch, first, row, element, to, start, origins }
 }
 
 /// What the chunk's number in a row is combined with.
@@ -234,12 +246,21 @@ fn copy(e: &mut Emitter, problem: &Contraction, tile: &Tile, side: &Staged, k: O
     let row = e.b.add(first_row, side.row.into());
     let to = e.b.add(side.to.into(), offset);
     let rest = e.b.binary(Binary::Sub, Ty::S32, m, element);
+    let windowed = side.side.window.as_ref().filter(|_| side.is_async).map(|window| (window, window.tap(e, element)));
     for round in 0..n_rows / per_round {
         let row = e.b.add(row, Operand::Int(round * per_round));
         let valid = e.b.compare(Compare::Lt, Ty::S32, row, n);
-        let of_row = e.b.mul(row, row_stride);
-        let of_element = e.b.mul(element, element_stride);
-        let index = e.b.add(of_row, of_element);
+        let (index, valid) = match &windowed {
+            Some((window, tap)) => {
+                let (index, inside) = window.element(e, &side.origins[round as usize], tap);
+                (index, e.b.both(Some(valid), inside).unwrap_or(valid))
+            }
+            None => {
+                let of_row = e.b.mul(row, row_stride);
+                let of_element = e.b.mul(element, element_stride);
+                (e.b.add(of_row, of_element), valid)
+            }
+        };
         let at = (round * per_round * side.pitch) as i32;
         if side.is_async {
             let count = e.b.binary(Binary::Min, Ty::S32, rest, kind.chunk());
@@ -251,24 +272,47 @@ fn copy(e: &mut Emitter, problem: &Contraction, tile: &Tile, side: &Staged, k: O
             let from = e.b.address(side.base, index.into(), kind.bytes() as u32);
             e.b.push(Instruction::CopyAsync { to, offset: at, from, bytes: bytes.into() });
         } else {
-            let words = gather(e, side, index, element_stride, rest, valid);
+            let from = match &side.side.window {
+                Some(window) => Source::Window(window, &side.origins[round as usize], element),
+                None => Source::Strided(index, element_stride),
+            };
+            let words = gather(e, side, &from, rest, valid);
             e.b.store(Space::Shared, Ty::B32, &words, to, at, None);
         }
     }
 }
 
+/// Where the elements of a chunk are.
+enum Source<'a> {
+    /// From an index on at a stride.
+    Strided(Operand, Operand),
+    /// In a window, from an element on.
+    Window(&'a Window, &'a Origin, Operand),
+}
+
 /// Elements of a chunk one by one, zeros outside of the matrix.
-fn gather(e: &mut Emitter, side: &Staged, index: Operand, stride: Operand, rest: Reg, valid: Reg) -> Vec<Reg> {
+fn gather(e: &mut Emitter, side: &Staged, from: &Source, rest: Reg, valid: Reg) -> Vec<Reg> {
     let kind = side.kind;
     let mut elements = Vec::new();
     for i in 0..kind.chunk() {
         let inside = e.b.compare(Compare::Gt, Ty::S32, rest, i);
-        let guard = e.b.binary(Binary::And, Ty::Pred, inside, valid);
-        let distance = e.b.mul(Operand::Int(i), stride);
-        let index = e.b.add(index, distance);
+        let mut guard = Some(e.b.binary(Binary::And, Ty::Pred, inside, valid));
+        let index = match *from {
+            Source::Strided(index, stride) => {
+                let distance = e.b.mul(Operand::Int(i), stride);
+                e.b.add(index, distance)
+            }
+            Source::Window(window, origin, element) => {
+                let k = e.b.add(element, Operand::Int(i));
+                let tap = window.tap(e, k);
+                let (index, inside) = window.element(e, origin, &tap);
+                guard = e.b.both(guard, inside);
+                index
+            }
+        };
         let address = e.b.address(side.base, index, kind.bytes() as u32);
         let element = e.b.mov(kind.ty(), 0);
-        e.b.load(Space::Global, kind.ty(), &[element], address, 0, Some(guard));
+        e.b.load(Space::Global, kind.ty(), &[element], address, 0, guard);
         elements.push(element);
     }
     if kind == MmaKind::Tf32 {

@@ -84,7 +84,8 @@ impl Rows<'_, '_> {
         for &other in &accumulators[1..] {
             total = self.combine(function, ty, total.into(), other.into());
         }
-        for mask in [16, 8, 4, 2, 1] {
+        let masks: &[u32] = if self.layout.threads == 1 { &[] } else { &[16, 8, 4, 2, 1] };
+        for &mask in masks {
             let other = self.shuffled(ty, total, mask);
             total = self.combine(function, ty, total.into(), other.into());
         }
