@@ -14,6 +14,7 @@ mod extract_calls;
 mod fold_constants;
 mod known;
 mod lower_strings;
+mod merge_projections;
 mod narrow_factors;
 mod narrow_weights;
 mod options;
@@ -76,6 +77,7 @@ passes! {
     saturate, 1, any, "equality saturation: algebra, recovery of compound ops, folding into weights";
     expand_attention, 0, class, "attention as products and a softmax, for targets without a kernel for it";
     expand_experts, 0, class, "mixtures of experts as gathers and products, for targets without a kernel for them";
+    merge_projections, 1, class, "products of one operand for attention as one: queries, keys and values";
     widen_halves, 0, class, "contractions, pools and searches of 16-bit floats in f32";
     assign_layout, 0, any, "convolutions and their surroundings to channels last";
     choose_winograd, 1, any, "3 by 3 convolutions in a quarter of the multiplications";
