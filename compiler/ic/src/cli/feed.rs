@@ -38,7 +38,7 @@ pub(crate) fn feed(model: &Model, entry: &Entry, args: &FeedArgs) -> Result<Feed
     match &args.inputs {
         None => random_feed(&read_ports(model, entry), &parse_bindings(&args.dims)?),
         Some(path) if path.is_dir() => read_folder(entry, path),
-        Some(path) => read_archive(&read_ports(model, entry), path),
+        Some(path) => read_archive(model, &read_ports(model, entry), path),
     }
 }
 
@@ -95,21 +95,25 @@ fn read_folder(entry: &Entry, folder: &Path) -> Result<Feed> {
     Ok(Feed { inputs, states: Vec::new() })
 }
 
-fn read_archive(ports: &[ReadPort], path: &Path) -> Result<Feed> {
-    let arrays = read_npz(path)?;
+/// The arrays of an archive that are among `ports`. The others must be what another entry reads.
+fn read_archive(model: &Model, ports: &[ReadPort], path: &Path) -> Result<Feed> {
+    let mut arrays = read_npz(path)?;
     let known: Vec<&str> = ports.iter().map(|p| p.port.name.as_str()).collect();
     let names: Vec<&str> = arrays.iter().map(|(name, _)| name.as_str()).collect();
     for name in ports.iter().filter(|p| p.state.is_none()).map(|p| p.port.name.as_str()) {
         ensure!(names.contains(&name), "{}: no array `{name}`; it holds {}", path.display(), names.join(", "));
     }
+    let is_elsewhere =
+        |name: &str| model.entries().iter().any(|entry| read_ports(model, entry).iter().any(|p| p.port.name == name));
     for name in &names {
         ensure!(
-            known.contains(name),
+            known.contains(name) || is_elsewhere(name),
             "{}: array `{name}` is no input; inputs are {}",
             path.display(),
             known.join(", ")
         );
     }
+    arrays.retain(|(name, _)| known.contains(&name.as_str()));
     let is_state = |name: &str| ports.iter().any(|p| p.port.name == name && p.state.is_some());
     let (states, inputs) = arrays.into_iter().partition(|(name, _)| is_state(name));
     Ok(Feed { inputs, states })
