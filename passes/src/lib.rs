@@ -10,6 +10,7 @@ mod cost;
 mod egraph;
 mod expand_attention;
 mod expand_experts;
+mod expand_recurrent;
 mod extract_calls;
 mod fold_constants;
 mod known;
@@ -77,6 +78,7 @@ passes! {
     saturate, 1, any, "equality saturation: algebra, recovery of compound ops, folding into weights";
     expand_attention, 0, class, "attention as products and a softmax, for targets without a kernel for it";
     expand_experts, 0, class, "mixtures of experts as gathers and products, for targets without a kernel for them";
+    expand_recurrent, 0, class, "short recurrent layers as products and scalar functions, for targets without kernels for them";
     merge_projections, 1, class, "products of one operand for attention as one: queries, keys and values";
     widen_halves, 0, class, "contractions, pools and searches of 16-bit floats in f32";
     assign_layout, 0, any, "convolutions and their surroundings to channels last";
@@ -93,7 +95,9 @@ pub fn depends_on_class(graph: &Graph, options: &Options) -> bool {
         value.ty.as_tensor().is_some_and(|ty| matches!(ty.dtype, ic_types::DType::F16 | ic_types::DType::BF16))
     };
     let is_compound = |node: &ic_ir::Node| {
-        matches!(node.op, ic_ir::Op::Attention(_) | ic_ir::Op::ExpertMatmul(_) | ic_ir::Op::Experts(_))
+        use ic_ir::Op;
+        let is_recurrent = matches!(node.op, Op::Lstm(_) | Op::Gru(_) | Op::Rnn(_));
+        is_recurrent || matches!(node.op, Op::Attention(_) | Op::ExpertMatmul(_) | Op::Experts(_))
     };
     let in_regions = |node: &ic_ir::Node| node.regions.iter().any(|region| depends_on_class(region, options));
     options.precision != Precision::F32

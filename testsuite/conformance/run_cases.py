@@ -2,9 +2,10 @@
 
 usage: run_cases.py CASES IC VARIANT REFUSED [ONLY]
 
-VARIANT is `plain`, `dynamic`, which makes every extent of every input symbolic, or `constant`, which makes tensors of
-every input. REFUSED lists the cases that are refused, one a line. A listed case that passes and an unlisted one that does
-not fail the run (IC_BLESS=1 rewrites the list), and so do wrong results and crashes.
+VARIANT is `plain`, `dynamic`, which makes every extent of every input symbolic, `constant`, which makes tensors of every
+input, or `gpu`, which compiles for NVIDIA GPUs and runs on the emulated one (IC_DEVICE names another). REFUSED lists the
+cases that are refused, one a line. A listed case that passes and an unlisted one that does not fail the run (IC_BLESS=1
+rewrites the list), and so do wrong results and crashes.
 """
 
 import collections
@@ -19,6 +20,9 @@ import tempfile
 import numpy as np
 import onnx
 from onnx import numpy_helper
+
+COMPILE = {"gpu": ["--target", "nvptx:sm_80"]}
+RUN = {"gpu": ["--device", os.environ.get("IC_DEVICE", "emulated-cuda")]}
 
 
 def ic(binary, *args):
@@ -102,7 +106,7 @@ def make_constant(model, data):
 def variants(case, variant, folder):
     """Models, each with the folders of its inputs and of its expected outputs."""
     sets = sorted(case.glob("test_data_set_*"))
-    if variant == "plain":
+    if variant in ("plain", "gpu"):
         return [(case / "model.onnx", [(data, data) for data in sets])]
     model = onnx.load(case / "model.onnx")
     del model.graph.value_info[:]
@@ -129,22 +133,22 @@ def variants(case, variant, folder):
 def check(case, binary, variant):
     with tempfile.TemporaryDirectory() as folder:
         for model, sets in variants(case, variant, folder):
-            verdict = check_model(case, binary, model, sets)
+            verdict = check_model(case, binary, variant, model, sets)
             if verdict != "pass":
                 return verdict
     return "pass"
 
 
-def check_model(case, binary, model, sets):
+def check_model(case, binary, variant, model, sets):
     meta = json.loads((case / "case.json").read_text())
     with tempfile.TemporaryDirectory() as folder:
         artifact = pathlib.Path(folder, "model.ica")
-        failure = ic(binary, "compile", model, "-o", artifact)
+        failure = ic(binary, "compile", model, "-o", artifact, *COMPILE.get(variant, []))
         if failure:
             return failure
         for inputs, data in sets:
             out = pathlib.Path(folder, data.name)
-            failure = ic(binary, "run", artifact, "--inputs", inputs, "--outputs", out)
+            failure = ic(binary, "run", artifact, "--inputs", inputs, "--outputs", out, *RUN.get(variant, []))
             if failure:
                 return failure
             for expected in data.glob("output_*.pb"):

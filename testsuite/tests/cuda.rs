@@ -4,6 +4,9 @@
 #![expect(unsafe_code, reason = "the tests run artifacts that they have just compiled")]
 #![cfg(target_os = "linux")]
 
+#[path = "cuda/control.rs"]
+mod control;
+
 use ic::pipeline::{self, Source};
 use ic::tensors::random_tensor;
 use ic_artifact::{ArtifactReader, ArtifactWriter, Manifest};
@@ -30,11 +33,16 @@ fn is_emulated() -> bool {
 
 /// An artifact of a graph, for these targets.
 fn compile(graph: &str, targets: &[&str]) -> Vec<u8> {
+    compile_with(graph, targets, pipeline::Options::default())
+}
+
+/// An artifact of a graph, for these targets and with these options.
+fn compile_with(graph: &str, targets: &[&str], options: pipeline::Options) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let (file, artifact) = (folder.path().join("graph.ic"), folder.path().join("graph.ica"));
     std::fs::write(&file, graph).unwrap();
     let targets = targets.iter().map(|name| Target::from_name(name).unwrap()).collect();
-    let options = pipeline::Options { targets, ..pipeline::Options::default() };
+    let options = pipeline::Options { targets, ..options };
     let lowered = pipeline::lower(&[Source::main(&file)], &options, &mut |_| {}, &mut |_, _| {}).unwrap();
     pipeline::write(&lowered, &artifact, &options, &mut |_| {}).unwrap();
     std::fs::read(artifact).unwrap()

@@ -8,7 +8,7 @@ mod integer_epilogue;
 mod steps;
 
 use crate::shared::dims::DimBuilder;
-use crate::shared::plan::{Built, Planned, plan_with};
+use crate::shared::plan::{Built, Planned, add_steps, plan_with};
 use ic_ir::kernel::{Kernel, Program};
 use ic_ir::{Diagnostic, Graph};
 
@@ -57,7 +57,7 @@ pub(crate) fn plan(
 ) -> Result<Planned, Vec<Diagnostic>> {
     plan_with(program, graph, &mut |dims, buffers, segments| {
         let mut builder = steps::Builder::new(program, generator, dims, buffers);
-        builder.steps(&program.steps, segments);
+        add_steps(&mut builder, &program.steps, segments);
         let built = builder.finish();
         Built { functions: generator.names(), ..built }
     })

@@ -7,14 +7,14 @@ use crate::backend::{Code, Compiled, Products, Refused, Source, TargetCode};
 use crate::shared::dims::DimBuilder;
 use crate::shared::form::describe;
 use crate::shared::form::form_of;
-use crate::shared::plan::{Buffers, Built, Planned, plan_with};
+use crate::shared::plan::{Buffers, Built, KernelSteps, Parts, Planned, add_steps, plan_with};
 use crate::target::{NvptxTarget, Target, TargetClass};
 use ic_artifact::{DimCheck, Step};
-use ic_ir::kernel::{self, Anchor, BufferId, BufferKind, Kernel, Program};
+use ic_ir::kernel::{Anchor, BufferId, BufferKind, Kernel, Program};
 use ic_ir::ops::Op;
-use ic_ir::{Diagnostic, Location};
 use ic_types::Dim;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Compiles programs. All targets share the plans.
 ///
@@ -78,10 +78,10 @@ fn gpus(targets: &[Target]) -> impl Iterator<Item = (Target, NvptxTarget)> {
 pub(super) fn plan_all(sources: &[Source], functions: &mut Functions) -> Result<Vec<Planned>, Refused> {
     let (mut plans, mut refused) = (Vec::new(), Vec::new());
     for (index, source) in sources.iter().enumerate() {
-        let result = plan_with(source.program, source.graph, &mut |dims, buffers, _| {
+        let result = plan_with(source.program, source.graph, &mut |dims, buffers, segments| {
             let (program, products) = (source.program, source.products);
             let mut launches = Launches { program, products, functions, dims, buffers, built: Built::default() };
-            launches.steps(&source.program.steps);
+            add_steps(&mut launches, &source.program.steps, segments);
             launches.built
         });
         match result {
@@ -123,29 +123,20 @@ struct Launches<'a, 'b> {
     built: Built,
 }
 
-impl Launches<'_, '_> {
-    fn steps(&mut self, steps: &[kernel::Step]) {
-        for step in steps {
-            let (result, location) = match step {
-                kernel::Step::Kernel { kernel, args, location } => (self.kernel(kernel, args, location), location),
-                kernel::Step::Read(list) => {
-                    let names = list.iter().map(|read| format!("`{}`", read.name)).collect::<Vec<_>>().join(", ");
-                    let location = Location { file: self.program.name.as_str().into(), node: "".into() };
-                    let message = format!("not supported on nvptx: the extents {names} depend on data");
-                    self.built.errors.push(Diagnostic::new(location, message));
-                    continue;
-                }
-                kernel::Step::If { location, .. } => (Err("branches have no code for nvptx".into()), location),
-                kernel::Step::Loop(of) => (Err("loops have no code for nvptx".into()), &of.location),
-            };
-            if let Err(message) = result {
-                let location = Location { file: self.program.name.as_str().into(), node: location.clone() };
-                self.built.errors.push(Diagnostic::new(location, format!("not supported on nvptx: {message}")));
-            }
-        }
+impl<'a> KernelSteps<'a> for Launches<'a, '_> {
+    fn parts(&mut self) -> Parts<'_, 'a> {
+        let program = self.program;
+        let Launches { dims, buffers, built: Built { steps, checks, errors, .. }, .. } = self;
+        Parts { program, dims, buffers, steps, checks, errors }
     }
 
-    fn kernel(&mut self, kernel: &Kernel, args: &[BufferId], location: &str) -> Result<(), String> {
+    fn kernel(&mut self, kernel: &Kernel, args: &[BufferId], location: &Arc<str>) -> Result<(), String> {
+        self.launch(kernel, args, location).map_err(|message| format!("not supported on nvptx: {message}"))
+    }
+}
+
+impl Launches<'_, '_> {
+    fn launch(&mut self, kernel: &Kernel, args: &[BufferId], location: &str) -> Result<(), String> {
         let aligned: Vec<bool> = args.iter().map(|&arg| self.is_aligned(arg)).collect();
         let (scheduled, what) = match kernel.stages.first().map(|stage| &stage.anchor) {
             Some(Anchor::Op { op: Op::Matmul(_), operands, results }) => {

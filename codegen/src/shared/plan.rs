@@ -3,11 +3,13 @@
 //! Everything that cannot be compiled is reported, with the model's node.
 
 mod buffers;
+mod control;
 mod segments;
 
 use super::dims::DimBuilder;
 use super::weights::Weight;
 pub(crate) use buffers::Buffers;
+pub(crate) use control::{KernelSteps, Parts, add_steps};
 use ic_artifact::{BufferId, DimCheck, KernelRef, Plan, StateUse, SymbolSource};
 use ic_ir::kernel::{self, BufferKind, Program, Step};
 use ic_ir::{Constraint, Diagnostic, Graph, Location};
@@ -129,7 +131,7 @@ fn unbound_symbols(program: &Program, dims: &DimBuilder) -> Vec<Diagnostic> {
 }
 
 /// Constraints as checks of the plan. `step` is the step of a branch that must not run where one fails.
-pub(crate) fn dim_checks(list: &[(Constraint, Arc<str>)], step: Option<u32>, dims: &mut DimBuilder) -> Vec<DimCheck> {
+fn dim_checks(list: &[(Constraint, Arc<str>)], step: Option<u32>, dims: &mut DimBuilder) -> Vec<DimCheck> {
     let mut slot = |dim: &Dim| dims.slot(dim).ok();
     let each = |(constraint, node): &(Constraint, Arc<str>)| {
         let (left, right, or_one) = match constraint {

@@ -70,6 +70,16 @@ fn a_graph_compiles_runs_and_verifies() {
 }
 
 #[test]
+fn an_artifact_is_compared_with_stored_outputs() {
+    let (folder, artifact) = compiled();
+    let outputs = folder.path().join("outputs.npz");
+    assert!(ic(&["run", text(&artifact), "--dim", "N=3", "--outputs", text(&outputs)]).status.success());
+    let done = ic(&["verify", text(&outputs), text(&artifact), "--dim", "N=3"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    check_refused(&["verify", text(&outputs), text(&artifact), "--dim", "N=4"], &["[4", "[3"]);
+}
+
+#[test]
 fn two_compiles_give_the_same_bytes() {
     let ((_a, first), (_b, second)) = (compiled(), compiled());
     assert_eq!(std::fs::read(first).unwrap(), std::fs::read(second).unwrap());

@@ -36,7 +36,7 @@ pub(crate) struct Binding {
     pub(crate) attrs: Vec<i64>,
     /// 32-bit parameters of launches.
     pub(crate) words: Vec<i32>,
-    /// Where a device with memory of its own has inputs and outputs.
+    /// Where a device with memory of its own has the inputs and outputs of the segment.
     pub(crate) transfers: Transfers,
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn bind(
     };
     bind_buffers(to, begin, end, key, &mut binding, latest).map_err(refuse)?;
     if to.loaded.gpu().is_some() {
-        let transfers = Transfers::new(to, key, &binding.slots);
+        let transfers = Transfers::new(to, index, key, &binding.outputs);
         binding.transfers = transfers.ok_or_else(|| refuse("inputs and outputs do not fit in memory".into()))?;
     }
     for (index, step) in to.plan().steps.iter().enumerate().take(end.steps_end as usize).skip(begin.steps_end as usize)

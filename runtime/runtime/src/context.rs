@@ -20,7 +20,7 @@ pub(crate) struct Context {
     pub(crate) outputs: Vec<*mut u8>,
     /// Bytes of the outputs' memory, where another run has given it.
     pub(crate) rooms: Vec<i64>,
-    /// The states' memory.
+    /// The states' memory, on the device that runs.
     pub(crate) states: Vec<*mut u8>,
     /// The memory of what replaces states.
     pub(crate) next_states: Vec<*mut u8>,

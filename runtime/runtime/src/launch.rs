@@ -44,12 +44,12 @@ pub(crate) fn bind_launch(
     Ok(BoundLaunch { grid: grid.map(|blocks| blocks as u32), words: begin..words.len() })
 }
 
-/// Copies of inputs, then of outputs, in one piece of memory.
+/// Copies of what a segment is the first to need of inputs, then of outputs, in one piece of memory.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Transfers {
-    /// First byte and length of each input.
+    /// First byte and end of each input, in the first segment.
     pub(crate) inputs: Vec<Range<usize>>,
-    /// First byte and length of each output.
+    /// First byte and end of each output that the segment is the first to have a buffer in.
     pub(crate) outputs: Vec<Range<usize>>,
     /// Where the inputs end.
     pub(crate) inputs_end: usize,
@@ -60,11 +60,12 @@ pub(crate) struct Transfers {
 }
 
 impl Transfers {
-    /// For inputs of the extents in `key` and outputs of the extents in `slots`; `None` if that does not fit in memory.
-    pub(crate) fn new(to: &Program, key: &[i64], slots: &[i64]) -> Option<Transfers> {
+    /// For segment `index`, inputs of the extents in `key` and these outputs with their shapes; `None` if that does not
+    /// fit in memory.
+    pub(crate) fn new(to: &Program, index: usize, key: &[i64], outputs: &[(usize, Vec<usize>)]) -> Option<Transfers> {
         let mut transfers = Transfers::default();
         let mut rest = key;
-        for port in &to.entry().inputs {
+        for port in to.entry().inputs.iter().filter(|_| index == 0) {
             let (extents, tail) = rest.split_at_checked(port.shape.len())?;
             rest = tail;
             let part = transfers.part(tensor_bytes(port.dtype, extents.iter().copied())?)?;
@@ -72,9 +73,9 @@ impl Transfers {
             transfers.inputs.push(part);
         }
         transfers.outputs_begin = transfers.bytes;
-        for (port, shape) in to.entry().outputs.iter().zip(&to.plan().outputs) {
-            let extents = shape.iter().map(|&slot| slots.get(slot as usize).copied().unwrap_or(-1));
-            let part = transfers.part(tensor_bytes(port.dtype, extents)?)?;
+        for (output, shape) in outputs {
+            let extents = shape.iter().map(|&extent| extent as i64);
+            let part = transfers.part(tensor_bytes(to.entry().outputs[*output].dtype, extents)?)?;
             transfers.outputs.push(part);
         }
         Some(transfers)
@@ -94,26 +95,32 @@ pub(crate) fn tensor_bytes(dtype: u8, mut shape: impl Iterator<Item = i64>) -> O
     shape.try_fold(element, |bytes, extent| bytes.checked_mul(usize::try_from(extent).ok()?))
 }
 
-/// Whether a device with memory of its own can run a plan: launches and copies in one segment, without states.
+/// Whether a device with memory of its own can run a plan: launches, copies and control flow.
 ///
 /// # Errors
 /// What of it cannot.
 pub(crate) fn check_launches(plan: &Plan) -> Result<(), String> {
-    if plan.segments.len() != 1 {
-        return Err("extents that depend on data".into());
-    }
-    let refuse = |name: &str, kind: &str| Err(format!("`{name}`: {kind}"));
     for step in &plan.steps {
-        match step {
-            Step::Launch { .. } | Step::Copy { at: None, .. } => {}
-            Step::Library { name, .. } => return refuse(name, "a library kernel of CPUs"),
-            Step::Code { name, .. } => return refuse(name, "code of CPUs"),
-            Step::Call { name, .. } => return refuse(name, "a call of an entry"),
-            Step::Branch { .. } | Step::Jump { .. } => return Err("branches".into()),
-            Step::Copy { .. } | Step::Loop { .. } | Step::Next { .. } => return Err("loops".into()),
-        }
+        let (name, kind) = match step {
+            Step::Library { name, .. } => (name, "a library kernel of CPUs"),
+            Step::Code { name, .. } => (name, "code of CPUs"),
+            Step::Call { name, .. } => (name, "a call of an entry"),
+            Step::Launch { .. }
+            | Step::Copy { .. }
+            | Step::Branch { .. }
+            | Step::Jump { .. }
+            | Step::Loop { .. }
+            | Step::Next { .. } => continue,
+        };
+        return Err(format!("`{name}`: {kind}"));
     }
     Ok(())
+}
+
+/// Whether the steps of a plan are the same for all data, so that they can be recorded.
+pub(crate) fn is_straight(plan: &Plan) -> bool {
+    plan.segments.len() == 1
+        && plan.steps.iter().all(|step| matches!(step, Step::Launch { .. } | Step::Copy { at: None, .. }))
 }
 
 /// The refusal of an entry that a device cannot run.

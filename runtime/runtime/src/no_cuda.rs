@@ -3,6 +3,7 @@
 use crate::bind::Binding;
 use crate::context::Context;
 use crate::device::Engine;
+use crate::memory::Memory;
 use crate::program::Program;
 use crate::{Error, Outputs, Profile};
 use ic_artifact::{Plan, Target};
@@ -19,6 +20,10 @@ pub(crate) enum Gpu {}
 /// No kernel of a GPU.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Function {}
+
+/// No state on a GPU.
+#[derive(Debug)]
+pub(crate) enum StateMemory {}
 
 /// No run on a GPU.
 #[derive(Debug)]
@@ -59,6 +64,32 @@ impl Gpu {
     }
 }
 
+impl StateMemory {
+    pub(crate) fn new(gpu: &Gpu, _bytes: usize, _next_bytes: usize, _what: &str) -> Result<StateMemory, Error> {
+        match *gpu {}
+    }
+
+    pub(crate) fn addresses(&self) -> [u64; 2] {
+        match *self {}
+    }
+
+    pub(crate) fn read(&self) -> Result<Memory, Error> {
+        match *self {}
+    }
+
+    pub(crate) fn write(&self, _contents: &[u8]) -> Result<(), Error> {
+        match *self {}
+    }
+
+    pub(crate) fn clear(&self) {
+        match *self {}
+    }
+
+    pub(crate) fn duplicate(&self, _what: &str) -> Result<StateMemory, Error> {
+        match *self {}
+    }
+}
+
 impl Run {
     pub(crate) fn bytes(&self) -> usize {
         match *self {}
@@ -68,10 +99,15 @@ impl Run {
 pub(crate) fn run(
     gpu: &Gpu,
     _program: &Program,
+    _segment: usize,
     _binding: &Arc<Binding>,
     _context: &mut Context,
     _outputs: &mut Outputs,
     _profile: Option<&mut Profile>,
 ) -> Result<(), Error> {
+    match *gpu {}
+}
+
+pub(crate) fn read_value(gpu: &Gpu, _context: &mut Context, _buffer: u32, _offset: usize) -> Result<i64, Error> {
     match *gpu {}
 }

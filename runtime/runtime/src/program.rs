@@ -35,6 +35,9 @@ pub(crate) struct Program {
     /// The first buffer in each output.
     pub(crate) first_buffers: Vec<usize>,
     pub(crate) uses_states: bool,
+    /// Whether a device can record the steps and do them again.
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "this build has no device that launches"))]
+    pub(crate) is_straight: bool,
     /// Whether a branch can pass over each step.
     pub(crate) guarded: Vec<bool>,
     /// The entries that steps call, by index.
@@ -109,11 +112,10 @@ impl Program {
             || plan.buffers.iter().any(|b| is_state(&b.place))
             || plan.symbols.iter().any(|source| matches!(source, SymbolSource::State { .. }));
         if let Some(gpu) = loaded.gpu() {
-            let problem = if uses_states { Err("states".into()) } else { launch::check_launches(plan) };
             let name = &loaded.manifest.entries[entry].name;
-            problem.map_err(|problem| launch::refused(name, gpu.name(), &problem))?;
+            launch::check_launches(plan).map_err(|problem| launch::refused(name, gpu.name(), &problem))?;
         }
-        let guarded = guarded_steps(plan);
+        let (guarded, is_straight) = (guarded_steps(plan), launch::is_straight(plan));
         let callee = |index: usize| match loaded.plans.len() {
             n if index < n => Program::new(loaded.clone(), index, isa, threads, states.clone()),
             n => Err(Error::Shapes { entry: format!("#{index}"), problem: format!("it is not among {n} entries") }),
@@ -138,6 +140,7 @@ impl Program {
             kept_until,
             first_buffers,
             uses_states,
+            is_straight,
             guarded,
             loaded,
         })

@@ -31,9 +31,9 @@ pub(crate) fn start(program: &Program, context: &mut Context, states: &mut [Stat
     context.outputs.clear();
     context.outputs.resize(plan.outputs.len(), std::ptr::null_mut());
     context.states.clear();
-    context.states.extend(states.iter_mut().map(|state| state.memory.as_mut_ptr()));
+    context.states.extend(states.iter_mut().map(|state| state.addresses()[0]));
     context.next_states.clear();
-    context.next_states.extend(states.iter_mut().map(|state| state.next.as_mut_ptr()));
+    context.next_states.extend(states.iter_mut().map(|state| state.addresses()[1]));
     context.arenas.resize_with(plan.segments.len(), Memory::default);
     context.symbols.clear();
     context.symbols.resize(plan.symbols.len(), 0);
@@ -76,7 +76,7 @@ pub(crate) fn run(
         }
         match (program.loaded.gpu(), outputs.as_deref_mut()) {
             (Some(gpu), Some(outputs)) => {
-                cuda::run(gpu, program, &binding, context, outputs, profile.as_deref_mut())?;
+                cuda::run(gpu, program, segment, &binding, context, outputs, profile.as_deref_mut())?;
             }
             (_, outputs) => {
                 execute::place(program, segment, &binding, context, outputs)?;
@@ -138,8 +138,11 @@ fn read_values(
         if (offset + size_of::<i64>()) as i64 > bytes {
             return Err(refuse(format!("element {element} of buffer {buffer} is outside of its {bytes} bytes")));
         }
-        // SAFETY: the buffer has been placed, and the element lies in it.
-        let value = unsafe { context.buffers[buffer as usize].add(offset).cast::<i64>().read_unaligned() };
+        let value = match program.loaded.gpu() {
+            Some(gpu) => cuda::read_value(gpu, context, buffer, offset)?,
+            // SAFETY: the buffer has been placed, and the element lies in it.
+            None => unsafe { context.buffers[buffer as usize].add(offset).cast::<i64>().read_unaligned() },
+        };
         if value < 0 {
             return Err(refuse(format!("an extent that depends on the data is {value}")));
         }

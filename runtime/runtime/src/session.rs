@@ -36,7 +36,7 @@ impl Session {
             None if loaded.gpu().is_some() => Arc::new(ThreadPool::new(1)?),
             None => Arc::new(ThreadPool::new(options.threads.unwrap_or_else(ThreadPool::default_threads))?),
         };
-        let states = Arc::new(States::new(&loaded.manifest.states, &loaded.plans)?);
+        let states = Arc::new(States::new(&loaded.manifest.states, &loaded.plans, loaded.gpu())?);
         let program = Program::new(loaded, entry, isa, pool.threads(), states)?;
         Ok(Session::from_program(program, pool, options.cached_shapes))
     }

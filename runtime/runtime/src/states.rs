@@ -1,7 +1,7 @@
 //! State buffers: memory that outlives a run and that the entries of one session family update in place.
 
-use crate::Error;
 use crate::memory::Memory;
+use crate::{Error, cuda};
 use ic_artifact::{Place, Plan, State};
 use ic_types::{DType, Tensor, TensorView};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,12 @@ pub(crate) struct States {
 /// A state's memory and what it holds.
 #[derive(Debug, Default)]
 pub(crate) struct StateBuffer {
-    /// Zeros until something is written.
-    pub(crate) memory: Memory,
-    /// What a run writes that replaces the whole; empty for states that no entry replaces.
-    pub(crate) next: Memory,
+    /// Zeros until something is written; empty if a GPU has it.
+    memory: Memory,
+    /// What a run writes that replaces the whole; empty for states that no entry replaces, and if a GPU has it.
+    next: Memory,
+    /// The same on a GPU.
+    on_gpu: Option<cuda::StateMemory>,
     /// The extents of what it holds; all 0 if that is nothing.
     pub(crate) extents: Vec<i64>,
     /// Whether anything has been written.
@@ -28,8 +30,8 @@ pub(crate) struct StateBuffer {
 }
 
 impl States {
-    /// Empty states. Those that a plan replaces as a whole have two memories.
-    pub(crate) fn new(states: &[State], plans: &[Plan]) -> Result<States, Error> {
+    /// Empty states, in the memory of the GPU if there is one. Those that a plan replaces as a whole have two memories.
+    pub(crate) fn new(states: &[State], plans: &[Plan], gpu: Option<&cuda::Gpu>) -> Result<States, Error> {
         let mut bytes = Vec::new();
         for state in states {
             let element = DType::from_code(state.dtype).and_then(DType::size).unwrap_or(1);
@@ -47,9 +49,13 @@ impl States {
         for (index, state) in states.iter().enumerate() {
             let what = format!("state `{}`", state.name);
             let mut buffer = StateBuffer { extents: vec![0; state.capacity.len()], ..StateBuffer::default() };
-            buffer.memory.reserve(bytes[index], &what)?;
-            if is_replaced(index) {
-                buffer.next.reserve(bytes[index], &what)?;
+            let next_bytes = if is_replaced(index) { bytes[index] } else { 0 };
+            match gpu {
+                Some(gpu) => buffer.on_gpu = Some(cuda::StateMemory::new(gpu, bytes[index], next_bytes, &what)?),
+                None => {
+                    buffer.memory.reserve(bytes[index], &what)?;
+                    buffer.next.reserve(next_bytes, &what)?;
+                }
             }
             buffers.push(buffer);
         }
@@ -78,7 +84,10 @@ impl States {
             buffer.is_written = false;
             // Of a state that grows, nothing is read beyond its length.
             if description.append_axis.is_none() {
-                buffer.memory.clear();
+                match &buffer.on_gpu {
+                    Some(on_gpu) => on_gpu.clear(),
+                    None => buffer.memory.clear(),
+                }
             }
         }
     }
@@ -94,6 +103,11 @@ impl States {
                 is_written: buffer.is_written,
                 ..StateBuffer::default()
             };
+            if let Some(on_gpu) = &buffer.on_gpu {
+                copy.on_gpu = Some(on_gpu.duplicate(&what)?);
+                copies.push(copy);
+                continue;
+            }
             copy.memory.reserve(self.bytes[index], &what)?;
             copy.next.reserve(buffer.next.len(), &what)?;
             let element = element_bytes(state);
@@ -124,7 +138,8 @@ impl States {
         let shape: Vec<usize> = buffer.extents.iter().map(|&extent| extent as usize).collect();
         let mut tensor = Tensor::zeros(DType::from_code(state.dtype).unwrap_or(DType::U8), vec![0]);
         tensor.try_resize(&shape).map_err(|_| Error::memory(&format!("state `{}`", state.name), self.bytes[index]))?;
-        let (element, from) = (element_bytes(state), buffer.memory.as_slice());
+        let (element, downloaded) = (element_bytes(state), buffer.on_gpu.as_ref().map(|gpu| gpu.read()).transpose()?);
+        let from = downloaded.as_ref().unwrap_or(&buffer.memory).as_slice();
         let mut to = tensor.data_mut().as_mut_ptr();
         runs(&buffer.extents, &strides(state, &buffer.extents), &mut |at, len| {
             let run = &from[at * element..(at + len) * element];
@@ -153,7 +168,8 @@ impl States {
         buffer.extents.clear();
         buffer.extents.extend(value.shape().iter().map(|&extent| extent as i64));
         buffer.is_written = true;
-        let (element, to) = (element_bytes(state), buffer.memory.as_mut_slice());
+        let mut downloaded = buffer.on_gpu.as_ref().map(|gpu| gpu.read()).transpose()?;
+        let (element, to) = (element_bytes(state), downloaded.as_mut().unwrap_or(&mut buffer.memory).as_mut_slice());
         let mut from = value.data().as_ptr();
         runs(&buffer.extents, &strides(state, &buffer.extents), &mut |at, len| {
             let run = &mut to[at * element..(at + len) * element];
@@ -163,7 +179,10 @@ impl States {
                 from = from.add(run.len());
             }
         });
-        Ok(())
+        match (&buffer.on_gpu, &downloaded) {
+            (Some(gpu), Some(contents)) => gpu.write(contents.as_slice()),
+            _ => Ok(()),
+        }
     }
 
     /// The extent of what state `index` holds on `axis`.
@@ -217,9 +236,20 @@ impl States {
         }
         for buffer in &plan.buffers {
             if let Place::NextState(state) = buffer.place {
+                // On a GPU, the run itself has copied what replaces the state.
                 let buffer = &mut buffers[state as usize];
                 std::mem::swap(&mut buffer.memory, &mut buffer.next);
             }
+        }
+    }
+}
+
+impl StateBuffer {
+    /// The addresses of the memory and of what replaces it, on the device that runs.
+    pub(crate) fn addresses(&mut self) -> [*mut u8; 2] {
+        match &self.on_gpu {
+            Some(on_gpu) => on_gpu.addresses().map(|address| std::ptr::without_provenance_mut(address as usize)),
+            None => [self.memory.as_mut_ptr(), self.next.as_mut_ptr()],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The plan's steps: library calls with their epilogues, generated code, branches.
+//! The plan's steps: library calls with their epilogues, generated code.
 
 use super::epilogue::{MenuOp, address, is_identity, match_menu};
 use super::integer_epilogue::match_integer_menu;
@@ -6,11 +6,11 @@ use super::{Generator, Tiling};
 use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
 use crate::shared::dims::DimBuilder;
 use crate::shared::form::dense_strides;
-use crate::shared::plan::{Buffers, Built, Segments, dim_checks};
-use ic_artifact::{BufferId, CallInput, Callback, DimCheck, DimSlot, Epilogue, KernelRef, Operand, Step};
+use crate::shared::plan::{Buffers, Built, KernelSteps, Parts};
+use ic_artifact::{CallInput, Callback, DimCheck, DimSlot, Epilogue, KernelRef, Operand, Step};
+use ic_ir::Diagnostic;
 use ic_ir::kernel::{self, Anchor, Atom, BufferKind, Expr, Index, Kernel, Load, Param, Program, Stage};
 use ic_ir::ops::{self, Op};
-use ic_ir::{Constraint, Diagnostic, Location};
 use ic_kernels::isa::Isa;
 use ic_types::{DType, Dim};
 use std::sync::Arc;
@@ -27,9 +27,6 @@ pub(super) struct Builder<'a, 'b> {
     errors: Vec<Diagnostic>,
 }
 
-/// Conditions on symbols with the nodes that need them.
-type Constraints = Vec<(Constraint, Arc<str>)>;
-
 /// A kernel whose first stage is a whole op.
 struct OpKernel<'k> {
     op: &'k Op,
@@ -38,6 +35,23 @@ struct OpKernel<'k> {
     kernel: &'k Kernel,
     args: &'k [kernel::BufferId],
     location: &'k Arc<str>,
+}
+
+impl<'a> KernelSteps<'a> for Builder<'a, '_> {
+    fn parts(&mut self) -> Parts<'_, 'a> {
+        let program = self.program;
+        let Builder { dims, buffers, steps, checks, errors, .. } = self;
+        Parts { program, dims, buffers, steps, checks, errors }
+    }
+
+    fn kernel(&mut self, kernel: &Kernel, args: &[kernel::BufferId], location: &Arc<str>) -> Result<(), String> {
+        match kernel.stages.first().map(|stage| &stage.anchor) {
+            Some(Anchor::Op { op, operands, results }) => {
+                self.op(&OpKernel { op, operands, results, kernel, args, location })
+            }
+            _ => self.code(kernel, args, location),
+        }
+    }
 }
 
 impl<'a, 'b> Builder<'a, 'b> {
@@ -66,99 +80,6 @@ impl<'a, 'b> Builder<'a, 'b> {
             functions: Vec::new(),
             checks: self.checks,
             errors: self.errors,
-        }
-    }
-
-    /// Adds the steps of the program, and ends segments where it reads symbols.
-    pub(super) fn steps(&mut self, steps: &[kernel::Step], segments: &mut Segments) {
-        for step in steps {
-            match step {
-                kernel::Step::Read(symbols) => segments.read(symbols, &self.steps, self.buffers, self.dims),
-                step => self.nested(std::slice::from_ref(step)),
-            }
-        }
-    }
-
-    /// Adds steps that stay in their segment.
-    fn nested(&mut self, steps: &[kernel::Step]) {
-        for step in steps {
-            match step {
-                kernel::Step::Read(_) => {
-                    let location = Location { file: self.program.name.as_str().into(), node: "".into() };
-                    self.errors.push(Diagnostic::new(location, "not supported: a symbol is read in a branch"));
-                }
-                kernel::Step::Kernel { kernel, args, location } => {
-                    if let Err(message) = self.kernel(kernel, args, location) {
-                        let location = Location { file: self.program.name.as_str().into(), node: location.clone() };
-                        self.errors.push(Diagnostic::new(location, message));
-                    }
-                }
-                kernel::Step::Loop(of) => {
-                    if let Err(message) = self.repeat(of) {
-                        let location = Location { file: self.program.name.as_str().into(), node: of.location.clone() };
-                        self.errors.push(Diagnostic::new(location, message));
-                    }
-                }
-                kernel::Step::If { condition, then, otherwise, constraints, .. } => {
-                    self.branch(*condition, [then, otherwise], constraints);
-                }
-            }
-        }
-    }
-
-    fn repeat(&mut self, of: &kernel::Loop) -> Result<(), String> {
-        for carried in &of.carried {
-            self.copy(carried.initial, carried.state, None);
-        }
-        let limit = of.trips.as_ref().map(|trips| self.slot(trips)).transpose()?;
-        let (counter, begin) = (self.buffers.place(of.counter), of.begin.map(|begin| self.buffers.place(begin)));
-        let head = self.steps.len();
-        self.steps.push(Step::Jump { to: 0 });
-        self.guarded(&of.body, &of.constraints);
-        for &(element, room) in &of.scans {
-            self.copy(element, room, Some(counter));
-        }
-        for carried in &of.carried {
-            self.copy(carried.next, carried.state, None);
-        }
-        let goes_on = self.buffers.place(of.goes_on);
-        self.steps.push(Step::Next { to: head as u32, condition: Some(goes_on) });
-        self.steps[head] = Step::Loop { counter, limit, condition: begin, end: self.steps.len() as u32 };
-        Ok(())
-    }
-
-    fn copy(&mut self, from: kernel::BufferId, to: kernel::BufferId, at: Option<BufferId>) {
-        let (from, to) = (self.buffers.place(from), self.buffers.place(to));
-        self.steps.push(Step::Copy { from, to, at });
-    }
-
-    fn branch(&mut self, condition: kernel::BufferId, branches: [&[kernel::Step]; 2], constraints: &[Constraints; 2]) {
-        let condition = self.buffers.place(condition);
-        let branch = self.steps.len();
-        self.steps.push(Step::Branch { condition, otherwise: 0 });
-        self.guarded(branches[0], &constraints[0]);
-        let jump = self.steps.len();
-        self.steps.push(Step::Jump { to: 0 });
-        self.steps[branch] = Step::Branch { condition, otherwise: self.steps.len() as u32 };
-        self.guarded(branches[1], &constraints[1]);
-        self.steps[jump] = Step::Jump { to: self.steps.len() as u32 };
-    }
-
-    /// Adds the steps of a branch, the first of which is refused where a constraint fails.
-    fn guarded(&mut self, steps: &[kernel::Step], constraints: &Constraints) {
-        let first = self.steps.len() as u32;
-        self.nested(steps);
-        if self.steps.len() as u32 > first {
-            self.checks.extend(dim_checks(constraints, Some(first), self.dims));
-        }
-    }
-
-    fn kernel(&mut self, kernel: &Kernel, args: &[kernel::BufferId], location: &Arc<str>) -> Result<(), String> {
-        match kernel.stages.first().map(|stage| &stage.anchor) {
-            Some(Anchor::Op { op, operands, results }) => {
-                self.op(&OpKernel { op, operands, results, kernel, args, location })
-            }
-            _ => self.code(kernel, args, location),
         }
     }
 

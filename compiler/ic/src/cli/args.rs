@@ -220,7 +220,7 @@ pub(crate) struct BenchArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
-    /// The model, FILE or ENTRY=FILE
+    /// The model, FILE or ENTRY=FILE; or FILE.npz of outputs by name, which are compared instead
     pub(crate) model: String,
     #[command(flatten)]
     pub(crate) session: SessionArgs,

@@ -1,4 +1,4 @@
-//! `ic verify`: an artifact against the reference evaluation of its unoptimized model.
+//! `ic verify`: an artifact against the reference evaluation of its unoptimized model, or against stored outputs.
 //!
 //! Round-off that nothing fixes (the order of a sum, the last bit of an exponential) stays small in most models. Where
 //! one rounds to integers on the way, as quantized models do, a value in the middle between two of them falls to either
@@ -15,6 +15,7 @@ use super::open::{open, session};
 use super::output::Say;
 use anyhow::{Context, Result, anyhow, ensure};
 use ic::import::{ImportOptions, import};
+use ic::tensors::read_npz;
 use ic_ir::eval::{Symbols, eval_graph};
 use ic_ir::{Graph, OpError};
 use ic_runtime::{Entry, Model, Session};
@@ -30,19 +31,27 @@ pub(crate) fn verify(args: &VerifyArgs, say: &mut Say) -> Result<()> {
     let session = session(&model, &arguments)?;
     say.phase("running the artifact");
     let run = Run::new(&model, &session, &args.feed)?;
-    say.phase("evaluating the model");
-    let wanted: Vec<String> = run.found.iter().map(|(name, _)| name.clone()).collect();
-    let options = ImportOptions { outputs: Some(wanted), ..ImportOptions::default() };
-    let imported = import(&file, &options).map_err(super::diagnostics)?;
-    let inputs = in_order(&imported.graph, &run.fed)?;
-    let reference = eval_graph(&imported.graph, &inputs, &Symbols::new()).map_err(not_evaluated)?;
+    let is_stored = file.extension().is_some_and(|extension| extension == "npz");
+    let (evaluated, reference) = if is_stored {
+        (None, stored(&file, &run.found)?)
+    } else {
+        say.phase("evaluating the model");
+        let wanted: Vec<String> = run.found.iter().map(|(name, _)| name.clone()).collect();
+        let options = ImportOptions { outputs: Some(wanted), ..ImportOptions::default() };
+        let imported = import(&file, &options).map_err(super::diagnostics)?;
+        let inputs = in_order(&imported.graph, &run.fed)?;
+        let reference = eval_graph(&imported.graph, &inputs, &Symbols::new()).map_err(not_evaluated)?;
+        (Some((imported.graph, inputs)), reference)
+    };
     let mut rows = Vec::new();
     for ((name, found), expected) in run.found.iter().zip(&reference) {
         rows.push(compare(name, found, expected)?);
     }
-    if !rows.iter().all(|row| row.agrees(args.tolerance)) {
+    if let Some((graph, inputs)) = &evaluated
+        && !rows.iter().all(|row| row.agrees(args.tolerance))
+    {
         say.phase("evaluating the model with other round-off");
-        roundoff::measure(&imported.graph, &inputs, &reference, &mut rows)?;
+        roundoff::measure(graph, inputs, &reference, &mut rows)?;
     }
     let worst = rows.iter().map(|row| row.relative).fold(0.0, f64::max);
     let agrees = rows.iter().all(|row| row.agrees(args.tolerance));
@@ -91,6 +100,16 @@ impl Run {
         fed.extend(feed.inputs.into_iter().chain(feed.states));
         Ok(Run { fed, found })
     }
+}
+
+/// The arrays of a file that are named as these outputs are.
+fn stored(file: &Path, found: &[(String, Tensor)]) -> Result<Vec<Tensor>> {
+    let arrays = read_npz(file)?;
+    let of_name = |name: &str| {
+        let array = arrays.iter().find(|(other, _)| other == name).map(|(_, array)| array.clone());
+        array.with_context(|| format!("{} has no array `{name}`", file.display()))
+    };
+    found.iter().map(|(name, _)| of_name(name)).collect()
 }
 
 /// The entry and the path of `FILE` or `ENTRY=FILE`.

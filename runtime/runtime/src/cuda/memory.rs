@@ -46,7 +46,54 @@ impl DeviceMemory {
         }
         // SAFETY: the bytes fit, and the call has read them when it returns.
         let copied = unsafe { result::memcpy_htod_sync(self.address + at as u64, contents) };
-        copied.map_err(self.device.failed("copying to it failed"))
+        copied.map_err(self.device.failed("copying to it failed"))?;
+        self.wait()
+    }
+
+    /// Copies the first bytes to the host, and waits.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub(super) fn read(&self, to: &mut [u8]) -> Result<(), Error> {
+        assert!(to.len() <= self.bytes, "a copy from beyond the end of device memory");
+        if to.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the bytes are there.
+        let copied = unsafe { result::memcpy_dtoh_sync(to, self.address) };
+        copied.map_err(self.device.failed("copying from it failed"))
+    }
+
+    /// Sets all bytes to zero, and waits.
+    pub(super) fn clear(&self) -> Result<(), Error> {
+        // SAFETY: the memory has so many bytes.
+        let set = unsafe { result::memset_d8_sync(self.address, 0, self.bytes) };
+        set.map_err(self.device.failed("its memory cannot be set"))?;
+        self.wait()
+    }
+
+    /// Memory with the same contents.
+    pub(super) fn duplicate(&self, what: &str) -> Result<DeviceMemory, Error> {
+        self.device.enter()?;
+        let copy = DeviceMemory::new(&self.device, self.bytes, what)?;
+        if self.bytes == 0 {
+            return Ok(copy);
+        }
+        // SAFETY: both have so many bytes.
+        let copied = unsafe { result::memcpy_dtod_sync(copy.address, self.address, self.bytes) };
+        copied.map_err(self.device.failed("a state cannot be copied"))?;
+        self.wait()?;
+        Ok(copy)
+    }
+
+    /// Waits until what calls without a stream have begun is done: streams do not wait for it.
+    fn wait(&self) -> Result<(), Error> {
+        result::ctx::synchronize().map_err(self.device.failed("copying failed"))
+    }
+
+    /// Makes the GPU the calling thread's.
+    pub(super) fn enter(&self) -> Result<(), Error> {
+        self.device.enter()
     }
 }
 

@@ -1,72 +1,75 @@
-//! One run at a time: a stream, memory, transfers and launches.
+//! One run at a time: a stream, memory and transfers.
 
 use super::device::Device;
-use super::driver::describe;
 use super::gpu::Gpu;
 use super::memory::{DeviceMemory, PinnedMemory};
-use super::replay::{Replays, Seen};
+use super::replay::Replays;
+use super::steps::LaunchLists;
 use super::stream::{Event, Stream};
-use crate::bind::{Address, Binding, BoundStep};
+use crate::bind::{Address, Binding};
 use crate::context::Context;
-use crate::execute::note;
-use crate::launch::{BoundLaunch, Transfers};
 use crate::program::Program;
 use crate::{Error, Outputs, Profile};
 use cudarc::driver::result;
-use ic_artifact::Step;
-use std::ffi::c_void;
+use ic_artifact::BufferId;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What one run at a time has on a GPU. What is dropped first comes first.
 #[derive(Debug)]
 pub(crate) struct Run {
     /// Launches of shapes seen before.
-    replays: Replays,
-    stream: Stream,
+    pub(super) replays: Replays,
+    pub(super) stream: Stream,
+    /// The memory of each segment.
+    segments: Vec<SegmentMemory>,
+    /// The bindings of the segments that the run has come to.
+    bound: Vec<Arc<Binding>>,
+    /// Where the copies of inputs are.
+    inputs: Vec<u64>,
+    /// Where the copies of outputs are, as far as they are bound.
+    outputs: Vec<u64>,
+    /// The addresses of buffers, as far as they are bound.
+    pub(super) buffers: Vec<u64>,
+    /// The addresses of states, and of what replaces them.
+    pub(super) states: [Vec<u64>; 2],
+    pub(super) launch: LaunchLists,
+    /// Between steps, when they are timed.
+    pub(super) events: Vec<Event>,
+    pub(super) device: Arc<Device>,
+}
+
+/// What a segment has to itself.
+#[derive(Debug, Default)]
+struct SegmentMemory {
     /// The copies of inputs and outputs, then the arena.
     memory: Option<DeviceMemory>,
     /// The copies of inputs and outputs on their way.
     staging: Option<PinnedMemory>,
-    /// The addresses of buffers.
-    buffers: Vec<u64>,
-    launch: LaunchLists,
-    /// Between steps, when they are timed.
-    events: Vec<Event>,
-    device: Arc<Device>,
 }
 
-/// The parameters of a launch and their addresses.
-#[derive(Debug, Default)]
-struct LaunchLists {
-    /// The value of each in its first bytes.
-    values: Vec<u64>,
-    addresses: Vec<*mut c_void>,
-}
-
-// SAFETY: the addresses are written anew for each launch.
-unsafe impl Send for LaunchLists {}
-
-/// Runs a bound entry on the inputs that `context` has taken.
+/// Runs a bound segment of an entry on the inputs that `context` has taken. The last one gives the outputs.
 ///
 /// # Errors
 /// If memory runs out or a kernel fails.
 pub(crate) fn run(
     gpu: &Gpu,
     program: &Program,
+    segment: usize,
     binding: &Arc<Binding>,
     context: &mut Context,
     outputs: &mut Outputs,
     profile: Option<&mut Profile>,
 ) -> Result<(), Error> {
     gpu.device.enter()?;
-    let Context { gpu: kept, inputs, .. } = context;
+    let Context { gpu: kept, inputs, states, next_states, .. } = context;
     let run = match kept {
         Some(run) => run,
         None => kept.insert(Run::new(&gpu.device)?),
     };
-    run.place(gpu, binding)?;
-    let result = run.work(program, binding, inputs, outputs, profile);
+    if segment == 0 {
+        run.begin(program, [states, next_states]);
+    }
+    let result = run.segment(gpu, program, segment, binding, inputs, outputs, profile);
     if result.is_err() {
         // The next run may reuse what work that is still under way reads. Of two errors, the first is told.
         let _ = run.stream.synchronize();
@@ -74,14 +77,29 @@ pub(crate) fn run(
     result
 }
 
+/// The i64 at byte `offset` of a buffer that a segment has written.
+///
+/// # Errors
+/// If a kernel has failed.
+pub(crate) fn read_value(gpu: &Gpu, context: &mut Context, buffer: BufferId, offset: usize) -> Result<i64, Error> {
+    gpu.device.enter()?;
+    let run = context.gpu.as_ref().ok_or_else(|| gpu.device.refuse("nothing has run yet".into()))?;
+    let mut value = [0; size_of::<i64>()];
+    run.fetch(run.buffers[buffer as usize] + offset as u64, &mut value)?;
+    Ok(i64::from_le_bytes(value))
+}
+
 impl Run {
     fn new(device: &Arc<Device>) -> Result<Run, Error> {
         Ok(Run {
             replays: Replays::default(),
             stream: Stream::new(device)?,
-            memory: None,
-            staging: None,
+            segments: Vec::new(),
+            bound: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
             buffers: Vec::new(),
+            states: Default::default(),
             launch: LaunchLists::default(),
             events: Vec::new(),
             device: device.clone(),
@@ -90,65 +108,81 @@ impl Run {
 
     /// Bytes of the device's memory.
     pub(crate) fn bytes(&self) -> usize {
-        self.memory.as_ref().map_or(0, DeviceMemory::len)
+        self.segments.iter().filter_map(|segment| segment.memory.as_ref()).map(DeviceMemory::len).sum()
     }
 
-    /// Gives every buffer its address.
-    fn place(&mut self, gpu: &Gpu, binding: &Binding) -> Result<(), Error> {
-        let transfers = &binding.transfers;
-        let needed = transfers.bytes.saturating_add(binding.layout.bytes);
-        if self.bytes() < needed || self.memory.is_none() {
-            // Recorded launches have the addresses of the old memory, which goes first, so that both need not fit.
-            self.replays.clear();
-            self.memory = None;
-            self.memory = Some(DeviceMemory::new(&self.device, needed, "arena")?);
-        }
-        if self.staging.as_ref().is_none_or(|staging| staging.as_slice().len() < transfers.bytes) {
-            self.staging = None;
-            self.staging = Some(PinnedMemory::new(&self.device, transfers.bytes)?);
-        }
-        let base = self.base();
+    /// Forgets the run before.
+    fn begin(&mut self, program: &Program, states: [&[*mut u8]; 2]) {
+        self.segments.resize_with(program.plan().segments.len(), SegmentMemory::default);
+        self.bound.clear();
+        self.inputs.clear();
         self.buffers.clear();
-        for address in &binding.addresses {
-            let address = match *address {
-                Address::Arena(offset) => base + (transfers.bytes + offset) as u64,
-                Address::Weight(offset) => gpu.weight(offset as u64),
-                Address::Input(input) => base + transfers.inputs[input as usize].start as u64,
-                Address::Output(output) => base + transfers.outputs[output as usize].start as u64,
-                Address::View { of, offset } => self.buffers[of as usize] + offset as u64,
-                Address::State(_) | Address::NextState(_) => {
-                    return Err(self.device.refuse("states have no memory on it".into()));
-                }
-            };
-            self.buffers.push(address);
+        self.outputs.clear();
+        self.outputs.resize(program.plan().outputs.len(), 0);
+        for (kept, given) in self.states.iter_mut().zip(states) {
+            kept.clear();
+            kept.extend(given.iter().map(|state| state.addr() as u64));
         }
-        Ok(())
     }
 
-    fn base(&self) -> u64 {
-        self.memory.as_ref().map_or(0, DeviceMemory::address)
-    }
-
-    /// Copies inputs in, does the steps, copies outputs out.
-    fn work(
+    fn segment(
         &mut self,
+        gpu: &Gpu,
         program: &Program,
+        index: usize,
         binding: &Arc<Binding>,
         inputs: &[*const u8],
         outputs: &mut Outputs,
         profile: Option<&mut Profile>,
     ) -> Result<(), Error> {
-        self.take_inputs(&binding.transfers, inputs)?;
-        match profile {
-            Some(profile) => self.timed_steps(program, binding, profile)?,
-            None => self.all_steps(program, binding)?,
+        self.bound.push(binding.clone());
+        self.place(gpu, index, binding)?;
+        if index == 0 {
+            self.take_inputs(binding, inputs)?;
         }
-        self.give_outputs(binding, outputs)
+        self.steps(program, index, binding, profile)?;
+        if index + 1 == self.segments.len() { self.give_outputs(outputs) } else { Ok(()) }
     }
 
-    fn take_inputs(&mut self, transfers: &Transfers, inputs: &[*const u8]) -> Result<(), Error> {
-        let base = self.base();
-        let Some(staging) = &mut self.staging else { return Ok(()) };
+    /// Gives every buffer of segment `index` its address.
+    fn place(&mut self, gpu: &Gpu, index: usize, binding: &Binding) -> Result<(), Error> {
+        let transfers = &binding.transfers;
+        let needed = transfers.bytes.saturating_add(binding.layout.bytes);
+        let segment = &mut self.segments[index];
+        if segment.memory.as_ref().is_none_or(|memory| memory.len() < needed) {
+            // Recorded launches have the addresses of the old memory, which goes first, so that both need not fit.
+            self.replays.clear();
+            segment.memory = None;
+            segment.memory = Some(DeviceMemory::new(&self.device, needed, "arena")?);
+        }
+        if segment.staging.as_ref().is_none_or(|staging| staging.as_slice().len() < transfers.bytes) {
+            segment.staging = None;
+            segment.staging = Some(PinnedMemory::new(&self.device, transfers.bytes)?);
+        }
+        let base = segment.memory.as_ref().map_or(0, DeviceMemory::address);
+        self.inputs.extend(transfers.inputs.iter().map(|part| base + part.start as u64));
+        for ((output, _), part) in binding.outputs.iter().zip(&transfers.outputs) {
+            self.outputs[*output] = base + part.start as u64;
+        }
+        for address in &binding.addresses {
+            self.buffers.push(match *address {
+                Address::Arena(offset) => base + (transfers.bytes + offset) as u64,
+                Address::Weight(offset) => gpu.weight(offset as u64),
+                Address::Input(input) => self.inputs[input as usize],
+                Address::Output(output) => self.outputs[output as usize],
+                Address::State(state) => self.states[0][state as usize],
+                Address::NextState(state) => self.states[1][state as usize],
+                Address::View { of, offset } => self.buffers[of as usize] + offset as u64,
+            });
+        }
+        Ok(())
+    }
+
+    fn take_inputs(&mut self, binding: &Binding, inputs: &[*const u8]) -> Result<(), Error> {
+        let transfers = &binding.transfers;
+        let SegmentMemory { memory: Some(memory), staging: Some(staging) } = &mut self.segments[0] else {
+            return Ok(());
+        };
         let staging = &mut staging.as_mut_slice()[..transfers.inputs_end];
         for (part, &input) in transfers.inputs.iter().zip(inputs) {
             let to = &mut staging[part.clone()];
@@ -160,15 +194,19 @@ impl Run {
         }
         // SAFETY: the copies of inputs come first in the device's memory; the staging memory is not written before the
         // stream has been waited for.
-        let copied = unsafe { result::memcpy_htod_async(base, staging, self.stream.handle()) };
+        let copied = unsafe { result::memcpy_htod_async(memory.address(), staging, self.stream.handle()) };
         copied.map_err(self.device.failed("inputs cannot be copied"))
     }
 
-    fn give_outputs(&mut self, binding: &Binding, outputs: &mut Outputs) -> Result<(), Error> {
-        let transfers = &binding.transfers;
-        let range = transfers.outputs_begin..transfers.bytes;
-        let from = self.base() + range.start as u64;
-        if let Some(staging) = self.staging.as_mut().filter(|_| !range.is_empty()) {
+    /// Copies the outputs of all segments out.
+    fn give_outputs(&mut self, outputs: &mut Outputs) -> Result<(), Error> {
+        for (binding, segment) in self.bound.iter().zip(&mut self.segments) {
+            let range = binding.transfers.outputs_begin..binding.transfers.bytes;
+            let SegmentMemory { memory: Some(memory), staging: Some(staging) } = segment else { continue };
+            if range.is_empty() {
+                continue;
+            }
+            let from = memory.address() + range.start as u64;
             let to = &mut staging.as_mut_slice()[range];
             // SAFETY: the copies of outputs are there in the device's memory; the staging memory is not used before the
             // stream has been waited for.
@@ -176,104 +214,23 @@ impl Run {
             copied.map_err(self.device.failed("outputs cannot be copied"))?;
         }
         self.stream.synchronize()?;
-        let staging = self.staging.as_ref().map_or(&[][..], PinnedMemory::as_slice);
-        for (output, shape) in &binding.outputs {
-            let from = &staging[transfers.outputs[*output].clone()];
-            let to = outputs.shape(*output, shape)?;
-            // SAFETY: the output now has this shape, of which the part was made.
-            unsafe { to.copy_from_nonoverlapping(from.as_ptr(), from.len()) };
+        for (binding, segment) in self.bound.iter().zip(&self.segments) {
+            let staging = segment.staging.as_ref().map_or(&[][..], PinnedMemory::as_slice);
+            for ((output, shape), part) in binding.outputs.iter().zip(&binding.transfers.outputs) {
+                let from = &staging[part.clone()];
+                let to = outputs.shape(*output, shape)?;
+                // SAFETY: the output now has this shape, of which the part was made.
+                unsafe { to.copy_from_nonoverlapping(from.as_ptr(), from.len()) };
+            }
         }
         Ok(())
     }
 
-    /// Gives all steps to the stream: one by one the first time, recorded the second, from then on at once.
-    fn all_steps(&mut self, program: &Program, binding: &Arc<Binding>) -> Result<(), Error> {
-        match self.replays.see(binding) {
-            Seen::Never => self.each_step(program, binding),
-            Seen::Once => {
-                self.stream.begin_capture()?;
-                let given = self.each_step(program, binding);
-                let graph = self.stream.end_capture(&self.device);
-                given?;
-                let graph = graph?;
-                graph.launch(&self.stream)?;
-                self.replays.record(graph);
-                Ok(())
-            }
-            Seen::Recorded(graph) => graph.launch(&self.stream),
-        }
-    }
-
-    fn each_step(&mut self, program: &Program, binding: &Binding) -> Result<(), Error> {
-        (0..binding.steps.len()).try_for_each(|index| self.step(program, binding, index))
-    }
-
-    /// Gives steps to the stream with events between them, and adds the times between those to `profile`.
-    fn timed_steps(&mut self, program: &Program, binding: &Binding, profile: &mut Profile) -> Result<(), Error> {
-        while self.events.len() <= binding.steps.len() {
-            self.events.push(Event::new(&self.device)?);
-        }
-        self.events[0].record(&self.stream)?;
-        for index in 0..binding.steps.len() {
-            self.step(program, binding, index)?;
-            self.events[index + 1].record(&self.stream)?;
-        }
-        self.stream.synchronize()?;
-        for index in 0..binding.steps.len() {
-            let ms = self.events[index + 1].since(&self.events[index])?;
-            note(program, index, Duration::from_secs_f64(f64::from(ms.max(0.0)) / 1e3), profile);
-        }
-        Ok(())
-    }
-
-    fn step(&mut self, program: &Program, binding: &Binding, index: usize) -> Result<(), Error> {
-        let address = |buffer: &u32| self.buffers[*buffer as usize];
-        match (&program.plan().steps[index], &binding.steps[index]) {
-            (step @ Step::Launch { .. }, BoundStep::Launch(launch)) => self.launch(program, step, launch, binding),
-            (Step::Copy { from, to, .. }, BoundStep::Copy { bytes, .. }) if *bytes > 0 => {
-                // SAFETY: binding has seen that both buffers have so many bytes.
-                let copied =
-                    unsafe { result::memcpy_dtod_async(address(to), address(from), *bytes, self.stream.handle()) };
-                copied.map_err(self.device.failed("a buffer cannot be copied"))
-            }
-            (_, BoundStep::Refused(problem)) => {
-                Err(Error::Shapes { entry: program.entry().name.clone(), problem: problem.clone() })
-            }
-            // The program has seen that there are launches and copies alone.
-            _ => Ok(()),
-        }
-    }
-
-    fn launch(&mut self, program: &Program, step: &Step, launch: &BoundLaunch, binding: &Binding) -> Result<(), Error> {
-        let Step::Launch { name, function, buffers, block, shared_bytes, .. } = step else { return Ok(()) };
-        let [x, y, z] = launch.grid;
-        if launch.grid.contains(&0) {
-            return Ok(());
-        }
-        let LaunchLists { values, addresses } = &mut self.launch;
-        values.clear();
-        values.extend(buffers.iter().map(|&buffer| self.buffers[buffer as usize]));
-        // A parameter of 32 bits is read from the first four bytes.
-        let word = |&word: &i32| {
-            u64::from_ne_bytes({
-                let mut bytes = [0; 8];
-                bytes[..4].copy_from_slice(&word.to_ne_bytes());
-                bytes
-            })
-        };
-        values.extend(binding.words[launch.words.clone()].iter().map(word));
-        addresses.clear();
-        addresses.extend(values.iter_mut().map(|value| std::ptr::from_mut(value).cast::<c_void>()));
-        let kernel = program.gpu_functions[*function as usize];
-        let (grid, block) = ((x, y, z), (block[0], block[1], block[2]));
-        // SAFETY: `Model::load` makes the caller vouch for the artifact: the kernel has these parameters and stays in
-        // the buffers. The addresses are of live values until the call has read them.
-        let launched =
-            unsafe { result::launch_kernel(kernel.0, grid, block, *shared_bytes, self.stream.handle(), addresses) };
-        launched.map_err(|e| Error::Kernel {
-            node: name.clone(),
-            kernel: program.plan().functions[*function as usize].clone(),
-            problem: describe(e),
-        })
+    /// Copies bytes at a place of the device's memory to the host, once all work before is done.
+    pub(super) fn fetch(&self, address: u64, to: &mut [u8]) -> Result<(), Error> {
+        // SAFETY: binding has seen that the buffer has the bytes; the stream is waited for.
+        let copied = unsafe { result::memcpy_dtoh_async(to, address, self.stream.handle()) };
+        copied.map_err(self.device.failed("what the run depends on cannot be read"))?;
+        self.stream.synchronize()
     }
 }
