@@ -111,9 +111,14 @@ pub(super) enum Scale {
 impl Scale {
     /// The attribute `scale`, or the inverse root of the width of heads.
     pub(super) fn of(cx: &mut Context, node: &NodeView, width: &Dim) -> Result<Scale> {
-        if let Some(scale) = node.float("scale") {
-            return Ok(Scale::Number(scale.into()));
+        match node.float("scale") {
+            Some(scale) => Ok(Scale::Number(scale.into())),
+            None => Scale::inverse_root(cx, width),
         }
+    }
+
+    /// The inverse root of the width of heads.
+    pub(super) fn inverse_root(cx: &mut Context, width: &Dim) -> Result<Scale> {
         match width.as_const() {
             Some(width) if width > 0 => Ok(Scale::Number(1.0 / (width as f64).sqrt())),
             Some(width) => Err(invalid!("heads have the width {width}")),
@@ -184,7 +189,7 @@ impl Scores {
     }
 
     /// A mask that broadcasts to `[batch, heads, length, total]`, with the axes of the scores.
-    fn grouped_mask(&self, cx: &mut Context, mask: ValueId) -> Result<ValueId> {
+    pub(super) fn grouped_mask(&self, cx: &mut Context, mask: ValueId) -> Result<ValueId> {
         let Some((heads, group)) = &self.groups else { return Ok(mask) };
         let mut shape = cx.shape(mask)?;
         let Some(axis) = shape.len().checked_sub(3) else { return Ok(mask) };
@@ -202,7 +207,7 @@ impl Scores {
 }
 
 /// `cap * tanh(x / cap)`, where there is a cap.
-fn softcap(cx: &mut Context, node: &NodeView, x: ValueId) -> Result<ValueId> {
+pub(super) fn softcap(cx: &mut Context, node: &NodeView, x: ValueId) -> Result<ValueId> {
     let Some(cap) = node.float("softcap").filter(|cap| *cap != 0.0) else { return Ok(x) };
     let quotient = cx.with_scalar(ScalarOp::Div, x, f64::from(cap))?;
     let tanh = cx.unary(ScalarOp::Tanh, quotient)?;

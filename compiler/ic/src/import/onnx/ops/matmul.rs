@@ -71,16 +71,17 @@ fn scaled(cx: &mut Context, x: ValueId, factor: Option<f32>) -> Result<ValueId> 
 
 /// `com.microsoft::FusedMatMul`: `alpha * a * b` with transposes.
 pub(super) fn fused_matmul(cx: &mut Context, node: &NodeView) -> Results {
-    if node.flag("transBatchA", false) || node.flag("transBatchB", false) {
-        return Err(unsupported!("transposed batch axes are not supported"));
-    }
-    let (mut a, mut b) = (node.input(0)?, node.input(1)?);
-    if node.flag("transA", false) {
-        a = cx.transpose_last(a)?;
-    }
-    if node.flag("transB", false) {
-        b = cx.transpose_last(b)?;
-    }
+    let factor = |cx: &mut Context, index: usize, batch: &str, matrix: &str| -> Result<ValueId> {
+        let mut x = node.input(index)?;
+        let rank = cx.rank(x)?;
+        if node.flag(batch, false) && rank > 2 {
+            // The first axis is that of rows, those between it and the last are batches.
+            let perm = (1..rank - 1).chain([0, rank - 1]).collect();
+            x = cx.transpose(x, perm)?;
+        }
+        if node.flag(matrix, false) && rank > 1 { cx.transpose_last(x) } else { Ok(x) }
+    };
+    let (a, b) = (factor(cx, 0, "transBatchA", "transA")?, factor(cx, 1, "transBatchB", "transB")?);
     let result = product(cx, a, b)?;
     Ok(vec![scaled(cx, result, node.float("alpha"))?])
 }

@@ -87,12 +87,17 @@ macro_rules! files {
 }
 
 files! {
+    contrib_attention;
+    embed_layer_norm;
     flex_attention;
+    fused;
     gradient;
+    group_query_attention;
     image;
     label_encoder;
     linear_attention;
     loss;
+    matmul_nbits;
     optimizer;
     random;
     scaler;
@@ -303,12 +308,15 @@ const TABLE: &[Row] = &[
     (MICROSOFT, "QGemm", quantize_contrib::qgemm),
     (MICROSOFT, "QLinearAdd", |cx, n| quantize_contrib::qlinear_binary(cx, n, ScalarOp::Add)),
     (MICROSOFT, "QLinearConcat", quantize_contrib::qlinear_concat),
+    (MICROSOFT, "QLinearConv", quantize::qlinear_conv_of_layout),
     (MICROSOFT, "QLinearGlobalAveragePool", quantize_contrib::qlinear_global_average_pool),
     (MICROSOFT, "QLinearLeakyRelu", quantize_contrib::qlinear_leaky_relu),
     (MICROSOFT, "QLinearMul", |cx, n| quantize_contrib::qlinear_binary(cx, n, ScalarOp::Mul)),
     (MICROSOFT, "QLinearSigmoid", |cx, n| quantize_contrib::qlinear_unary(cx, n, ScalarOp::Sigmoid)),
+    (MICROSOFT, "QLinearSoftmax", quantize_contrib::qlinear_softmax),
     (MICROSOFT, "QuantizeLinear", quantize::quantize_linear),
     (MICROSOFT, "QuickGelu", activation::quick_gelu),
+    (MICROSOFT, "RotaryEmbedding", rotary::rotary_embedding_by_positions),
     (MICROSOFT, "SimplifiedLayerNormalization", norm::rms),
     (MICROSOFT, "SkipLayerNormalization", norm::skip_layer),
     (MICROSOFT, "SkipSimplifiedLayerNormalization", norm::skip_rms),

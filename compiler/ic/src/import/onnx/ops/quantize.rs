@@ -216,6 +216,22 @@ pub(super) fn qlinear_conv(cx: &mut Context, node: &NodeView) -> Results {
     requantized(cx, node, sum, [(1, 1), (4, 1), (6, 1)], 7)
 }
 
+/// `com.microsoft::QLinearConv`: `QLinearConv`, with channels last on request.
+pub(super) fn qlinear_conv_of_layout(cx: &mut Context, node: &NodeView) -> Results {
+    if !node.flag("channels_last", false) {
+        return qlinear_conv(cx, node);
+    }
+    let (x, w) = (Factor::of(node, 0, 2)?, Factor::of(node, 3, 5)?);
+    let rank = cx.rank(x.value)?;
+    if rank < 2 {
+        return Err(invalid!("`x` must have rank 2 or more, found {rank}"));
+    }
+    let first = cx.transpose(x.value, [0, rank - 1].into_iter().chain(1..rank - 1).collect())?;
+    let sum = convolution(cx, node, Factor { value: first, ..x }, w, node.opt(8))?;
+    let y = requantized(cx, node, sum, [(1, 1), (4, 1), (6, 1)], 7)?[0];
+    Ok(vec![cx.transpose(y, [0].into_iter().chain(2..rank).chain([1]).collect())?])
+}
+
 /// The i32 convolution of centred factors, plus a bias.
 fn convolution(cx: &mut Context, node: &NodeView, x: Factor, w: Factor, bias: Option<ValueId>) -> Result<ValueId> {
     let (space, kernel) = (spatial(cx, x.value)?, spatial(cx, w.value)?);

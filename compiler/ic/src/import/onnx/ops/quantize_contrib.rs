@@ -3,10 +3,10 @@
 
 use super::prelude::*;
 use super::quantize::{Factor, along, dynamically_quantized, integer_product, row_axis};
-use ic_ir::ops::{Dequantize, Quantize, ReduceFn};
+use ic_ir::ops::{Dequantize, Quantize, ReduceFn, Softmax};
 
 /// `sum` scaled, plus a bias.
-fn scaled(cx: &mut Context, sum: ValueId, scales: [ValueId; 2], bias: Option<ValueId>) -> Result<ValueId> {
+pub(super) fn scaled(cx: &mut Context, sum: ValueId, scales: [ValueId; 2], bias: Option<ValueId>) -> Result<ValueId> {
     let columns = cx.rank(sum)?.saturating_sub(1);
     let right = along(cx, scales[1], sum, columns)?;
     let left = along(cx, scales[0], sum, row_axis(cx, sum)?)?;
@@ -99,6 +99,19 @@ pub(super) fn qlinear_leaky_relu(cx: &mut Context, node: &NodeView) -> Results {
     let slope = cx.with_scalar(ScalarOp::Mul, x, f64::from(node.float("alpha").unwrap_or(0.01)))?;
     let is_negative = cx.with_scalar(ScalarOp::Lt, x, 0.0)?;
     let y = cx.select(is_negative, slope, x)?;
+    let otherwise = cx.dtype(node.input(0)?)?;
+    Ok(vec![quantized(cx, y, node.input(3)?, node.opt(4), otherwise)?])
+}
+
+/// `QLinearSoftmax`: of all axes from `axis` on, as one where `opset` is below 13.
+pub(super) fn qlinear_softmax(cx: &mut Context, node: &NodeView) -> Results {
+    let x = dequantized(cx, node, 0)?;
+    let axis = node.int("axis").unwrap_or(-1);
+    let rank = cx.rank(x)?;
+    if node.int("opset").unwrap_or(13) < 13 && cx.axis(x, axis)? + 1 != rank {
+        return Err(unsupported!("a softmax over several axes"));
+    }
+    let y = cx.push(Softmax { axis }, &[x])?;
     let otherwise = cx.dtype(node.input(0)?)?;
     Ok(vec![quantized(cx, y, node.input(3)?, node.opt(4), otherwise)?])
 }
