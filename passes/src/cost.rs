@@ -61,7 +61,12 @@ pub(crate) fn node_cost(op: &Op, operands: &[Option<&Type>], results: &[Type]) -
         // One pass over rows that stay in cache.
         Op::Softmax(_) => LAUNCH / 2 + written + elements.saturating_mul(weight(ScalarOp::Exp)),
         Op::LayerNormalization(_) | Op::RmsNormalization(_) => LAUNCH / 2 + written,
-        Op::Reduce(_) => LAUNCH / 2 + read / 2,
+        // Rows that lie apart are read with strides.
+        Op::Reduce(op) => {
+            let rank = operand(0).map_or(0, TensorType::rank);
+            let is_tail = (rank.saturating_sub(op.axes.len())..rank).all(|axis| op.axes.contains(&axis));
+            LAUNCH / 2 + read / 2 + if is_tail { 0 } else { read / 8 }
+        }
         Op::Matmul(_) => {
             let contracted = operand(0).and_then(|ty| ty.shape.last()).map_or(1, assumed);
             LAUNCH + read + written + elements.saturating_mul(contracted) / FLOPS

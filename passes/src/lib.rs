@@ -18,6 +18,7 @@ mod lower_strings;
 mod merge_projections;
 mod narrow_factors;
 mod narrow_weights;
+mod operand_order;
 mod options;
 pub mod partition;
 pub mod quantize_contractions;

@@ -6,7 +6,9 @@
 
 mod access;
 mod anchor;
+mod body;
 mod claim;
+mod comparisons;
 mod cost;
 mod emit;
 mod facts;

@@ -1,10 +1,13 @@
 //! Building a graph from another: what every pass starts from.
 //!
 //! A [`Rebuild`] walks the live nodes of the old graph in order and maps its values to values of the new one. Nodes
-//! that are equal to an earlier one are not added again. Names, symbols, inputs and outputs carry over.
+//! that are equal to an earlier one are not added again; operands of functions that commute are in one order, so that
+//! `a + b` and `b + a` are equal. Names, symbols, inputs and outputs carry over.
 
-use ic_ir::{Graph, GraphError, Node, NodeId, Op, ValueId};
-use std::collections::HashMap;
+use crate::operand_order::OperandOrder;
+use ic_ir::{Graph, GraphError, Node, NodeId, Op, ValueDef, ValueId};
+use ic_types::{Dim, symbols_of};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Operands of a node; `None` for an absent optional one.
@@ -18,6 +21,7 @@ pub(crate) struct Rebuild<'a> {
     pub(crate) new: Graph,
     values: Vec<Option<ValueId>>,
     seen: HashMap<(Op, OperandList), Vec<ValueId>>,
+    order: OperandOrder,
 }
 
 impl<'a> Rebuild<'a> {
@@ -31,7 +35,7 @@ impl<'a> Rebuild<'a> {
             let name = value.name.clone().unwrap_or_else(|| Arc::from(""));
             values[input.index()] = Some(new.add_input(name, value.ty.clone()));
         }
-        Rebuild { old, new, values, seen: HashMap::new() }
+        Rebuild { old, new, values, seen: HashMap::new(), order: OperandOrder::default() }
     }
 
     /// The nodes of the old graph on which its outputs and bound symbols depend, in order.
@@ -84,9 +88,10 @@ impl<'a> Rebuild<'a> {
     pub(crate) fn push(
         &mut self,
         op: Op,
-        operands: OperandList,
+        mut operands: OperandList,
         location: &Arc<str>,
     ) -> Result<Vec<ValueId>, GraphError> {
+        self.order.arrange(&self.new, &op, &mut operands);
         let key = (op, operands);
         if let Some(results) = self.seen.get(&key) {
             return Ok(results.clone());
@@ -153,14 +158,66 @@ pub(crate) fn map_regions<E>(node: &Node, mut pass: impl FnMut(&Graph) -> Result
     node.regions.iter().map(&mut pass).collect()
 }
 
-/// The graph without nodes on which no output and no bound symbol depends.
+/// The graph without nodes on which no output and no bound symbol depends, the others in the order in which a walk from
+/// the outputs, operands first, meets them: however the model listed them, equal graphs come out equal.
 ///
 /// # Errors
 /// Never for a sound graph.
 pub(crate) fn prune(graph: &Graph) -> Result<Graph, GraphError> {
     let mut rebuild = Rebuild::new(graph);
-    for (_, node) in rebuild.live_nodes() {
+    for id in walk(graph) {
+        let node = graph.node(id);
         rebuild.copy(node, node.regions.clone())?;
     }
     Ok(rebuild.finish())
+}
+
+/// The live nodes, operands before users, operand by operand; what a symbol comes from is before what depends on it.
+fn walk(graph: &Graph) -> Vec<NodeId> {
+    let definition = |value: ValueId| match graph.value(value).def {
+        ValueDef::Input(_) => None,
+        ValueDef::Result(node, _) => Some(node),
+    };
+    let sources = symbol_sources(graph);
+    let mut order = Vec::with_capacity(graph.nodes().len());
+    let mut seen = vec![false; graph.nodes().len()];
+    for root in graph.roots() {
+        let mut stack: Vec<(NodeId, bool)> = definition(root).map(|id| (id, false)).into_iter().collect();
+        while let Some((id, is_ready)) = stack.pop() {
+            if is_ready {
+                order.push(id);
+            } else if !std::mem::replace(&mut seen[id.index()], true) {
+                stack.push((id, true));
+                let node = graph.node(id);
+                let mut needed: Vec<NodeId> = node.operands.iter().flatten().filter_map(|&v| definition(v)).collect();
+                if !sources.is_empty() {
+                    let symbols = graph.node_symbols(node);
+                    needed.extend(symbols.iter().filter_map(|name| sources.get(name)));
+                }
+                stack.extend(needed.into_iter().rev().filter(|id| !seen[id.index()]).map(|id| (id, false)));
+            }
+        }
+    }
+    order
+}
+
+/// The nodes from which symbols that the inputs do not bind get their values, by symbol.
+fn symbol_sources(graph: &Graph) -> BTreeMap<Arc<str>, NodeId> {
+    let tensor_shape = |value: ValueId| graph.ty(value).as_tensor().map_or(&[][..], |ty| &ty.shape);
+    let given: std::collections::BTreeSet<Arc<str>> =
+        graph.inputs().iter().flat_map(|&input| symbols_of(tensor_shape(input))).collect();
+    let mut sources = BTreeMap::new();
+    for binding in graph.bindings() {
+        if let ValueDef::Result(node, _) = graph.value(binding.value).def {
+            sources.insert(binding.symbol.clone(), node);
+        }
+    }
+    let bound = |name: &Arc<str>| given.contains(name) || graph.bindings().iter().any(|b| b.symbol == *name);
+    for (id, node) in graph.nodes() {
+        let extents = node.results.iter().flat_map(|&result| tensor_shape(result)).filter_map(Dim::as_symbol);
+        for name in extents.filter(|name| !bound(name)) {
+            sources.entry(name.clone()).or_insert(id);
+        }
+    }
+    sources
 }

@@ -29,7 +29,8 @@ const STRETCH: usize = 1500;
 pub(crate) fn saturate(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
     let rules: Vec<Rule> = all_rules().into_iter().filter(|rule| rule.class.runs_in(options.fp)).collect();
     let saturated = saturate_with(graph, &rules, options, report)?;
-    Ok(crate::rebuild::prune(&saturated)?)
+    // What rules built may have simpler or other spellings of its own.
+    crate::canonicalize::canonicalize(&saturated, options, &mut Report::default())
 }
 
 fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut Report) -> Result<Graph, PassError> {

@@ -7,6 +7,7 @@
 use super::{EGraph, ENode, Kind};
 use crate::cost::node_cost;
 use egg::Id;
+use ic_ir::Op;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -40,6 +41,8 @@ struct Problem {
     costs: Vec<Vec<u64>>,
     /// For each class, for each node, the classes that it needs and that are not known.
     children: Vec<Vec<Vec<u32>>>,
+    /// For each class, for each node, whether it only moves elements.
+    moves: Vec<Vec<bool>>,
     /// For each class, the nodes that need it: their class and index.
     parents: Vec<Vec<(u32, u32)>>,
     /// Number of each class.
@@ -72,6 +75,7 @@ impl Problem {
         let mut problem = Problem {
             costs: Vec::with_capacity(classes.len()),
             children: Vec::with_capacity(classes.len()),
+            moves: Vec::with_capacity(classes.len()),
             parents: vec![Vec::new(); classes.len()],
             classes: Vec::new(),
             number,
@@ -79,6 +83,7 @@ impl Problem {
         for (i, &class) in classes.iter().enumerate() {
             let nodes = &egraph[class].nodes;
             problem.costs.push(nodes.iter().map(|node| cost_of(egraph, class, node)).collect());
+            problem.moves.push(nodes.iter().map(|node| is_movement(egraph, node)).collect());
             let mut needed = Vec::new();
             for (index, node) in nodes.iter().enumerate() {
                 let numbers = node.children.iter().map(|&child| problem.number[usize::from(egraph.find(child))]);
@@ -95,14 +100,15 @@ impl Problem {
     }
 
     /// For each class the node whose set of needed classes costs least, of those that need only classes that come
-    /// before it in [`Problem::order`]: so no choice is a cycle.
+    /// before it in [`Problem::order`]: so no choice is a cycle. Of equal ones, movement comes last, where it meets what
+    /// absorbs it.
     fn greedy(&self) -> Vec<Option<usize>> {
         let n = self.classes.len();
         let mut choice: Vec<Option<usize>> = vec![None; n];
         let mut paid = vec![0u64; n];
         let mut sets: Vec<Vec<u64>> = vec![Vec::new(); n];
         for class in self.order() {
-            let mut best: Option<(u64, usize, Vec<u64>)> = None;
+            let mut best: Option<((u64, bool), usize, Vec<u64>)> = None;
             for (node, children) in self.children[class].iter().enumerate() {
                 if children.iter().any(|&child| choice[child as usize].is_none()) {
                     continue;
@@ -112,8 +118,9 @@ impl Problem {
                     set.iter_mut().zip(&sets[child as usize]).for_each(|(a, b)| *a |= b);
                 }
                 let total = members(&set).fold(self.costs[class][node], |sum, i| sum.saturating_add(paid[i]));
-                if best.as_ref().is_none_or(|(least, ..)| total < *least) {
-                    best = Some((total, node, set));
+                let rank = (total, !self.moves[class][node]);
+                if best.as_ref().is_none_or(|(least, ..)| rank < *least) {
+                    best = Some((rank, node, set));
                 }
             }
             let Some((_, node, mut set)) = best else { continue };
@@ -235,6 +242,10 @@ fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
 fn is_free(egraph: &EGraph, class: Id) -> bool {
     let facts = &egraph[class].data;
     facts.known || facts.types.is_empty()
+}
+
+fn is_movement(egraph: &EGraph, node: &ENode) -> bool {
+    matches!(egraph.analysis.ops.kind(node.op), Kind::Op(Op::Reshape(_) | Op::Transpose(_)))
 }
 
 fn cost_of(egraph: &EGraph, class: Id, node: &ENode) -> u64 {

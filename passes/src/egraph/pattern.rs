@@ -88,6 +88,8 @@ pub(crate) struct Bindings {
 /// Whether the order of the operands does not matter.
 pub(crate) fn commutes(function: ScalarOp) -> bool {
     matches!(function, ScalarOp::Add | ScalarOp::Mul | ScalarOp::Max | ScalarOp::Min | ScalarOp::Eq | ScalarOp::Ne)
+        || matches!(function, ScalarOp::And | ScalarOp::Or | ScalarOp::Xor)
+        || matches!(function, ScalarOp::BitAnd | ScalarOp::BitOr | ScalarOp::BitXor)
 }
 
 impl Pattern {
@@ -205,7 +207,8 @@ fn terms(egraph: &EGraph, function: ScalarOp, id: Id, n: usize) -> Vec<Vec<Id>> 
     found
 }
 
-fn commutative(egraph: &EGraph, op: OpId) -> bool {
+/// Whether the order of an op's operands does not matter.
+pub(crate) fn commutative(egraph: &EGraph, op: OpId) -> bool {
     matches!(egraph.analysis.ops.head(op), Head::Pointwise(function) if commutes(function))
 }
 

@@ -82,9 +82,14 @@ impl Site<'_> {
     /// Adds a node, if the operands fit the op.
     pub(crate) fn add(&mut self, op: impl Into<Op>, children: &[Id]) -> Option<Id> {
         let op = self.egraph.analysis.ops.intern(Kind::Op(op.into()));
-        let children = children.iter().map(|&child| self.egraph.find(child)).collect();
+        let children: Vec<Id> = children.iter().map(|&child| self.egraph.find(child)).collect();
         let node = ENode { op, children };
         if let Some(id) = self.egraph.lookup(node.clone()) {
+            return Some(id);
+        }
+        if let ([a, b], true) = (&node.children[..], super::pattern::commutative(self.egraph, op))
+            && let Some(id) = self.egraph.lookup(ENode { op, children: vec![*b, *a] })
+        {
             return Some(id);
         }
         let facts = facts_of(self.egraph, &node).ok()?;

@@ -4,10 +4,11 @@
 //! stages and parameters of one kernel.
 
 use super::access;
+use super::body::prune;
 use ic_ir::kernel::{Anchor, Axis, Bound, Expr, ExprId, Index, Load, Stage, Store};
 use ic_ir::ops::{Op, PadMode, Update};
 use ic_ir::scalar::ScalarOp;
-use ic_ir::{Graph, Node, TensorType, ValueId};
+use ic_ir::{Graph, LiteralData, Node, TensorType, ValueId};
 use ic_types::{DType, Data, Dim};
 use std::collections::{BTreeMap, HashMap};
 
@@ -318,7 +319,8 @@ impl<'a> Emitter<'a> {
 
     fn load(&mut self, value: ValueId, indices: &[Index], guard: &[Bound]) -> ExprId {
         let linear = access::linearize(indices, &self.graph.tensor_ty(value).shape);
-        let param = self.slot(Slot { place: Place::Value(value), view: View::Linear, is_output: false });
+        let place = Place::Value(same_elements(self.graph, value));
+        let param = self.slot(Slot { place, view: View::Linear, is_output: false });
         let otherwise = (!guard.is_empty()).then(|| self.push(Expr::Const(self.graph.dtype(value), 0)));
         let (indices, bounds) = (vec![linear], guard.to_vec());
         self.push(Expr::Load(Load { param, indices, gathered: Vec::new(), bounds, otherwise }))
@@ -552,39 +554,14 @@ pub(crate) fn number_bits(dtype: DType, value: f64) -> u128 {
     u128::from_le_bytes(bits)
 }
 
-/// The expressions that the root and the stores need, in order, and the stores renumbered.
-fn prune(body: &[Expr], root: ExprId, keep_root: bool, mut stores: Vec<Store>) -> (Vec<Expr>, Vec<Store>) {
-    let mut needed = vec![false; body.len()];
-    if keep_root {
-        needed[root as usize] = true;
-    }
-    stores.iter().for_each(|store| needed[store.value as usize] = true);
-    for i in (0..body.len()).rev().filter(|&i| i < body.len()) {
-        if needed[i] {
-            operands_of(&body[i]).into_iter().for_each(|operand| needed[operand as usize] = true);
-        }
-    }
-    let mut numbers = vec![0; body.len()];
-    let mut kept = Vec::new();
-    for (i, expr) in body.iter().enumerate().filter(|&(i, _)| needed[i]) {
-        numbers[i] = kept.len() as ExprId;
-        let mut expr = expr.clone();
-        operands_of_mut(&mut expr).into_iter().for_each(|operand| *operand = numbers[*operand as usize]);
-        kept.push(expr);
-    }
-    stores.iter_mut().for_each(|store| store.value = numbers[store.value as usize]);
-    (kept, stores)
-}
-
-fn operands_of(expr: &Expr) -> Vec<ExprId> {
-    operands_of_mut(&mut expr.clone()).into_iter().map(|id| *id).collect()
-}
-
-fn operands_of_mut(expr: &mut Expr) -> Vec<&mut ExprId> {
-    match expr {
-        Expr::Const(..) | Expr::Index(_) | Expr::Stage(_) => Vec::new(),
-        Expr::Load(load) => load.gathered.iter_mut().map(|(_, id)| id).chain(&mut load.otherwise).collect(),
-        Expr::Apply(_, args) => args.iter_mut().collect(),
-        Expr::Cast(_, value) => vec![value],
-    }
+/// The first small constant with the elements of `value`, whatever its shape, if that is one; else `value`.
+fn same_elements(graph: &Graph, value: ValueId) -> ValueId {
+    const MAX_ELEMENTS: usize = 512;
+    let inline = |value| match graph.constant(value)?.data {
+        LiteralData::Inline(ref data) => Some(data),
+        LiteralData::File { .. } => None,
+    };
+    let Some(data) = inline(value).filter(|data| data.len() <= MAX_ELEMENTS) else { return value };
+    let constants = graph.nodes().filter(|(_, node)| matches!(node.op, Op::Constant(_))).map(|(_, n)| n.results[0]);
+    constants.take_while(|&other| other != value).find(|&other| inline(other) == Some(data)).unwrap_or(value)
 }

@@ -1,5 +1,6 @@
 //! Fewer and longer loops: axes that only occur divided are split, neighbours that are contiguous everywhere merge.
 
+use super::comparisons::relax_comparisons;
 use ic_ir::kernel::{Atom, Axis, Bound, Expr, Index, Kernel, Stage};
 use ic_types::Dim;
 
@@ -11,6 +12,8 @@ pub(crate) fn simplify_axes(kernel: &mut Kernel) {
         split(kernel, axis, &divisor);
     }
     relax_bounds(kernel);
+    let extents = all_extents(kernel);
+    relax_comparisons(kernel, &extents);
     while let Some(axis) = merge_point(kernel) {
         merge(kernel, axis);
     }
@@ -63,7 +66,7 @@ fn map_indices(stage: &mut Stage, map: &dyn Fn(&Index) -> Index) {
     }
 }
 
-/// An axis that is divided by something that divides its extent.
+/// An axis that is divided by something that divides its extent, or cut by bounds.
 fn split_point(kernel: &Kernel) -> Option<(usize, Dim)> {
     let mut found = None;
     for stage in &kernel.stages {
@@ -77,7 +80,23 @@ fn split_point(kernel: &Kernel) -> Option<(usize, Dim)> {
             found = found.or_else(|| bound_split(bound, &extents));
         }
     }
-    found
+    found.map(|(axis, divisor)| finer_split(kernel, axis, divisor))
+}
+
+/// The split of an axis where all bounds cut it, unless the pieces become much smaller than `divisor`: in which order
+/// pieces were put together does not show.
+fn finer_split(kernel: &Kernel, axis: usize, divisor: Dim) -> (usize, Dim) {
+    const MUCH: i64 = 4;
+    let Some(coarse) = divisor.as_const() else { return (axis, divisor) };
+    let mut fine = coarse;
+    for stage in &kernel.stages {
+        let extents = extents(kernel, stage);
+        for bound in stage.body.iter().filter_map(|expr| if let Expr::Load(load) = expr { Some(load) } else { None }) {
+            let splits = bound.bounds.iter().filter_map(|bound| bound_split(bound, &extents));
+            fine = splits.filter(|split| split.0 == axis).filter_map(|split| split.1.as_const()).fold(fine, gcd);
+        }
+    }
+    if fine > 1 && fine * MUCH >= coarse { (axis, Dim::constant(fine)) } else { (axis, divisor) }
 }
 
 fn find_split(index: &Index, extents: &[Dim], found: &mut Option<(usize, Dim)>) {

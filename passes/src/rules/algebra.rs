@@ -14,6 +14,12 @@ rules! {
     Exact "div-one": "(div ?x 1.0)" => "?x";
     /// x + 0 = x, the sign of zero aside.
     Exact "add-zero": "(add ?x 0.0)" => "?x";
+    /// x + 0 · n = x for an integer n, the sign of zero aside.
+    Exact "add-no-integer": "(add ?x (mul (cast:c ?index) 0.0))" => "?x", if is_integer;
+    /// x + 0 · (n - c) = x for an integer n and a finite c, the sign of zero aside.
+    Exact "add-no-integer-less": "(add ?x (mul (sub (cast:c ?index) ?factor) 0.0))" => "?x", if |m| is_integer(m) && m.splat("factor").is_some_and(f64::is_finite);
+    /// x + 0 · cos(y) = x, infinite y aside.
+    Reassociating "add-no-cosine": "(add ?x (mul (cos ?y) 0.0))" => "?x";
     /// x - 0 = x.
     Exact "sub-zero": "(sub ?x 0.0)" => "?x";
     /// 0 - x = -x, the sign of zero aside.
@@ -48,6 +54,12 @@ rules! {
     Exact "select-not": "(select (not ?c) ?a ?b)" => "(select ?c ?b ?a)";
     /// Where c, a, else a: a.
     Exact "select-same": "(select ?c ?a ?a)" => "?a";
+    /// a < b or a = b: a ≤ b.
+    Exact "or-lt-eq": "(or (lt ?a ?b) (eq ?a ?b))" => "(le ?a ?b)";
+    /// Where x < bound, the bound, else x: max(x, bound), bounds that are NaN aside.
+    Reassociating "select-lower": "(select (lt ?x ?bound) ?bound ?x)" => "(max ?x ?bound)", if is_bound;
+    /// Where bound < x, the bound, else x: min(x, bound), bounds that are NaN aside.
+    Reassociating "select-upper": "(select (lt ?bound ?x) ?bound ?x)" => "(min ?x ?bound)", if is_bound;
     /// select(true, a, b) = a.
     Exact "select-true": "(select 1 ?a ?b)" => "?a";
     /// select(false, a, b) = b.
@@ -91,8 +103,17 @@ rules! {
     Reassociating "reduce-reduce": "(reduce:outer (reduce:inner ?x))" => build(reduce_reduce);
 }
 
+fn is_integer(site: &Site) -> bool {
+    site.ty(site.var("index")).is_some_and(|ty| ty.dtype.is_int())
+}
+
 fn is_float(site: &Site, name: &str) -> bool {
     site.ty(site.var(name)).is_some_and(|ty| ty.dtype.is_float())
+}
+
+/// Whether the bound of the match is one number, or an integer, so that what is NaN is x.
+fn is_bound(site: &Site) -> bool {
+    site.ty(site.var("bound")).is_some_and(|ty| ty.dtype.is_int() || ty.elements().is(1))
 }
 
 fn div_power_of_two(site: &mut Site) -> Option<Id> {

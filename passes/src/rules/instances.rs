@@ -416,6 +416,9 @@ impl Maker<'_> {
                 from[repeated] = 1;
                 (Expand { shape: dims(shape) }.into(), vec![with(from)])
             }
+            "cast" => {
+                (Cast { to: wish.dtype, saturate: true }.into(), vec![Wish { dtype: DType::I32, ..wish.clone() }])
+            }
             "convolution" | "conv_transpose" => self.window(name, wish),
             _ => return None,
         })

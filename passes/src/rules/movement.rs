@@ -7,7 +7,7 @@ use crate::egraph::rule::{build, rules};
 use crate::egraph::site::Site;
 use egg::Id;
 use ic_ir::Op;
-use ic_ir::ops::Transpose;
+use ic_ir::ops::{Reduce, Transpose};
 use ic_types::Dim;
 
 rules! {
@@ -15,8 +15,10 @@ rules! {
     Exact "sink-transpose": "(unary:f (transpose:p ?x))" => "(transpose:p (unary:f ?x))";
     /// f(transpose(x), c) = transpose(f(x, c)) for a number c.
     Exact "sink-transpose-number": "(binary:f (transpose:p ?x) ?c)" => "(transpose:p (binary:f ?x ?c))", if is_number;
-    /// f(transpose(x), transpose(y)) = transpose(f(x, y)) for equal shapes.
-    Exact "sink-transposes": "(binary:f (transpose:p ?x) (transpose:p ?y))" => "(transpose:p (binary:f ?x ?y))", if same_shape;
+    /// f(transpose(x), transpose(y)) = transpose(f(x, y)).
+    Exact "sink-transposes": "(binary:f (transpose:p ?x) (transpose:p ?y))" => "(transpose:p (binary:f ?x ?y))";
+    /// A fold of a transposed value is the transposed fold over the axes that they were.
+    Reassociating "sink-transpose-reduce": "(reduce:f (transpose:p ?x))" => build(sink_transpose_reduce);
     /// f(transpose_p(x), c) = transpose_p(f(x, transpose_p⁻¹(c))) for a constant c.
     Exact "sink-transpose-constant": "(binary:f (transpose:p ?x) ?c)" => build(sink_transpose), if |m| m.known("c") && !is_number(m);
     /// f(reshape(x)) = reshape(f(x)).
@@ -74,6 +76,17 @@ fn transpose_matrices(site: &mut Site) -> Option<Id> {
     let mut shape = r.shape;
     shape.swap(rank - 2, rank - 1);
     site.reshape(transposed, shape)
+}
+
+fn sink_transpose_reduce(site: &mut Site) -> Option<Id> {
+    let (Op::Reduce(reduce), Op::Transpose(p)) = (site.op("f").clone(), site.op("p").clone()) else { return None };
+    if !reduce.keep_dims {
+        return None;
+    }
+    let mut axes: Vec<usize> = reduce.axes.iter().map(|&axis| p.perm[axis]).collect();
+    axes.sort_unstable();
+    let folded = site.add(Reduce { axes, ..reduce }, &[site.var("x")])?;
+    site.add(p, &[folded])
 }
 
 /// The extents of the constant, axes of extent 1 put before them so that it has `rank`.

@@ -75,21 +75,24 @@ fn softmax_shift(site: &mut Site) -> Option<Id> {
     (kept_axis(site.op("m"))? == axis).then(|| site.add(softmax, &[x]))?
 }
 
-/// The first normalized axis, counted from the end, if the reduction is one over the last axes: the very last, or all
-/// but the batch. Statistics over the spatial axes of an image are left to the layout that the image gets.
+/// The first normalized axis, counted from the end, if the reduction is one over the last axes.
 fn normalized_axis(op: &Op, x: &TensorType) -> Option<i64> {
     let Op::Reduce(Reduce { axes, keep_dims: true, .. }) = op else { return None };
     let mut axes = axes.clone();
     axes.sort_unstable();
     let first = *axes.first()?;
     let is_tail = axes.iter().copied().eq(first..x.rank());
-    let fits = is_tail && x.dtype.is_float() && (axes.len() == 1 || first == 1);
-    fits.then(|| from_end(first, x.rank()))
+    (is_tail && x.dtype.is_float()).then(|| from_end(first, x.rank()))
 }
 
 fn layer_normalization(site: &mut Site) -> Option<Id> {
     let x = site.var("x");
+    let rank = site.ty(x)?.rank();
     let axis = normalized_axis(site.op("m"), site.ty(x)?)?;
+    // Statistics over the spatial axes of an image are left to the layout that the image gets.
+    if axis != -1 && axis + (rank as i64) > 1 {
+        return None;
+    }
     let epsilon = F32(site.splat("e")? as f32);
     let absent = site.absent();
     site.add(LayerNormalization { axis, epsilon }, &[x, absent, absent])
