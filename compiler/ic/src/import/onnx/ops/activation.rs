@@ -12,12 +12,20 @@ fn rounded_once(
     node: &NodeView,
     formula: impl FnOnce(&mut Context, ValueId) -> Result<ValueId>,
 ) -> Results {
-    let x = node.input(0)?;
+    Ok(vec![in_f32(cx, node.input(0)?, formula)?])
+}
+
+/// Applies `formula` in f32 where `x` is a narrower float.
+fn in_f32(
+    cx: &mut Context,
+    x: ValueId,
+    formula: impl FnOnce(&mut Context, ValueId) -> Result<ValueId>,
+) -> Result<ValueId> {
     let dtype = cx.dtype(x)?;
     let wide = if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype };
     let x = cx.cast(x, wide)?;
     let y = formula(cx, x)?;
-    Ok(vec![cx.cast(y, dtype)?])
+    cx.cast(y, dtype)
 }
 
 /// `b` where `x < 0`, else `a`.
@@ -54,35 +62,33 @@ pub(super) fn prelu(cx: &mut Context, node: &NodeView) -> Results {
 
 /// `Elu`: `alpha * (exp(x) - 1)` below zero.
 pub(super) fn elu(cx: &mut Context, node: &NodeView) -> Results {
-    rounded_once(cx, node, |cx, x| {
-        let exp = exp_minus_one(cx, x)?;
-        let scaled = cx.with_scalar(ScalarOp::Mul, exp, attr(node, "alpha", 1.0))?;
-        where_negative(cx, x, scaled, x)
-    })
+    rounded_once(cx, node, |cx, x| elu_of(cx, x, attr(node, "alpha", 1.0)))
 }
 
-/// `Celu`: `max(0, x) + min(0, alpha * (exp(x / alpha) - 1))`.
+fn elu_of(cx: &mut Context, x: ValueId, alpha: f64) -> Result<ValueId> {
+    let exp = exp_minus_one(cx, x)?;
+    let scaled = cx.with_scalar(ScalarOp::Mul, exp, alpha)?;
+    where_negative(cx, x, scaled, x)
+}
+
+/// `Celu`: `alpha * elu(x / alpha)`.
 pub(super) fn celu(cx: &mut Context, node: &NodeView) -> Results {
-    rounded_once(cx, node, |cx, x| {
-        let alpha = attr(node, "alpha", 1.0);
-        let quotient = cx.with_scalar(ScalarOp::Div, x, alpha)?;
-        let exp = exp_minus_one(cx, quotient)?;
-        let scaled = cx.with_scalar(ScalarOp::Mul, exp, alpha)?;
-        let low = cx.with_scalar(ScalarOp::Min, scaled, 0.0)?;
-        let high = cx.with_scalar(ScalarOp::Max, x, 0.0)?;
-        cx.binary(ScalarOp::Add, high, low)
-    })
+    let (x, alpha) = (node.input(0)?, attr(node, "alpha", 1.0));
+    let quotient = cx.with_scalar(ScalarOp::Div, x, alpha)?;
+    let elu = in_f32(cx, quotient, |cx, x| elu_of(cx, x, 1.0))?;
+    Ok(vec![cx.with_scalar(ScalarOp::Mul, elu, alpha)?])
 }
 
-/// `Selu`: `gamma * (x above zero, alpha * (exp(x) - 1) below)`.
+/// `Selu`: `gamma * x`, below zero `gamma * (alpha * exp(x) - alpha)`.
 pub(super) fn selu(cx: &mut Context, node: &NodeView) -> Results {
     rounded_once(cx, node, |cx, x| {
         let (alpha, gamma) = (attr(node, "alpha", 1.673_263_2), attr(node, "gamma", 1.050_701));
-        let exp = exp_minus_one(cx, x)?;
+        let exp = cx.unary(ScalarOp::Exp, x)?;
         let scaled = cx.with_scalar(ScalarOp::Mul, exp, alpha)?;
-        let positive = cx.with_scalar(ScalarOp::Gt, x, 0.0)?;
-        let chosen = cx.select(positive, x, scaled)?;
-        cx.with_scalar(ScalarOp::Mul, chosen, gamma)
+        let shifted = cx.with_scalar(ScalarOp::Sub, scaled, alpha)?;
+        let low = cx.with_scalar(ScalarOp::Mul, shifted, gamma)?;
+        let high = cx.with_scalar(ScalarOp::Mul, x, gamma)?;
+        where_negative(cx, x, low, high)
     })
 }
 

@@ -30,15 +30,7 @@ pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
     let Operands { q, k, v } = operands(cx, node)?;
     let scores = Scores::of(cx, q, k)?;
     let scale = Scale::of(cx, node, &cx.shape(q)?[3].clone())?;
-    // 16-bit floats round each product: the definition scales both sides by the root.
-    let is_half = matches!(cx.dtype(q)?, DType::F16 | DType::BF16);
-    let (scaled, key) = match scale.root(cx)?.filter(|_| is_half) {
-        Some(root) => (root.applied(cx, q)?, root.applied(cx, k)?),
-        None => (scale.applied(cx, q)?, k),
-    };
-    let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, key)?, scores.grouped(cx, v)?);
-    let columns = cx.transpose_last(keys)?;
-    let raw = cx.matmul(rows, columns)?;
+    let raw = scores.products(cx, &scale, q, k)?;
     let capped = softcap(cx, node, raw)?;
     let bias = Bias::new(cx, node, &scores)?;
     let biased = match bias.value {
@@ -47,8 +39,9 @@ pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
     };
     let dtype = cx.dtype(q)?;
     let probabilities = softmax(cx, node, biased, dtype)?;
+    let probabilities = bias.without_empty_rows(cx, probabilities)?;
+    let values = scores.grouped(cx, v)?;
     let y = cx.matmul(probabilities, values)?;
-    let y = bias.without_empty_rows(cx, y)?;
     let mut shape = cx.shape(q)?;
     shape[3] = cx.shape(v)?[3].clone();
     let mut y = cx.reshape(y, shape.clone())?;
@@ -62,7 +55,7 @@ pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
         0 => raw,
         1 => capped,
         2 => biased,
-        3 => bias.without_empty_rows(cx, probabilities)?,
+        3 => probabilities,
         mode => return Err(invalid!("attribute `qk_matmul_output_mode` is {mode}")),
     };
     let exposed = if node.wants(3) { cx.reshape(exposed, scores.shape())? } else { exposed };
@@ -101,9 +94,9 @@ fn unpacked(cx: &mut Context, node: &NodeView, index: usize, heads: &str) -> Res
     }
 }
 
-/// What products are multiplied by.
+/// What products are multiplied by. The definition multiplies queries and keys by its root, an f32.
 pub(super) enum Scale {
-    Number(f64),
+    Number(f32),
     /// An f32 of rank 0.
     Value(ValueId),
 }
@@ -112,7 +105,7 @@ impl Scale {
     /// The attribute `scale`, or the inverse root of the width of heads.
     pub(super) fn of(cx: &mut Context, node: &NodeView, width: &Dim) -> Result<Scale> {
         match node.float("scale") {
-            Some(scale) => Ok(Scale::Number(scale.into())),
+            Some(scale) => Ok(Scale::Number(scale)),
             None => Scale::inverse_root(cx, width),
         }
     }
@@ -120,7 +113,7 @@ impl Scale {
     /// The inverse root of the width of heads.
     pub(super) fn inverse_root(cx: &mut Context, width: &Dim) -> Result<Scale> {
         match width.as_const() {
-            Some(width) if width > 0 => Ok(Scale::Number(1.0 / (width as f64).sqrt())),
+            Some(width) if width > 0 => Ok(Scale::Number(1.0 / (width as f32).sqrt())),
             Some(width) => Err(invalid!("heads have the width {width}")),
             None => {
                 let width = cx.dim_scalar(width.clone())?;
@@ -141,9 +134,9 @@ impl Scale {
     }
 
     /// `x` multiplied by it.
-    pub(super) fn applied(&self, cx: &mut Context, x: ValueId) -> Result<ValueId> {
+    fn applied(&self, cx: &mut Context, x: ValueId) -> Result<ValueId> {
         match self {
-            Scale::Number(scale) => cx.with_scalar(ScalarOp::Mul, x, *scale),
+            Scale::Number(scale) => cx.with_scalar(ScalarOp::Mul, x, f64::from(*scale)),
             Scale::Value(scale) => {
                 let scale = cx.cast(*scale, cx.dtype(x)?)?;
                 cx.binary(ScalarOp::Mul, x, scale)
@@ -167,13 +160,24 @@ impl Scores {
         Ok(Scores { batch: q[0].clone(), heads, groups, length: q[2].clone(), total: k[2].clone() })
     }
 
+    /// Scaled products of queries and keys `[batch, heads, length, width]`.
+    pub(super) fn products(&self, cx: &mut Context, scale: &Scale, q: ValueId, k: ValueId) -> Result<ValueId> {
+        let (rows, keys) = (self.grouped_rows(cx, q)?, self.grouped(cx, k)?);
+        let (rows, keys) = match scale.root(cx)? {
+            Some(root) => (root.applied(cx, rows)?, root.applied(cx, keys)?),
+            None => (scale.applied(cx, rows)?, keys),
+        };
+        let columns = cx.transpose_last(keys)?;
+        cx.matmul(rows, columns)
+    }
+
     /// The shape with the heads of queries on one axis.
     pub(super) fn shape(&self) -> Vec<Dim> {
         vec![self.batch.clone(), self.heads.clone(), self.length.clone(), self.total.clone()]
     }
 
     /// Queries with an axis for those that share a key.
-    pub(super) fn grouped_rows(&self, cx: &mut Context, q: ValueId) -> Result<ValueId> {
+    fn grouped_rows(&self, cx: &mut Context, q: ValueId) -> Result<ValueId> {
         let Some((heads, group)) = &self.groups else { return Ok(q) };
         let mut shape = cx.shape(q)?;
         shape.splice(1..2, [heads.clone(), group.clone()]);
@@ -232,43 +236,35 @@ struct Bias {
 }
 
 impl Bias {
-    /// The mask, the causal limit, windows and lengths without padding, together.
+    /// The mask, the causal limit, windows and lengths without padding, together: each adds 0 or -∞.
     fn new(cx: &mut Context, node: &NodeView, scores: &Scores) -> Result<Bias> {
         let dtype = cx.dtype(node.input(0)?)?;
-        let mut allowed: Option<ValueId> = None;
-        let mut added: Option<ValueId> = None;
-        let mut may_be_empty = node.opt(6).is_some();
-        if let Some(mask) = node.opt(3) {
-            let mask = padded_mask(cx, mask, &scores.total)?;
-            let mask = scores.grouped_mask(cx, mask)?;
-            match cx.dtype(mask)? {
-                DType::Bool => allowed = Some(mask),
-                _ => added = Some(cx.cast(mask, dtype)?),
-            }
-            may_be_empty = true;
-        }
+        let mut sum = match node.opt(3) {
+            Some(mask) => Some(added(cx, mask, scores)?),
+            None => None,
+        };
         let windows = [node.int("left_window_size"), node.int("right_window_size")].map(|w| w.filter(|w| *w >= 0));
-        may_be_empty |= windows.iter().any(Option::is_some);
+        let may_be_empty = sum.is_some() || node.opt(6).is_some() || windows.iter().any(Option::is_some);
         for limit in limits(cx, node, scores, windows)? {
-            allowed = Some(match allowed {
-                Some(allowed) => cx.binary(ScalarOp::And, allowed, limit)?,
+            sum = Some(match sum {
+                Some(sum) => {
+                    let limit = cx.cast(limit, cx.dtype(sum)?)?;
+                    cx.binary(ScalarOp::Add, sum, limit)?
+                }
                 None => limit,
             });
         }
-        if let Some(allowed) = allowed {
-            let lowest = cx.scalar(dtype, f64::NEG_INFINITY)?;
-            let zero = cx.scalar(dtype, 0.0)?;
-            added = Some(cx.select(allowed, added.unwrap_or(zero), lowest)?);
-        }
-        let empty_rows = match added.filter(|_| may_be_empty) {
-            Some(bias) => {
-                let last = cx.axis(bias, -1)?;
-                let max = cx.reduce(ReduceFn::Max, bias, vec![last])?;
-                Some(cx.with_scalar(ScalarOp::Eq, max, f64::NEG_INFINITY)?)
-            }
-            None => None,
+        let Some(sum) = sum else { return Ok(Bias { value: None, empty_rows: None }) };
+        let value = cx.cast(sum, dtype)?;
+        let value = scores.grouped_mask(cx, value)?;
+        let empty_rows = if may_be_empty {
+            let last = cx.axis(value, -1)?;
+            let max = cx.reduce(ReduceFn::Max, value, vec![last])?;
+            Some(cx.with_scalar(ScalarOp::Eq, max, f64::NEG_INFINITY)?)
+        } else {
+            None
         };
-        Ok(Bias { value: added, empty_rows })
+        Ok(Bias { value: Some(value), empty_rows })
     }
 
     /// `x` with zeros in the rows that no key is allowed in.
@@ -277,6 +273,14 @@ impl Bias {
         let zero = cx.scalar_like(x, 0.0)?;
         cx.select(empty, zero, x)
     }
+}
+
+/// What the mask adds.
+fn added(cx: &mut Context, mut mask: ValueId, scores: &Scores) -> Result<ValueId> {
+    if cx.dtype(mask)? == DType::Bool {
+        mask = hiding(cx, mask, Where::Unmarked)?;
+    }
+    padded_mask(cx, mask, &scores.total)
 }
 
 /// The mask, whose last axis may be shorter than that of the keys: nothing behind its end is allowed.
@@ -289,53 +293,89 @@ fn padded_mask(cx: &mut Context, mask: ValueId, total: &Dim) -> Result<ValueId> 
     let missing = (total.clone() - last.clone()).maximum(&Dim::constant(0));
     let mut pads = vec![Dim::constant(0); 2 * shape.len()];
     *pads.last_mut().ok_or_else(|| invalid!("`attn_mask` is a scalar"))? = missing;
-    let lowest = if cx.dtype(mask)? == DType::Bool { 0.0 } else { f64::NEG_INFINITY };
-    let value = cx.scalar_like(mask, lowest)?;
+    let value = cx.scalar_like(mask, f64::NEG_INFINITY)?;
     super::slice::pad_or_crop(cx, mask, pads, PadMode::Constant, Some(value))
 }
 
-/// Which keys each query may see by position: causality, windows, and what is not padding.
+/// What a condition hides.
+#[derive(Clone, Copy)]
+enum Where {
+    Marked,
+    Unmarked,
+}
+
+/// -∞ where hidden, else 0, as f32.
+fn hiding(cx: &mut Context, condition: ValueId, hidden: Where) -> Result<ValueId> {
+    let (zero, never) = (cx.scalar(DType::F32, 0.0)?, cx.scalar(DType::F32, f64::NEG_INFINITY)?);
+    match hidden {
+        Where::Marked => cx.select(condition, never, zero),
+        Where::Unmarked => cx.select(condition, zero, never),
+    }
+}
+
+/// What hides keys from queries by position: causality, windows, and what is padding.
 fn limits(cx: &mut Context, node: &NodeView, scores: &Scores, windows: [Option<i64>; 2]) -> Result<Vec<ValueId>> {
-    let [left, right] = windows;
     let is_causal = node.flag("is_causal", false);
     let keys = cx.iota(scores.total.clone(), DType::I64)?;
     let lengths = match node.opt(6) {
-        Some(lengths) => {
-            let mut shape = vec![Dim::constant(1); if scores.groups.is_some() { 5 } else { 4 }];
-            shape[0] = scores.batch.clone();
-            let lengths = cx.cast(lengths, DType::I64)?;
-            Some(cx.reshape(lengths, shape)?)
-        }
+        Some(lengths) => Some(cx.cast(lengths, DType::I64)?),
         None => None,
     };
     let mut limits = Vec::new();
+    if is_causal || windows.iter().any(Option::is_some) {
+        let position = position(cx, node, scores, lengths)?;
+        if is_causal {
+            let is_later = cx.binary(ScalarOp::Lt, position, keys)?;
+            limits.push(hiding(cx, is_later, Where::Marked)?);
+        }
+        limits.extend(window(cx, position, keys, windows)?);
+    }
     if let Some(lengths) = lengths {
-        limits.push(cx.binary(ScalarOp::Lt, keys, lengths)?);
+        let lengths = cx.reshape(lengths, vec![scores.batch.clone(), Dim::constant(1)])?;
+        let is_there = cx.binary(ScalarOp::Lt, keys, lengths)?;
+        let padding = hiding(cx, is_there, Where::Unmarked)?;
+        limits.push(cx.unsqueeze(padding, &[1, 2])?);
     }
-    if !is_causal && left.is_none() && right.is_none() {
-        return Ok(limits);
-    }
+    Ok(limits)
+}
+
+/// The position of each query among the keys, along the last axis but one.
+fn position(cx: &mut Context, node: &NodeView, scores: &Scores, lengths: Option<ValueId>) -> Result<ValueId> {
     let rows = cx.iota(scores.length.clone(), DType::I64)?;
     let rows = cx.unsqueeze(rows, &[1])?;
     let offset = match (node.opt(4), lengths) {
         (Some(past), _) => cx.dim_scalar(cx.shape(past)?.get(2).cloned().unwrap_or(Dim::constant(0)))?,
         (None, Some(lengths)) => {
             let length = cx.dim_scalar(scores.length.clone())?;
-            cx.binary(ScalarOp::Sub, lengths, length)?
+            let offset = cx.binary(ScalarOp::Sub, lengths, length)?;
+            let mut shape = vec![Dim::constant(1); 4];
+            shape[0] = scores.batch.clone();
+            cx.reshape(offset, shape)?
         }
         (None, None) => cx.scalar(DType::I64, 0.0)?,
     };
-    let position = cx.binary(ScalarOp::Add, rows, offset)?;
-    if is_causal {
-        limits.push(cx.binary(ScalarOp::Le, keys, position)?);
-    }
-    if let Some(left) = left {
-        let first = cx.with_scalar(ScalarOp::Sub, position, left as f64)?;
-        limits.push(cx.binary(ScalarOp::Ge, keys, first)?);
-    }
+    cx.binary(ScalarOp::Add, rows, offset)
+}
+
+/// What a window to the left and to the right of the position hides.
+fn window(
+    cx: &mut Context,
+    position: ValueId,
+    keys: ValueId,
+    [left, right]: [Option<i64>; 2],
+) -> Result<Option<ValueId>> {
+    let distance = cx.binary(ScalarOp::Sub, position, keys)?;
+    let mut seen = match left {
+        Some(left) => Some(cx.with_scalar(ScalarOp::Le, distance, left as f64)?),
+        None => None,
+    };
     if let Some(right) = right {
-        let last = cx.with_scalar(ScalarOp::Add, position, right as f64)?;
-        limits.push(cx.binary(ScalarOp::Le, keys, last)?);
+        let ahead = cx.unary(ScalarOp::Neg, distance)?;
+        let is_near = cx.with_scalar(ScalarOp::Le, ahead, right as f64)?;
+        seen = Some(match seen {
+            Some(seen) => cx.binary(ScalarOp::And, seen, is_near)?,
+            None => is_near,
+        });
     }
-    Ok(limits)
+    seen.map(|seen| hiding(cx, seen, Where::Unmarked)).transpose()
 }

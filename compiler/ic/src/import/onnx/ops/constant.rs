@@ -49,7 +49,11 @@ pub(super) fn constant_of_shape(cx: &mut Context, node: &NodeView) -> Results {
 
 /// `Range`: `start + i * delta` while that is before `limit`.
 pub(super) fn range(cx: &mut Context, node: &NodeView) -> Results {
-    let [start, limit, delta] = [node.input(0)?, node.input(1)?, node.input(2)?];
+    Ok(vec![range_of(cx, node.input(0)?, node.input(1)?, node.input(2)?)?])
+}
+
+/// `start + i * delta` while that is before `limit`.
+pub(super) fn range_of(cx: &mut Context, start: ValueId, limit: ValueId, delta: ValueId) -> Result<ValueId> {
     let dtype = cx.dtype(start)?;
     let is_known = |cx: &mut Context, v: ValueId| cx.try_ints(v).is_some() || cx.tensor(v).is_some();
     let extent = if ![start, limit, delta].into_iter().all(|v| is_known(cx, v)) {
@@ -75,7 +79,7 @@ pub(super) fn range(cx: &mut Context, node: &NodeView) -> Results {
         let start = cx.reshape(start, vec![])?;
         value = cx.binary(ScalarOp::Add, value, start)?;
     }
-    Ok(vec![value])
+    Ok(value)
 }
 
 /// `max(ceil((limit - start) / delta), 0)` of numbers that only a run knows.

@@ -31,13 +31,11 @@ pub(super) fn attend(cx: &mut Context, node: &NodeView, heads: Heads, bias: Opti
     let scores = Scores::of(cx, q, k)?;
     // 0 is for the inverse root too.
     let scale = match node.float("scale").filter(|scale| *scale != 0.0) {
-        Some(scale) => Scale::Number(scale.into()),
+        Some(scale) => Scale::Number(scale),
         None => Scale::inverse_root(cx, &cx.shape(q)?[3].clone())?,
     };
-    let scaled = scale.applied(cx, q)?;
-    let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, k)?, scores.grouped(cx, v)?);
-    let columns = cx.transpose_last(keys)?;
-    let products = cx.matmul(rows, columns)?;
+    let products = scores.products(cx, &scale, q, k)?;
+    let values = scores.grouped(cx, v)?;
     let mut x = softcap(cx, node, products)?;
     if let Some(bias) = bias {
         let bias = cx.cast(bias, cx.dtype(x)?)?;

@@ -23,17 +23,12 @@ fn flex_attention(cx: &mut Context, node: &NodeView) -> Results {
         None => dtype,
     };
     let scores = Scores::of(cx, q, k)?;
-    let scaled = scale.applied(cx, q)?;
-    let (rows, keys, values) = (scores.grouped_rows(cx, scaled)?, scores.grouped(cx, k)?, scores.grouped(cx, v)?);
-    let columns = cx.transpose_last(keys)?;
-    let product = cx.matmul(rows, columns)?;
-    let grouped = cx.shape(product)?;
+    let product = scores.products(cx, &scale, q, k)?;
     let logits = cx.cast(product, precision)?;
-    let mut logits = cx.reshape(logits, scores.shape())?;
-    logits = modified(cx, node, "score_mod", logits)?;
+    let logits = modified(cx, node, "score_mod", logits, &scores)?;
     let probabilities = cx.push(Softmax { axis: -1 }, &[logits])?;
-    let probabilities = modified(cx, node, "prob_mod", probabilities)?;
-    let probabilities = cx.reshape(probabilities, grouped)?;
+    let probabilities = modified(cx, node, "prob_mod", probabilities, &scores)?;
+    let values = scores.grouped(cx, v)?;
     let values = cx.cast(values, precision)?;
     let y = cx.matmul(probabilities, values)?;
     let width = cx.shape(v)?[3].clone();
@@ -41,11 +36,13 @@ fn flex_attention(cx: &mut Context, node: &NodeView) -> Results {
     Ok(vec![cx.cast(y, dtype)?])
 }
 
-/// `x` passed through the graph attribute `name`, where there is one.
-fn modified(cx: &mut Context, node: &NodeView, name: &str, x: ValueId) -> Result<ValueId> {
+/// `x` passed through the graph attribute `name`, where there is one, with the heads of queries on one axis.
+fn modified(cx: &mut Context, node: &NodeView, name: &str, x: ValueId, scores: &Scores) -> Result<ValueId> {
     if node.attr(name).is_none() {
         return Ok(x);
     }
+    let grouped = cx.shape(x)?;
+    let x = cx.reshape(x, scores.shape())?;
     let graph = node.graph(name)?;
     let [input] = graph.input.as_slice() else { return Err(invalid!("the graph `{name}` must have one input")) };
     cx.open_scope();
@@ -54,7 +51,10 @@ fn modified(cx: &mut Context, node: &NodeView, name: &str, x: ValueId) -> Result
     cx.close_scope();
     let ty = cx.ty(x)?;
     match results?.as_slice() {
-        [result] if cx.shape(*result)? == ty.shape => cx.cast(*result, ty.dtype),
+        [result] if cx.shape(*result)? == ty.shape => {
+            let result = cx.cast(*result, ty.dtype)?;
+            cx.reshape(result, grouped)
+        }
         _ => Err(invalid!("the graph `{name}` must have one result, of the shape of its input")),
     }
 }

@@ -1,26 +1,23 @@
 //! ONNX `LinearAttention`: a matrix for each head that every token decays, corrects and reads.
 //!
-//! The recurrence is unrolled, so the number of tokens must be a constant.
+//! The recurrence is the `Scan` over tokens by which ONNX defines the operator, so that a model which spells it out ends
+//! in the same kernels.
 
+use super::loops::{Arguments, Iteration, run};
 use super::prelude::*;
+use crate::import::onnx::context::Binding;
+use onnx_protobuf::{AttributeProto, GraphProto, NodeProto, ValueInfoProto};
 
 pub(super) const OPS: &[super::Row] = &[("", "LinearAttention", linear_attention)];
 
-/// Tokens beyond which the recurrence is refused.
-const MAX_TOKENS: i64 = 256;
-
-/// What the recurrence reads for each token, on axis 2, in f32.
-struct Tokens {
-    /// `[batch, key heads, tokens, queries per key, key width]`.
-    q: ValueId,
-    /// `[batch, key heads, tokens, key width]`.
-    k: ValueId,
-    /// `[batch, key heads, tokens, value width]`.
-    v: ValueId,
-    /// What the state is multiplied by: `[batch, key heads, tokens, 1 or key width]`.
-    decay: Option<ValueId>,
-    /// What the correction is multiplied by: `[batch, 1 or key heads, tokens, 1]`.
-    beta: Option<ValueId>,
+/// How a token changes the state.
+struct Rule {
+    /// Whether the state decays.
+    gated: bool,
+    /// Whether what the state knows of the key already is taken off the value.
+    corrected: bool,
+    /// Whether several heads of queries read one state.
+    shared: bool,
 }
 
 /// `LinearAttention`.
@@ -30,55 +27,6 @@ fn linear_attention(cx: &mut Context, node: &NodeView) -> Results {
     if q_heads % kv_heads != 0 {
         return Err(invalid!("{q_heads} heads of queries cannot share {kv_heads} heads of keys"));
     }
-    let query = node.input(0)?;
-    let shape = <[Dim; 3]>::try_from(cx.shape(query)?).map_err(|_| invalid!("`query` must have rank 3"))?;
-    let n_tokens = shape[1].as_const().filter(|n| *n <= MAX_TOKENS);
-    let n_tokens = n_tokens.ok_or_else(|| {
-        unsupported!("a recurrence over {} tokens; at most {MAX_TOKENS} are unrolled, use `--dim`", shape[1])
-    })?;
-    let tokens = tokens(cx, node, q_heads, kv_heads)?;
-    let width = cx.shape(tokens.k)?[3].clone();
-    let scale = match node.float("scale").filter(|scale| *scale != 0.0) {
-        Some(scale) => f64::from(scale),
-        None => 1.0 / (width.as_const().ok_or_else(|| unsupported!("the width of heads is symbolic"))? as f64).sqrt(),
-    };
-    let (dtype, state_dtype) = (cx.dtype(query)?, cx.dtype(node.opt(3).unwrap_or(query))?);
-    let mut state = match node.opt(3) {
-        Some(past) => cx.cast(past, DType::F32)?,
-        None => {
-            let zero = cx.scalar(DType::F32, 0.0)?;
-            let values = cx.shape(tokens.v)?[3].clone();
-            cx.expand(zero, vec![shape[0].clone(), Dim::constant(kv_heads), width, values])?
-        }
-    };
-    let mut outputs = Vec::new();
-    for i in 0..n_tokens {
-        let y;
-        (state, y) = step(cx, &tokens, state, i)?;
-        outputs.push(cx.unsqueeze(y, &[2])?);
-    }
-    let [batch, length, _] = shape;
-    let values = cx.shape(tokens.v)?[3].clone() * Dim::constant(q_heads);
-    let y = match outputs.is_empty() {
-        true => cx.scalar(DType::F32, 0.0)?,
-        false => {
-            let y = cx.concat(&outputs, 2)?;
-            let y = cx.with_scalar(ScalarOp::Mul, y, scale)?;
-            cx.transpose(y, vec![0, 2, 1, 3, 4])?
-        }
-    };
-    let target = vec![batch, length, values];
-    let y = if outputs.is_empty() { cx.expand(y, target)? } else { cx.reshape(y, target)? };
-    Ok(vec![cx.cast(y, dtype)?, cx.cast(state, state_dtype)?])
-}
-
-fn tokens(cx: &mut Context, node: &NodeView, q_heads: i64, kv_heads: i64) -> Result<Tokens> {
-    let q = per_head(cx, node.input(0)?, q_heads)?;
-    let shape = cx.shape(q)?;
-    let group = vec![shape[0].clone(), Dim::constant(kv_heads), Dim::constant(q_heads / kv_heads)];
-    let q = cx.reshape(q, [group, shape[2..].to_vec()].concat())?;
-    let q = cx.transpose(q, vec![0, 1, 3, 2, 4])?;
-    let (k, v) = (per_head(cx, node.input(1)?, kv_heads)?, per_head(cx, node.input(2)?, kv_heads)?);
     let (gated, corrected) = match node.text("update_rule") {
         Some("linear") => (false, false),
         Some("gated") => (true, false),
@@ -86,48 +34,157 @@ fn tokens(cx: &mut Context, node: &NodeView, q_heads: i64, kv_heads: i64) -> Res
         None | Some("gated_delta") => (true, true),
         Some(other) => return Err(invalid!("attribute `update_rule` is `{other}`")),
     };
-    let mut tokens = Tokens { q, k, v, decay: None, beta: None };
-    if gated {
-        let logarithm = per_head(cx, node.input(4)?, kv_heads)?;
-        tokens.decay = Some(cx.unary(ScalarOp::Exp, logarithm)?);
+    let rule = Rule { gated, corrected, shared: q_heads != kv_heads };
+    let query = node.input(0)?;
+    let [batch, length, _] =
+        <[Dim; 3]>::try_from(cx.shape(query)?).map_err(|_| invalid!("`query` must have rank 3"))?;
+    let mut sources = vec![per_token(cx, query, Dim::constant(q_heads), None)?];
+    for (index, _) in &inputs_of(&rule)[1..] {
+        let input = node.input(*index)?;
+        // Factors of corrections are one number for each head, or one for all.
+        let width = Some(Dim::constant(1)).filter(|_| *index == BETA);
+        sources.push(per_token(cx, input, Dim::constant(kv_heads), width)?);
     }
-    if corrected {
-        let beta = node.input(5)?;
-        let heads = if cx.shape(beta)?.last().is_some_and(|d| d.is(1)) { 1 } else { kv_heads };
-        tokens.beta = Some(per_head(cx, beta, heads)?);
+    let (width, values) = (cx.shape(sources[1])?[3].clone(), cx.shape(sources[2])?[3].clone());
+    let state = match node.opt(3) {
+        Some(past) => cx.cast(past, DType::F32)?,
+        None => {
+            let zero = cx.scalar(DType::F32, 0.0)?;
+            cx.expand(zero, vec![batch.clone(), Dim::constant(kv_heads), width.clone(), values.clone()])?
+        }
+    };
+    cx.open_scope();
+    bind_constants(cx, node, &width)?;
+    if rule.shared {
+        let (group, state) = (Dim::constant(q_heads / kv_heads), [width, values.clone()]);
+        let repeated = [&[batch.clone(), Dim::constant(kv_heads), group], &state[..]].concat();
+        let read = [&[batch.clone(), Dim::constant(q_heads)], &state[..]].concat();
+        for (name, shape) in [("repeated", repeated), ("read", read)] {
+            let shape = cx.dims(shape)?;
+            cx.bind(name, Binding::Value(shape));
+        }
     }
-    Ok(tokens)
+    let body = step(&rule);
+    let sources = sources.into_iter().map(|source| (source, 0, false)).collect();
+    let (trips, depth) = (Some(length.clone()), cx.depth());
+    let arguments = Arguments::Scan(sources, &length);
+    let of = Iteration { body: &body, trips, limit: None, condition: None, depth, carried: vec![state], arguments };
+    let given = run(cx, &of);
+    cx.close_scope();
+    let given = given?;
+    let (&[state], &[y]) = (&given.carried[..], &given.scans[..]) else { return Err(invalid!("nothing is carried")) };
+    let y = cx.transpose(y, vec![1, 0, 2, 3])?;
+    let y = cx.reshape(y, vec![batch, length, values * Dim::constant(q_heads)])?;
+    let state_dtype = cx.dtype(node.opt(3).unwrap_or(query))?;
+    Ok(vec![y, cx.cast(state, state_dtype)?])
 }
 
-/// `[batch, tokens, heads * width]` as f32 `[batch, heads, tokens, width]`.
-fn per_head(cx: &mut Context, x: ValueId, heads: i64) -> Result<ValueId> {
+/// The input that corrections are multiplied by.
+const BETA: usize = 5;
+
+/// The inputs that the body reads for each token, and their names in it.
+fn inputs_of(rule: &Rule) -> Vec<(usize, &'static str)> {
+    let mut inputs = vec![(0, "q"), (1, "k"), (2, "v")];
+    if rule.gated {
+        inputs.push((4, "decay"));
+    }
+    if rule.corrected {
+        inputs.push((BETA, "beta"));
+    }
+    inputs
+}
+
+/// `[batch, tokens, heads * width]` as `[tokens, batch, heads, width]`; with a width given, of as many heads as fit.
+fn per_token(cx: &mut Context, x: ValueId, heads: Dim, width: Option<Dim>) -> Result<ValueId> {
     let [batch, length, packed] =
         <[Dim; 3]>::try_from(cx.shape(x)?).map_err(|_| invalid!("inputs must have rank 3"))?;
-    let heads = Dim::constant(heads);
-    let width = packed.floor_div(&heads);
+    let [heads, width] = match width {
+        Some(width) => [packed.floor_div(&width), width],
+        None => [heads.clone(), packed.floor_div(&heads)],
+    };
     let split = cx.reshape(x, vec![batch, length, heads, width])?;
-    let split = cx.transpose(split, vec![0, 2, 1, 3])?;
-    cx.cast(split, DType::F32)
+    cx.transpose(split, vec![1, 0, 2, 3])
 }
 
-/// The state after token `i`, and what its queries read: `[batch, key heads, queries per key, value width]`.
-fn step(cx: &mut Context, tokens: &Tokens, mut state: ValueId, i: i64) -> Result<(ValueId, ValueId)> {
-    let at = |cx: &mut Context, x: ValueId| cx.slice(x, 2, Dim::constant(i), Dim::constant(1));
-    let (q, k, mut v) = (at(cx, tokens.q)?, at(cx, tokens.k)?, at(cx, tokens.v)?);
-    if let Some(decay) = tokens.decay {
-        let decay = at(cx, decay)?;
-        let decay = cx.transpose_last(decay)?;
-        state = cx.binary(ScalarOp::Mul, state, decay)?;
+/// Names for what the body takes from outside: axes, and what its results are multiplied by.
+fn bind_constants(cx: &mut Context, node: &NodeView, width: &Dim) -> Result<()> {
+    let scale = match node.float("scale").filter(|scale| *scale != 0.0) {
+        Some(scale) => cx.scalar(DType::F32, scale.into())?,
+        None => {
+            let width = cx.dim_scalar(width.clone())?;
+            let width = cx.cast(width, DType::F32)?;
+            let root = cx.unary(ScalarOp::Sqrt, width)?;
+            cx.unary(ScalarOp::Reciprocal, root)?
+        }
+    };
+    cx.bind("scale", Binding::Value(scale));
+    for (name, axis) in [("last", -1i64), ("before_last", -2), ("group", 2)] {
+        let axis = cx.vector(vec![axis])?;
+        cx.bind(name, Binding::Value(axis));
     }
-    if let Some(beta) = tokens.beta {
-        let known = cx.matmul(k, state)?;
-        let change = cx.binary(ScalarOp::Sub, v, known)?;
-        let beta = at(cx, beta)?;
-        v = cx.binary(ScalarOp::Mul, beta, change)?;
+    Ok(())
+}
+
+/// A node of the body.
+fn op(op_type: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    NodeProto {
+        op_type: op_type.into(),
+        input: inputs.iter().map(|&name| name.into()).collect(),
+        output: vec![output.into()],
+        attribute,
+        ..NodeProto::default()
     }
-    let column = cx.transpose_last(k)?;
-    let outer = cx.binary(ScalarOp::Mul, column, v)?;
-    state = cx.binary(ScalarOp::Add, state, outer)?;
-    let rows = cx.squeeze(q, &[2])?;
-    Ok((state, cx.matmul(rows, state)?))
+}
+
+/// What one token does: inputs are the state and what is read for the token, outputs the next state and what the queries
+/// read of it.
+fn step(rule: &Rule) -> GraphProto {
+    let to_f32 = || vec![AttributeProto { name: "to".into(), i: 1, ..AttributeProto::default() }];
+    let swap = || vec![AttributeProto { name: "perm".into(), ints: vec![0, 1, 3, 2], ..AttributeProto::default() }];
+    let inputs = inputs_of(rule);
+    let wide = |name: &str| format!("{name}_f32");
+    let mut nodes: Vec<NodeProto> = inputs.iter().map(|(_, name)| op("Cast", &[name], &wide(name), to_f32())).collect();
+    let mut push = |op_type: &str, inputs: &[&str], output: &str| nodes.push(op(op_type, inputs, output, Vec::new()));
+    let mut state = "state";
+    if rule.gated {
+        push("Exp", &["decay_f32"], "decayed");
+        push("Unsqueeze", &["decayed", "last"], "decayed_column");
+        push("Mul", &["state", "decayed_column"], "decayed_state");
+        state = "decayed_state";
+    }
+    push("Unsqueeze", &["k_f32", "last"], "column");
+    let mut value = "v_f32";
+    if rule.corrected {
+        push("MatMul", &["state_rows", "column"], "known_column");
+        push("Squeeze", &["known_column", "last"], "known");
+        push("Sub", &["v_f32", "known"], "change");
+        push("Mul", &["beta_f32", "change"], "correction");
+        value = "correction";
+    }
+    push("Unsqueeze", &[value, "before_last"], "row");
+    push("MatMul", &["column", "row"], "outer");
+    push("Add", &[state, "outer"], "next_state");
+    let mut read = "next_state";
+    if rule.shared {
+        push("Unsqueeze", &["next_state", "group"], "next_group");
+        push("Expand", &["next_group", "repeated"], "next_repeated");
+        push("Reshape", &["next_repeated", "read"], "next_read");
+        read = "next_read";
+    }
+    push("Unsqueeze", &["q_f32", "before_last"], "query_row");
+    push("MatMul", &["query_row", read], "answer_row");
+    push("Squeeze", &["answer_row", "before_last"], "answer");
+    push("Mul", &["scale", "answer"], "scaled");
+    push("CastLike", &["scaled", "q"], "y");
+    if rule.corrected {
+        nodes.push(op("Transpose", &[state], "state_rows", swap()));
+    }
+    let port = |name: &str| ValueInfoProto { name: name.into(), ..ValueInfoProto::default() };
+    GraphProto {
+        name: "step".into(),
+        node: nodes,
+        input: std::iter::once("state").chain(inputs.iter().map(|(_, name)| *name)).map(port).collect(),
+        output: ["next_state", "y"].map(port).to_vec(),
+        ..GraphProto::default()
+    }
 }

@@ -23,41 +23,58 @@ fn softmax_cross_entropy(cx: &mut Context, node: &NodeView) -> Results {
     Ok(vec![loss(cx, node, log_prob)?, log_prob])
 }
 
-/// Weighted `-log_prob` of the labels, which are operand 1, reduced as the node says.
+/// Weighted `-log_prob` of the labels, which are operand 1, reduced as the node says. What is ignored counts as 0, with a
+/// weight of 0.
 fn loss(cx: &mut Context, node: &NodeView, log_prob: ValueId) -> Result<ValueId> {
     if cx.rank(log_prob)? < 2 {
         return Err(invalid!("`input` must have rank 2 or more"));
     }
-    let mut labels = cx.cast(node.input(1)?, DType::I64)?;
+    let zero = cx.scalar_like(log_prob, 0.0)?;
+    let mut column = cx.unsqueeze(node.input(1)?, &[1])?;
     let mut ignored = None;
     if let Some(index) = node.int("ignore_index") {
+        let wide = cx.cast(column, DType::I64)?;
         let index = cx.constant(Tensor::scalar(index))?;
-        let is_ignored = cx.binary(ScalarOp::Eq, labels, index)?;
-        let first = cx.scalar(DType::I64, 0.0)?;
-        labels = cx.select(is_ignored, first, labels)?;
+        let is_ignored = cx.binary(ScalarOp::Eq, wide, index)?;
+        let first = cx.scalar_like(column, 0.0)?;
+        column = cx.select(is_ignored, first, column)?;
         ignored = Some(is_ignored);
     }
-    let column = cx.unsqueeze(labels, &[1])?;
-    let chosen = cx.push(GatherElements { axis: 1 }, &[log_prob, column])?;
-    let chosen = cx.squeeze(chosen, &[1])?;
-    let mut loss = cx.unary(ScalarOp::Neg, chosen)?;
-    let zero = cx.scalar_like(log_prob, 0.0)?;
-    let mut weights = match node.opt(2) {
-        Some(weights) => Some(cx.gather(weights, labels, 0)?),
-        None => None,
-    };
+    let mut chosen = cx.push(GatherElements { axis: 1 }, &[log_prob, column])?;
     if let Some(ignored) = ignored {
-        let ones = cx.scalar_like(log_prob, 1.0)?;
-        weights = Some(cx.select(ignored, zero, weights.unwrap_or(ones))?);
+        chosen = cx.select(ignored, zero, chosen)?;
     }
+    let loss = cx.unary(ScalarOp::Neg, chosen)?;
+    let mut loss = cx.squeeze(loss, &[1])?;
+    let weights = weights(cx, node, log_prob, column, ignored)?;
     if let Some(weights) = weights {
         loss = cx.binary(ScalarOp::Mul, loss, weights)?;
     }
-    if let Some(ignored) = ignored {
-        // An ignored element counts as zero even if it is not finite.
-        loss = cx.select(ignored, zero, loss)?;
-    }
     reduced(cx, node, loss, weights)
+}
+
+/// The weight of each label, which `column` holds along an axis of extent 1; 0 of what is ignored.
+fn weights(
+    cx: &mut Context,
+    node: &NodeView,
+    log_prob: ValueId,
+    column: ValueId,
+    ignored: Option<ValueId>,
+) -> Result<Option<ValueId>> {
+    let zero = cx.scalar_like(log_prob, 0.0)?;
+    let weights = match (node.opt(2), ignored) {
+        (None, None) => return Ok(None),
+        (Some(weights), None) => return cx.gather(weights, node.input(1)?, 0).map(Some),
+        (Some(weights), Some(ignored)) => {
+            let weights = cx.gather(weights, column, 0)?;
+            cx.select(ignored, zero, weights)?
+        }
+        (None, Some(ignored)) => {
+            let ones = cx.scalar_like(log_prob, 1.0)?;
+            cx.select(ignored, zero, ones)?
+        }
+    };
+    cx.squeeze(weights, &[1]).map(Some)
 }
 
 fn reduced(cx: &mut Context, node: &NodeView, loss: ValueId, weights: Option<ValueId>) -> Result<ValueId> {

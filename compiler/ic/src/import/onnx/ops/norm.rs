@@ -92,32 +92,33 @@ pub(super) fn group(cx: &mut Context, node: &NodeView) -> Results {
     let [batch, channels, space @ ..] = shape.as_slice() else { return Err(invalid!("`X` has no channels")) };
     let stash = node.int("stash_type").map_or(Ok(DType::F32), |code| dtype(code as i32))?;
     let dtype = cx.dtype(x)?;
-    let per_group = channels.floor_div(&Dim::constant(n));
-    let mut grouped = vec![batch.clone(), Dim::constant(n), per_group];
-    grouped.extend_from_slice(space);
-    let rank = grouped.len();
-    let split = cx.reshape(x, grouped)?;
+    let area: Dim = space.iter().cloned().product();
+    let per_group = channels.floor_div(&Dim::constant(n)) * area.clone();
+    let split = cx.reshape(x, vec![batch.clone(), Dim::constant(n), per_group])?;
     let wide = if dtype == DType::F64 { dtype } else { stash };
     let split = cx.cast(split, wide)?;
-    let statistics = moments(cx, split, (2..rank).collect())?;
+    let statistics = moments(cx, split, vec![2])?;
     let mut result = normalize(cx, split, statistics, epsilon(node), None)?;
     let (scale, bias) = (node.input(1)?, node.input(2)?);
+    let along = |cx: &mut Context, value: ValueId| -> Result<ValueId> {
+        let extent = cx.ty(value)?.elements();
+        cx.reshape(value, vec![Dim::constant(1), extent, Dim::constant(1)])
+    };
     if node.opset < 21 {
-        let mut at = vec![Dim::constant(1); rank];
-        at[1] = Dim::constant(n);
         for (function, value) in [(ScalarOp::Mul, scale), (ScalarOp::Add, bias)] {
-            let value = cx.reshape(value, at.clone())?;
+            let value = along(cx, value)?;
             let value = cx.cast(value, wide)?;
             result = cx.binary(function, result, value)?;
         }
         let result = cx.reshape(result, shape)?;
         return Ok(vec![cx.cast(result, dtype)?]);
     }
-    let result = cx.reshape(result, shape)?;
+    let result = cx.reshape(result, vec![batch.clone(), channels.clone(), area])?;
     let result = cx.cast(result, dtype)?;
-    let (scale, bias) = (per_channel(cx, scale, x)?, per_channel(cx, bias, x)?);
+    let (scale, bias) = (along(cx, scale)?, along(cx, bias)?);
     let product = cx.binary(ScalarOp::Mul, result, scale)?;
-    Ok(vec![cx.binary(ScalarOp::Add, product, bias)?])
+    let sum = cx.binary(ScalarOp::Add, product, bias)?;
+    Ok(vec![cx.reshape(sum, shape)?])
 }
 
 /// `LayerNormalization`, with mean and inverse deviation where the model uses them.

@@ -97,44 +97,37 @@ fn float_function(cx: &mut Context, x: ValueId, function: ScalarOp) -> Result<Va
     cx.cast(value, dtype)
 }
 
-/// `ReduceLogSumExp`: `max + log(sum(exp(x - max)))`, with an infinite maximum taken as 0.
+/// `ReduceLogSumExp`: `max + log(sum(exp(x - max)))`, with an infinite maximum taken as 0. Over axes that only a run knows,
+/// `log(sum(exp(x)))` in f64, as ONNX defines it.
 pub(super) fn log_sum_exp(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
     let over = axes_of(cx, node)?;
-    if matches!(over, Over::Nothing) {
-        return Ok(vec![x]);
+    if matches!(over, Over::InRun(_)) {
+        let wide = cx.cast(x, DType::F64)?;
+        let exp = cx.unary(ScalarOp::Exp, wide)?;
+        let sum = reduced(cx, node, ReduceFn::Sum, exp)?;
+        let log = cx.unary(ScalarOp::Log, sum)?;
+        return Ok(vec![cx.cast(log, cx.dtype(x)?)?]);
     }
     if !cx.dtype(x)?.is_float() {
         let exp = float_function(cx, x, ScalarOp::Exp)?;
         let sum = reduced(cx, node, ReduceFn::Sum, exp)?;
         return Ok(vec![float_function(cx, sum, ScalarOp::Log)?]);
     }
-    let fold = |cx: &mut Context, function, value| match &over {
-        Over::Axes(axes) => cx.reduce(function, value, axes.clone()),
-        Over::InRun(axes) => axes.reduce(cx, function, value),
-        Over::Nothing => Ok(value),
-    };
-    let max = fold(cx, ReduceFn::Max, x)?;
+    let Over::Axes(axes) = over else { return Ok(vec![x]) };
+    let max = cx.reduce(ReduceFn::Max, x, axes.clone())?;
     let infinite = cx.unary(ScalarOp::IsInf, max)?;
     let zero = cx.scalar_like(x, 0.0)?;
     let max = cx.select(infinite, zero, max)?;
-    let along = match &over {
-        Over::InRun(axes) => axes.spread(cx, x, max)?,
-        _ => max,
-    };
-    let shifted = cx.binary(ScalarOp::Sub, x, along)?;
+    let shifted = cx.binary(ScalarOp::Sub, x, max)?;
     let exp = cx.unary(ScalarOp::Exp, shifted)?;
-    let sum = fold(cx, ReduceFn::Sum, exp)?;
+    let sum = cx.reduce(ReduceFn::Sum, exp, axes.clone())?;
     let log = cx.unary(ScalarOp::Log, sum)?;
     let result = cx.binary(ScalarOp::Add, log, max)?;
     if node.flag("keepdims", true) {
         return Ok(vec![result]);
     }
-    match &over {
-        Over::Axes(axes) => Ok(vec![cx.squeeze(result, axes)?]),
-        Over::InRun(axes) => Ok(vec![axes.dropped(cx, x, result)?]),
-        Over::Nothing => Ok(vec![result]),
-    }
+    Ok(vec![cx.squeeze(result, &axes)?])
 }
 
 /// `ArgMax`, `ArgMin`.

@@ -77,24 +77,6 @@ impl AxesInRun {
         cx.reshape(result, shape)
     }
 
-    /// `result`, a reduction of `x`, repeated along the reduced axes: of the shape of `x`, also where that is empty.
-    ///
-    /// # Errors
-    /// If the values do not fit.
-    pub(super) fn spread(self, cx: &mut Context, x: ValueId, result: ValueId) -> Result<ValueId> {
-        let shape = cx.shape(x)?;
-        let flags = self.flags(cx, shape.len())?;
-        let zero = cx.scalar(DType::I64, 0.0)?;
-        let mut spread = result;
-        for (axis, extent) in shape.into_iter().enumerate() {
-            let is_reduced = cx.element(flags, axis)?;
-            let position = cx.iota(extent, DType::I64)?;
-            let position = cx.select(is_reduced, zero, position)?;
-            spread = cx.gather(spread, position, axis)?;
-        }
-        Ok(spread)
-    }
-
     /// `result`, a reduction of `x`, without the reduced axes.
     ///
     /// # Errors

@@ -41,22 +41,24 @@ pub(super) fn cosine_sum(cx: &mut Context, node: &NodeView, coefficients: &[f64]
     table(cx, node, vec![size as usize], (0..size).map(element).collect())
 }
 
-/// [`cosine_sum`] of a size that only a run knows.
+/// [`cosine_sum`] of a size that only a run knows, in f32, as ONNX defines it.
 fn cosine_sum_in_run(cx: &mut Context, node: &NodeView, coefficients: &[f64]) -> Results {
-    let size = cx.ints(node.input(0)?, "size")?.pop().ok_or_else(|| invalid!("`size` is empty"))?;
     let to = node.int("output_datatype").map_or(Ok(DType::F32), |code| dtype(code as i32))?;
-    let period = if node.flag("periodic", true) { size.clone() } else { size.clone() - Dim::constant(1) };
-    let period = cx.dim_scalar(period.maximum(&Dim::constant(1)))?;
-    let period = cx.cast(period, DType::F64)?;
-    let position = cx.iota(size, DType::I64)?;
-    let position = cx.cast(position, DType::F64)?;
-    let turns = cx.binary(ScalarOp::Div, position, period)?;
-    let mut sum = cx.scalar(DType::F64, 0.0)?;
-    for (k, &coefficient) in coefficients.iter().enumerate() {
-        let angle = cx.with_scalar(ScalarOp::Mul, turns, 2.0 * PI * k as f64)?;
+    let size = cx.reshape(node.input(0)?, vec![])?;
+    let size = cx.cast(size, DType::F32)?;
+    let period = if node.flag("periodic", true) { size } else { cx.with_scalar(ScalarOp::Sub, size, 1.0)? };
+    let turn = cx.scalar(DType::F32, 2.0 * PI)?;
+    let step = cx.binary(ScalarOp::Div, turn, period)?;
+    let (zero, one) = (cx.scalar(DType::F32, 0.0)?, cx.scalar(DType::F32, 1.0)?);
+    let position = super::constant::range_of(cx, zero, size, one)?;
+    let angle = cx.binary(ScalarOp::Mul, position, step)?;
+    let mut sum = cx.scalar(DType::F32, coefficients[0])?;
+    for (k, &coefficient) in coefficients.iter().enumerate().skip(1) {
+        let angle = if k == 1 { angle } else { cx.with_scalar(ScalarOp::Mul, angle, k as f64)? };
         let cosine = cx.unary(ScalarOp::Cos, angle)?;
-        let term = cx.with_scalar(ScalarOp::Mul, cosine, coefficient)?;
-        sum = cx.binary(ScalarOp::Add, sum, term)?;
+        let term = cx.with_scalar(ScalarOp::Mul, cosine, coefficient.abs())?;
+        let function = if coefficient < 0.0 { ScalarOp::Sub } else { ScalarOp::Add };
+        sum = cx.binary(function, sum, term)?;
     }
     Ok(vec![cx.cast(sum, to)?])
 }
