@@ -40,6 +40,12 @@ enum Task {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Compare the kernels of the ONNX backend cases that spell out an op with those of the op; needs Python's venv and pip
+    Pairs {
+        /// Compare only cases whose name contains this
+        #[arg(long, default_value = "")]
+        only: String,
+    },
 }
 
 fn main() -> Result<()> {
@@ -47,7 +53,8 @@ fn main() -> Result<()> {
         Task::Demo { file } => demo(&file),
         Task::Example { file } => example(&file),
         Task::Models { all } => models(all),
-        Task::Conformance { only } => conformance(&only),
+        Task::Conformance { only } => script("conformance/run.sh", &only),
+        Task::Pairs { only } => script("conformance/pairs.sh", &only),
     }
 }
 
@@ -108,9 +115,10 @@ fn models(all: bool) -> Result<()> {
     Ok(())
 }
 
-fn conformance(only: &str) -> Result<()> {
+/// Runs a script of this crate's folder.
+fn script(path: &str, only: &str) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let status = Command::new(root.join("conformance/run.sh")).arg(only).status().context("cannot run the suite")?;
-    ensure!(status.success(), "the suite has regressions");
+    let status = Command::new(root.join(path)).arg(only).status().with_context(|| format!("cannot run {path}"))?;
+    ensure!(status.success(), "{path} found problems");
     Ok(())
 }
