@@ -4,6 +4,7 @@
 //! in 32-bit registers, extended by their sign. Index arithmetic is in 32 bits: plans refuse larger buffers.
 
 mod apply;
+mod circular;
 mod convert;
 mod function;
 mod memory;

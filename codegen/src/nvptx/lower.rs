@@ -9,10 +9,13 @@ mod conv_transpose;
 mod convolution;
 mod cumulative;
 mod gather;
+mod integer;
 mod pool;
 mod resize;
+mod scatter;
 mod window;
 
+use crate::shared::form::dense_strides;
 use body::Body;
 use ic_ir::kernel::{Anchor, Axis, Bound, Expr, Index, Kernel, Load, Operand, Stage, Store};
 use ic_ir::ops::Op;
@@ -47,6 +50,10 @@ pub(super) fn lower(kernel: &Kernel) -> Option<Result<Kernel, String>> {
         Op::Gather(op) => gather::slices(op, &site),
         Op::GatherElements(op) => gather::elements(op, &site),
         Op::GatherNd(op) => gather::tuples(op, &site),
+        Op::ScatterElements(op) => scatter::elements(op, &site),
+        Op::ScatterNd(op) => scatter::tuples(op, &site),
+        Op::IntegerMatmul(op) => integer::matmul(op, &site),
+        Op::IntegerConvolution(op) => integer::convolution(op, &site),
         _ => return None,
     };
     Some(stages.and_then(|stages| spliced(&site, results, stages)))
@@ -79,14 +86,24 @@ fn spliced(site: &Site, results: &[Option<u32>], mut stages: Vec<Stage>) -> Resu
 }
 
 impl Site<'_> {
-    /// Operand `i`, dense.
+    /// Operand `i`, which may be a view of its parameter.
+    fn view(&self, i: usize) -> Result<&Operand, String> {
+        self.operands.get(i).and_then(Option::as_ref).ok_or_else(|| "a missing operand".into())
+    }
+
+    /// Operand `i`, which is all of its parameter.
     fn operand(&self, i: usize) -> Result<&Operand, String> {
-        let operand = self.operands.get(i).and_then(Option::as_ref).ok_or("a missing operand")?;
+        let operand = self.view(i)?;
+        if self.is_whole(operand) { Ok(operand) } else { Err("an operand that is a view".into()) }
+    }
+
+    fn is_whole(&self, operand: &Operand) -> bool {
         let param = &self.kernel.params[operand.param as usize];
-        if param.shape != operand.shape || !operand.offset.is(0) {
-            return Err("an operand that is a view".into());
-        }
-        Ok(operand)
+        let dense = dense_strides(&operand.shape);
+        let mut axes = operand.shape.iter().zip(operand.strides.iter().zip(&dense));
+        param.shape == operand.shape
+            && operand.offset.is(0)
+            && axes.all(|(extent, (stride, dense))| extent.is(1) || stride == dense)
     }
 
     /// Whether there is an operand `i`.
@@ -96,12 +113,12 @@ impl Site<'_> {
 
     /// The element type of operand `i`.
     fn dtype(&self, i: usize) -> Result<DType, String> {
-        Ok(self.kernel.params[self.operand(i)?.param as usize].dtype)
+        Ok(self.kernel.params[self.view(i)?.param as usize].dtype)
     }
 
     /// The shape of operand `i`.
     fn shape_of(&self, i: usize) -> Result<&[Dim], String> {
-        Ok(&self.operand(i)?.shape)
+        Ok(&self.view(i)?.shape)
     }
 
     /// An element of operand `i`.
@@ -117,8 +134,22 @@ impl Site<'_> {
         bounds: Vec<Bound>,
         otherwise: Option<u32>,
     ) -> Result<Expr, String> {
-        let param = self.operand(i)?.param;
+        let operand = self.view(i)?;
+        let param = operand.param;
+        let indices = if self.is_whole(operand) { indices } else { self.of_whole(operand, &indices) };
         Ok(Expr::Load(Load { param, indices, gathered: Vec::new(), bounds, otherwise }))
+    }
+
+    /// Indices of a view as indices of its parameter: all of the distance along the last axis, where neighbours are.
+    fn of_whole(&self, operand: &Operand, indices: &[Index]) -> Vec<Index> {
+        let rank = self.kernel.params[operand.param as usize].shape.len();
+        let start = Index::constant(operand.offset.clone());
+        let steps = indices.iter().zip(&operand.strides).map(|(index, stride)| index.times(stride));
+        let mut whole = vec![Index::default(); rank];
+        if let Some(last) = whole.last_mut() {
+            *last = steps.fold(start, |sum, step| sum.plus(&step));
+        }
+        whole
     }
 
     /// The element of operand `i` at axes that expressions give, and at `indices` else.

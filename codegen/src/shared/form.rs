@@ -8,6 +8,7 @@ mod axes;
 mod inline;
 mod schedule;
 
+pub(crate) use axes::merge_pair;
 use axes::{drop_unit_axes, has_short_columns, merge_axes, move_short_axis};
 use ic_ir::kernel::{Anchor, Bound, Expr, Index, Kernel, Load, Stage, Store};
 use ic_ir::scalar::{ReduceFn, ScalarOp};

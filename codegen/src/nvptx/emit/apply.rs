@@ -121,6 +121,7 @@ impl Emitter<'_> {
                 let rest = self.b.select(ty, below, constant(-1.0), rest);
                 self.b.select(ty, above, constant(1.0), rest)
             }
+            ScalarOp::Sin | ScalarOp::Cos | ScalarOp::Tan => self.circular(op, ty, a),
             _ if ty == Ty::F32 => return self.strip(op, a),
             _ => return None,
         }))

@@ -12,7 +12,7 @@ use super::Scheduled;
 use crate::backend::Products;
 use crate::nvptx::emit::{Emitter, Point, Value};
 use crate::nvptx::ptx::{Binary, Compare, MmaKind, Operand, Reg, Ty};
-use crate::shared::form::{Pass, points_of};
+use crate::shared::form::{Pass, merge_pair, points_of};
 use crate::shared::weights::Packing;
 use ic_ir::kernel::{Anchor, Axis, Expr, Index, Kernel, Load, Operand as View, Param, Stage, Store};
 use ic_ir::scalar::ScalarOp;
@@ -131,7 +131,30 @@ impl Contraction {
         let epilogue = epilogue(kernel, results, &shape, dtype, None)?;
         let params = kernel.params.iter().map(|param| param.dtype).collect();
         let (a, b, channels, packings) = (a_side, b_side, None, Vec::new());
-        Ok(Contraction { dtype, a, b, batch, rows, k, epilogue, accumulator, params, channels, packings })
+        let problem = Contraction { dtype, a, b, batch, rows, k, epilogue, accumulator, params, channels, packings };
+        Ok(problem.with_merged_rows())
+    }
+
+    /// Makes row axes that the epilogue walks as one a single one, so that rows need not be taken apart.
+    fn with_merged_rows(mut self) -> Contraction {
+        for i in (1..self.rows.len()).rev() {
+            let [before, after] = [i - 1, i].map(|i| self.axis_of_row(i));
+            if after == before + 1 && merge_pair(&mut self.epilogue, before, &self.rows[i]) {
+                self.rows[i - 1] = self.rows[i - 1].clone() * self.rows.remove(i);
+                if let Some(channels) = self.channels.as_mut().filter(|channels| channels.axis > before) {
+                    channels.axis -= 1;
+                }
+            }
+        }
+        self
+    }
+
+    /// Where row axis `i` is among the result's axes.
+    fn axis_of_row(&self, i: usize) -> usize {
+        match &self.channels {
+            Some(channels) => i + usize::from(i >= channels.axis),
+            None => self.batch.len() + i,
+        }
     }
 
     /// The number of tiles of `rows × columns`.

@@ -249,3 +249,60 @@ fn an_embedding() {
         1e-6,
     );
 }
+
+#[test]
+fn scattered_elements() {
+    for reduction in ["none", "add", "mul", "max", "min"] {
+        let attrs = format!("reduction = {reduction}");
+        let cases = [
+            ("f32[N, 41]", "i64[N, 70]", "f32[N, 70]", format!("scatter_elements(%x, %i, %u) {{axis = 1, {attrs}}}")),
+            ("i32[45, 6]", "i32[9, 4]", "i32[9, 4]", format!("scatter_elements(%x, %i, %u) {{axis = 0, {attrs}}}")),
+            ("f32[41, 42, N]", "i64[5, 4, 2]", "f32[5, 4, N]", format!("scatter_nd(%x, %i, %u) {{{attrs}}}")),
+            ("f32[41, 5]", "i64[1]", "f32[5]", format!("scatter_nd(%x, %i, %u) {{{attrs}}}")),
+        ];
+        for (x, i, u, op) in cases {
+            let text =
+                format!("graph @scatter(%x: {x}, %i: {i}, %u: {u}) {{\n  %0 = {op} : {x}\n  return \"y\" = %0\n}}\n");
+            check(&text, &[("N", 3)], 1e-6);
+        }
+    }
+}
+
+#[test]
+fn products_of_integers() {
+    check(
+        "graph @product(%a: u8[2, N, 33], %b: i8[33, 5], %z: u8[], %y: i8[5], %c: i32[5]) {
+  %0 = integer_matmul(%a, %b, %z, %y, %c) : i32[2, N, 5]
+  return \"y\" = %0
+}
+",
+        &[("N", 7)],
+        0.0,
+    );
+    check(
+        "graph @conv(%x: u8[1, 4, 7, 6], %w: i8[6, 2, 3, 3], %z: u8[1]) {
+  %0 = integer_convolution(%x, %w, %z) {strides = [2, 1], pads = [1, 1, 1, 1], dilations = [1, 1], groups = 2} : i32[1, 6, 4, 6]
+  return \"y\" = %0
+}
+",
+        &[],
+        0.0,
+    );
+}
+
+#[test]
+fn angles_of_many_turns() {
+    check(
+        "graph @turns(%x: f32[N]) {
+  %k = constant() {value = f32[] [3000]} : f32[]
+  %0 = mul(%x, %k) : f32[N]
+  %1 = sin(%0) : f32[N]
+  %2 = cos(%0) : f32[N]
+  %3 = tan(%x) : f32[N]
+  return \"s\" = %1, \"c\" = %2, \"t\" = %3
+}
+",
+        &[("N", 500)],
+        1e-7,
+    );
+}

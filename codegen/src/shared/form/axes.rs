@@ -107,6 +107,15 @@ pub(super) fn has_short_columns(form: &Form) -> bool {
     form.schedule == Schedule::Points && !has_strips && form.outer.len() > 1 && form.outer.last().is_some_and(is_short)
 }
 
+/// Merges axes `a` and `a + 1`, of extent `extent`, of a pass, if every access walks them as one; whether it did.
+pub(crate) fn merge_pair(pass: &mut Pass, a: usize, extent: &Dim) -> bool {
+    let merges = walks_as_one(pass, a, extent);
+    if merges {
+        merge(pass, a);
+    }
+    merges
+}
+
 /// Whether all indices see axes `a` and `a + 1`, of extent `extent`, as one.
 fn walks_as_one(pass: &mut Pass, a: usize, extent: &Dim) -> bool {
     fn check(index: &Index, a: usize, extent: &Dim) -> bool {

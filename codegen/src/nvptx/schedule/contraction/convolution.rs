@@ -106,7 +106,7 @@ pub(crate) fn new(
     // Channels last, as K runs over them last.
     let perm = std::iter::once(0).chain(2..filter.len()).chain([1]).collect();
     let packing = Packing::Permuted { shape: filter.iter().map(|&extent| extent as usize).collect(), perm };
-    Ok(Contraction {
+    let problem = Contraction {
         dtype,
         a,
         b,
@@ -118,7 +118,8 @@ pub(crate) fn new(
         params: kernel.params.iter().map(|param| param.dtype).collect(),
         channels: Some(Channels { axis: channel_axis, per_group: outputs }),
         packings: vec![(w.param as usize, packing)],
-    })
+    };
+    Ok(problem.with_merged_rows())
 }
 
 fn constants(shape: &[Dim]) -> Option<Vec<i64>> {
