@@ -18,6 +18,7 @@ mod einsum;
 mod fourier;
 mod gather;
 mod grid;
+mod labels;
 mod loop_region;
 mod loops;
 mod matmul;
@@ -43,6 +44,7 @@ mod slice_in_run;
 mod sliding;
 mod softmax;
 mod space;
+mod tree_walk;
 mod window;
 
 use super::context::Context;
@@ -89,6 +91,7 @@ macro_rules! files {
 files! {
     contrib_attention;
     embed_layer_norm;
+    features;
     flex_attention;
     fused;
     gradient;
@@ -96,6 +99,7 @@ files! {
     image;
     label_encoder;
     linear_attention;
+    linear_models;
     loss;
     matmul_nbits;
     optimizer;
