@@ -15,6 +15,9 @@ const EXTENSION: &str = ".npy";
 /// Elements from which on an array may take 4 GiB.
 const LARGE: usize = 1 << 28;
 
+/// Longest string that is read, in code points.
+const MAX_WIDTH: usize = 1 << 20;
+
 /// The arrays of an archive, in name order.
 ///
 /// # Errors
@@ -56,6 +59,10 @@ fn read_array<R: Read>(file: NpyFile<R>) -> std::io::Result<Tensor> {
         "u2" => Data::U16(file.into_vec()?),
         "u1" => Data::U8(file.into_vec()?),
         "b1" => Data::Bool(file.into_vec()?),
+        // Of fixed width, ended by zeros.
+        text if text.starts_with(['U', 'S']) && text[1..].parse().is_ok_and(|width: usize| width <= MAX_WIDTH) => {
+            Data::String(file.into_vec()?)
+        }
         _ => return Err(std::io::Error::other(format!("element type {descr} is not supported"))),
     };
     let elements = shape.iter().try_fold(1usize, |product, &d| product.checked_mul(d));
@@ -113,6 +120,30 @@ fn write_array(to: &mut impl Write, tensor: &Tensor) -> std::io::Result<()> {
         Data::U16(v) => write!(v),
         Data::U8(v) | Data::U4(v) | Data::U2(v) => write!(v),
         Data::Bool(v) => write!(v),
+        Data::String(v) => {
+            let width = v.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(1);
+            let dtype = format!("<U{width}").parse().map_err(std::io::Error::other)?;
+            let options = WriteOptions::new().dtype(npyz::DType::Plain(dtype)).shape(&shape);
+            let mut writer = options.writer(to).begin_nd()?;
+            writer.extend(v)?;
+            writer.finish()
+        }
         data => Err(std::io::Error::other(format!("element type {} has no NumPy form", DType::name(data.dtype())))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("texts.npz");
+        let texts = ["a", "", "über", "日本"].map(String::from).to_vec();
+        let tensor = Tensor::from_elements(vec![2, 2], texts);
+        let empty = Tensor::from_elements(vec![0], Vec::<String>::new());
+        write_npz(&path, &[("x", &tensor), ("y", &empty)]).unwrap();
+        assert_eq!(read_npz(&path).unwrap(), [("x".into(), tensor), ("y".into(), empty)]);
     }
 }
