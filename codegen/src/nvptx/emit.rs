@@ -8,6 +8,7 @@ mod circular;
 mod convert;
 mod function;
 mod memory;
+mod powers;
 
 pub(crate) use memory::{is_vector, is_vector_load};
 

@@ -122,8 +122,10 @@ impl Emitter<'_> {
                 self.b.select(ty, above, constant(1.0), rest)
             }
             ScalarOp::Sin | ScalarOp::Cos | ScalarOp::Tan => self.circular(op, ty, a),
-            _ if ty == Ty::F32 => return self.strip(op, a),
-            _ => return None,
+            _ => {
+                let strip = if ty == Ty::F32 { self.strip(op, a) } else { None };
+                return strip.or_else(|| self.power(op, ty, args).map(Operand::Reg));
+            }
         }))
     }
 

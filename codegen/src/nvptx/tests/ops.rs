@@ -306,3 +306,34 @@ fn angles_of_many_turns() {
         1e-7,
     );
 }
+
+#[test]
+fn powers_and_hyperbolic_functions() {
+    for (dtype, tolerance) in [("f32", 3e-7), ("f64", 1e-13)] {
+        let text = format!(
+            "graph @powers(%x: {dtype}[N], %y: {dtype}[N], %k: i64[N]) {{
+  %c = constant() {{value = {dtype}[] [4]}} : {dtype}[]
+  %one = constant() {{value = {dtype}[] [1]}} : {dtype}[]
+  %0 = mul(%y, %c) : {dtype}[N]
+  %1 = abs(%x) : {dtype}[N]
+  %2 = pow(%1, %0) : {dtype}[N]
+  %3 = cast(%k) {{to = {dtype}}} : {dtype}[N]
+  %4 = pow(%x, %3) : {dtype}[N]
+  %5 = sinh(%0) : {dtype}[N]
+  %6 = cosh(%0) : {dtype}[N]
+  %7 = asinh(%0) : {dtype}[N]
+  %8 = atanh(%x) : {dtype}[N]
+  %9 = add(%1, %one) : {dtype}[N]
+  %10 = acosh(%9) : {dtype}[N]
+  %11 = log(%1) : {dtype}[N]
+  %12 = exp(%0) : {dtype}[N]
+  %13 = pow(%x, %0) : {dtype}[N]
+  %n = is_nan(%13) : bool[N]
+  %14 = cast(%n) {{to = i32}} : i32[N]
+  return \"a\" = %2, \"b\" = %4, \"c\" = %5, \"d\" = %6, \"e\" = %7, \"f\" = %8, \"g\" = %10, \"h\" = %11, \"i\" = %12, \"j\" = %14
+}}
+"
+        );
+        check(&text, &[("N", 300)], tolerance);
+    }
+}
