@@ -6,7 +6,7 @@
 
 use crate::canonicalize::splat_of;
 use crate::egraph::pattern::commutes;
-use ic_ir::{Graph, Node, Op, ValueDef, ValueId};
+use ic_ir::{Graph, LiteralData, Node, Op, ValueDef, ValueId};
 use ic_types::Data;
 use std::cmp::Reverse;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -71,11 +71,12 @@ impl OperandOrder {
         let operand = |v: &Option<ValueId>| v.map(|v| self.places[v.index()]);
         let places = || node.operands.iter().filter_map(operand);
         let whole: Vec<Option<u64>> = node.operands.iter().map(|v| operand(v).map(|p| p.whole)).collect();
-        let whole = code(&(&node.op, index, whole));
+        let op = code_of_op(&node.op);
+        let whole = code(&(op, index, whole));
         if let (Op::Reshape(_) | Op::Transpose(_) | Op::Expand(_) | Op::Slice(_), Some(moved)) =
             (&node.op, places().next())
         {
-            return Place { movement: code(&(&node.op, moved.movement)), whole, ..moved };
+            return Place { movement: code(&(op, moved.movement)), whole, ..moved };
         }
         let constant = if let Op::Constant(constant) = &node.op { constant.value.as_inline() } else { None };
         if let Some(data) = constant {
@@ -87,10 +88,22 @@ impl OperandOrder {
         Place {
             kind: if is_known { Kind::Known } else { Kind::Computed },
             height: Reverse(places().map(|p| p.height.0).max().unwrap_or(0).saturating_add(1)),
-            function: code(&(&node.op, index, function)),
+            function: code(&(op, index, function)),
             movement: 0,
             whole,
         }
+    }
+}
+
+/// Follows from an op and its attributes. Of a constant in a file it is where in the file: the name of the file must not
+/// matter.
+fn code_of_op(op: &Op) -> u64 {
+    match op {
+        Op::Constant(constant) => match constant.value.data {
+            LiteralData::File { offset, .. } => code(&(constant.value.dtype, &constant.value.shape, offset)),
+            LiteralData::Inline(_) => code(op),
+        },
+        _ => code(op),
     }
 }
 
@@ -106,4 +119,54 @@ fn code(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::rebuild::prune;
+    use ic_ir::ops::{Constant, Matmul};
+    use ic_ir::{Graph, Literal, LiteralData, ScalarOp, Source, TensorType};
+    use ic_types::{DType, Dim};
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    /// A file of which nothing is read.
+    #[derive(Debug)]
+    struct File(PathBuf);
+
+    impl Source for File {
+        fn path(&self) -> &Path {
+            &self.0
+        }
+
+        fn read(&self, _offset: u64, _len: usize) -> std::io::Result<Vec<u8>> {
+            Err(std::io::Error::other("nothing is read"))
+        }
+    }
+
+    /// `x` times one matrix of a file plus `x` times another.
+    fn sum_of_products(path: &str, offsets: [u64; 2]) -> String {
+        let source: Arc<dyn Source> = Arc::new(File(path.into()));
+        let here = Arc::from("here");
+        let mut graph = Graph::new("sum");
+        let x = graph.add_input("x", TensorType::new(DType::F32, vec![Dim::constant(2), Dim::constant(64)]));
+        let products = offsets.map(|offset| {
+            let data = LiteralData::File { source: source.clone(), offset };
+            let value = Literal { dtype: DType::F32, shape: vec![64, 64], data };
+            let weight = graph.push(Constant { value }.into(), &[], &here).unwrap();
+            graph.push(Matmul {}.into(), &[x, weight], &here).unwrap()
+        });
+        let sum = graph.push(ScalarOp::Add.into(), &products, &here).unwrap();
+        graph.add_output("y", sum);
+        ic_ir::text::print(&prune(&graph).unwrap()).replace(path, "FILE")
+    }
+
+    #[test]
+    fn names_of_files_do_not_matter() {
+        for offset in 0..40 {
+            let [here, there] =
+                ["model.onnx", "/there/./model.onnx"].map(|path| sum_of_products(path, [offset, 4096 + offset]));
+            assert_eq!(here, there, "at {offset}");
+        }
+    }
 }
