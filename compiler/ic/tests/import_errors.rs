@@ -261,3 +261,25 @@ fn ill_typed_nodes_are_named() {
     let found = messages(import_model(&matmul, &ImportOptions::default()));
     assert!(found.contains("model.onnx:node y") && found.contains("3") && found.contains("5"), "{found}");
 }
+
+#[test]
+fn windows_have_the_rank_of_their_images() {
+    for op in ["Conv", "ConvTranspose"] {
+        for name in ["output_shape", "auto_pad"] {
+            let attribute = match name {
+                "output_shape" => {
+                    let ints = vec![1, 1, 10, 8];
+                    onnx_protobuf::AttributeProto { name: name.into(), ints, ..Default::default() }
+                }
+                _ => {
+                    onnx_protobuf::AttributeProto { name: name.into(), s: b"SAME_UPPER".to_vec(), ..Default::default() }
+                }
+            };
+            let sliding = with(node(op, "x w", "y"), attribute);
+            let inputs = vec![value("x", &["1", "1", "3", "3"]), value("w", &["1", "2", "3"])];
+            let sliding = model(graph(vec![sliding], inputs, vec![value("y", &[])], vec![]));
+            let found = messages(import_model(&sliding, &ImportOptions::default()));
+            assert!(found.contains("1 spatial axes for an image of 2") && found.contains("node y"), "{found}");
+        }
+    }
+}

@@ -40,7 +40,10 @@ impl Window {
     pub(super) fn new(node: &NodeView, space: &[Dim], weights: Option<&[Dim]>) -> Result<Window> {
         let n = space.len();
         let kernel = match (node.ints("kernel_shape").filter(|k| !k.is_empty()), weights) {
-            (None, Some(weights)) => weights.to_vec(),
+            (None, Some(weights)) if weights.len() == n => weights.to_vec(),
+            (None, Some(weights)) => {
+                return Err(invalid!("weights of {} spatial axes for an image of {n}", weights.len()));
+            }
             (None, None) => return Err(invalid!("attribute `kernel_shape` is missing")),
             _ => per_axis(node, "kernel_shape", n)?.into_iter().map(|extent| Dim::constant(extent as i64)).collect(),
         };
