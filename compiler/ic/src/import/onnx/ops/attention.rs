@@ -80,18 +80,29 @@ fn unpacked(cx: &mut Context, node: &NodeView, index: usize, heads: &str) -> Res
     let x = node.input(index)?;
     match cx.shape(x)?.as_slice() {
         [_, _, _, _] => Ok(x),
-        [batch, length, packed] => {
-            let heads = node.int(heads).filter(|h| *h > 0).ok_or_else(|| invalid!("`{heads}` must be positive"))?;
-            if packed.as_const().is_some_and(|width| width % heads != 0) {
-                return Err(invalid!("the extent {packed} is not a multiple of the {heads} heads"));
-            }
-            let heads = Dim::constant(heads);
-            let width = packed.floor_div(&heads);
-            let split = cx.reshape(x, vec![batch.clone(), length.clone(), heads, width])?;
-            cx.transpose(split, vec![0, 2, 1, 3])
-        }
+        [_, _, _] => split_heads(cx, x, positive(node, heads)?),
         shape => Err(invalid!("input {index} must have rank 3 or 4, found {}", shape.len())),
     }
+}
+
+/// `[batch, length, heads * width]` as `[batch, heads, length, width]`.
+pub(super) fn split_heads(cx: &mut Context, x: ValueId, heads: i64) -> Result<ValueId> {
+    let shape = cx.shape(x)?;
+    let [batch, length, packed] = shape.as_slice() else {
+        return Err(invalid!("heads are split of rank 3, found {}", shape.len()));
+    };
+    if packed.as_const().is_some_and(|width| width % heads != 0) {
+        return Err(invalid!("the extent {packed} is not a multiple of the {heads} heads"));
+    }
+    let heads = Dim::constant(heads);
+    let width = packed.floor_div(&heads);
+    let split = cx.reshape(x, vec![batch.clone(), length.clone(), heads, width])?;
+    cx.transpose(split, vec![0, 2, 1, 3])
+}
+
+/// The attribute `name`, which must be positive.
+pub(super) fn positive(node: &NodeView, name: &str) -> Result<i64> {
+    node.int(name).filter(|n| *n > 0).ok_or_else(|| invalid!("`{name}` must be positive"))
 }
 
 /// What products are multiplied by. The definition multiplies queries and keys by its root, an f32.

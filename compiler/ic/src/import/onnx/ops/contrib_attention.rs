@@ -4,7 +4,7 @@
 //! query and key. Keys that a mask hides keep the score `mask_filter_value` more; those in the future of a causal model are
 //! hidden altogether.
 
-use super::attention::{Scale, Scores, softcap};
+use super::attention::{Scale, Scores, positive, softcap, split_heads};
 use super::prelude::*;
 use super::quantize::{Factor, integer_product};
 use super::quantize_contrib::scaled;
@@ -50,26 +50,6 @@ pub(super) fn attend(cx: &mut Context, node: &NodeView, heads: Heads, bias: Opti
     let [batch, heads, length, width] = <[Dim; 4]>::try_from(shape).map_err(|_| invalid!("queries have no heads"))?;
     let y = cx.transpose(y, vec![0, 2, 1, 3])?;
     cx.reshape(y, vec![batch, length, heads * width])
-}
-
-/// `[batch, length, heads * width]` as `[batch, heads, length, width]`.
-pub(super) fn split_heads(cx: &mut Context, x: ValueId, heads: i64) -> Result<ValueId> {
-    let shape = cx.shape(x)?;
-    let [batch, length, packed] = shape.as_slice() else {
-        return Err(invalid!("heads are split of rank 3, found {}", shape.len()));
-    };
-    if packed.as_const().is_some_and(|width| width % heads != 0) {
-        return Err(invalid!("the extent {packed} is not a multiple of the {heads} heads"));
-    }
-    let heads = Dim::constant(heads);
-    let width = packed.floor_div(&heads);
-    let split = cx.reshape(x, vec![batch.clone(), length.clone(), heads, width])?;
-    cx.transpose(split, vec![0, 2, 1, 3])
-}
-
-/// The attribute `name`, which must be positive.
-pub(super) fn positive(node: &NodeView, name: &str) -> Result<i64> {
-    node.int(name).filter(|n| *n > 0).ok_or_else(|| invalid!("`{name}` must be positive"))
 }
 
 /// Refuses inputs that only other providers read.

@@ -1,7 +1,8 @@
 //! `GroupQueryAttention` of com.microsoft: causal attention with fewer heads of keys than of queries, rotary embeddings and
 //! past keys, as language models of ONNX Runtime spell it.
 
-use super::contrib_attention::{Heads, after, attend, positive, split_heads};
+use super::attention::{positive, split_heads};
+use super::contrib_attention::{Heads, after, attend};
 use super::prelude::*;
 use super::rotary::rotate_heads;
 

@@ -16,7 +16,7 @@ struct Blocks {
 
 impl Blocks {
     fn of(node: &NodeView) -> Result<Blocks> {
-        let attribute = |name: &str| super::contrib_attention::positive(node, name);
+        let attribute = |name: &str| super::attention::positive(node, name);
         let (k, n, size) = (attribute("K")?, attribute("N")?, attribute("block_size")?);
         match node.int("bits").unwrap_or(4) {
             bits @ (4 | 8) => Ok(Blocks { k, n, bits, size }),

@@ -45,7 +45,7 @@ pub(super) fn rotary_embedding_by_positions(cx: &mut Context, node: &NodeView) -
     let is_packed = shape.len() == 3;
     let x = match (shape.as_slice(), node.int("num_heads").filter(|n| *n > 0)) {
         ([_, _, _, _], _) => x,
-        ([_, _, _], Some(heads)) => super::contrib_attention::split_heads(cx, x, heads)?,
+        ([_, _, _], Some(heads)) => super::attention::split_heads(cx, x, heads)?,
         ([batch, length, packed], None) => {
             let width = cx.shape(tables[0])?[1].clone() * Dim::constant(2);
             let heads = packed.floor_div(&width);
