@@ -2,8 +2,8 @@
 //!
 //! The optimized f32 graph is compiled with its activations as outputs and run on the samples. What is measured there
 //! gives the scales; a second graph gives the error of each contraction alone; the quantized model as a whole is compared
-//! with the f32 one, and where it is worse than the budget allows, the contractions with the largest errors return to
-//! floats, as few as will do. Kernels give the same bits on every host, so the choice is the same everywhere.
+//! with the f32 one, and where it is worse than the budget allows, the contractions that lose most for their work return
+//! to floats, as few as will do. Kernels give the same bits on every host, so the choice is the same everywhere.
 
 mod assign;
 mod ranges;
@@ -32,7 +32,12 @@ pub struct Calibration {
     /// How far the scales of channels after a normalization move from activations to weights, between 0 and 1.
     pub smoothing: f32,
     /// The largest loss, as one less the cosine similarity of outputs to those of the f32 model, that is accepted.
-    pub budget: Option<f64>,
+    pub budget: f64,
+}
+
+impl Calibration {
+    /// The budget where none is asked for. Other inputs than the samples may lose as much again.
+    pub const BUDGET: f64 = 0.005;
 }
 
 /// A graph with quantized contractions, and what that does.
@@ -64,7 +69,7 @@ pub(crate) fn quantize(
     progress("measuring layers");
     let errors = scales::errors(&graph, &candidates, &choice, &samples, options)?;
     progress("measuring the quantized model");
-    let assigned = assign(&graph, &candidates, choice, &errors, &samples, calibration.budget, options)?;
+    let assigned = assign(&graph, &candidates, choice, &samples, calibration.budget, options)?;
     let report = report::report(&graph, &candidates, &assigned, &errors, &samples, calibration.budget);
     let graph = quantized_graph(&graph, &candidates, &assigned.choice)?;
     Ok(Quantized { graph, report })

@@ -85,8 +85,8 @@ pub(crate) struct CompileArgs {
     /// How far scales of channels move from normalized activations to weights (SmoothQuant): 0 is not at all
     #[arg(long, value_name = "0..1", default_value_t = 0.5)]
     pub(crate) smoothing: f32,
-    /// Largest loss, as 1 less the cosine similarity to f32 on the calibration samples: layers return to f32, those with
-    /// the largest errors first, until the model is within it
+    /// Largest loss, as 1 less the cosine similarity to f32 on the calibration samples: layers return to f32, those that
+    /// lose most for their work first, until the model is within it [default: 0.005]
     #[arg(long, value_name = "LOSS")]
     pub(crate) accuracy_budget: Option<f64>,
     /// Print an intermediate form: graph, kernels, asm, ptx, ascend, dot, report, deps (the model's files) or rust (the

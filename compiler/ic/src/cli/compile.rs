@@ -84,6 +84,7 @@ fn quantized_json(report: &Report) -> serde_json::Value {
             "name": layer.name,
             "precision": if layer.on_integers { "w8a8" } else { "f32" },
             "error": layer.error,
+            "loss": layer.loss,
             "multiply_adds": layer.multiply_adds,
             "float_bytes": layer.float_bytes,
             "integer_bytes": layer.integer_bytes,
@@ -195,7 +196,8 @@ fn calibration(args: &CompileArgs) -> Result<Option<Calibration>> {
         CalibrationMethod::Percentile => Method::Percentile,
         CalibrationMethod::Mse => Method::Mse,
     };
-    let (files, smoothing, budget) = (args.calibration.clone(), args.smoothing, args.accuracy_budget);
+    let (files, smoothing) = (args.calibration.clone(), args.smoothing);
+    let budget = args.accuracy_budget.unwrap_or(Calibration::BUDGET);
     Ok(Some(Calibration { files, method, smoothing, budget }))
 }
 

@@ -1,21 +1,30 @@
-//! Which contractions stay on integers: as many as the budget allows, the most sensitive ones first to go.
+//! Which contractions stay on integers: as many as the budget allows, those that cost the model most first to go.
 
 use super::quantized_graph;
+use super::report::multiply_adds;
 use super::runner::Runner;
 use crate::pipeline::{CompileError, Options};
 use ic_ir::Graph;
 use ic_passes::quantize_contractions::{Candidates, Choice};
 use ic_types::Tensor;
 
+/// Samples on which the loss of each contraction alone is measured, at most.
+const LOSS_SAMPLES: usize = 8;
+
 /// The contractions that stay on integers, and how good the model is with them.
 pub(super) struct Assigned {
     pub(super) choice: Choice,
     /// The least cosine similarity of an output, over all samples, to that of the f32 model.
     pub(super) cosine: f64,
+    /// What the model loses by each contraction alone; nothing where all together are within the budget.
+    pub(super) losses: Vec<f64>,
 }
 
-/// Returns contractions to floats, those with the largest errors first, until the model as a whole is within the budget.
-/// How many is found by bisection.
+/// Returns contractions to floats until the model as a whole is within the budget.
+///
+/// Errors of different contractions are nearly independent, so what they cost the model adds up. It is measured for each
+/// alone, on a few samples; those that lose most for the multiply-adds that they have go first, and how many is found
+/// by bisection on all samples.
 ///
 /// # Errors
 /// If the graph cannot be compiled or run.
@@ -23,31 +32,37 @@ pub(super) fn assign(
     graph: &Graph,
     candidates: &Candidates,
     choice: Choice,
-    errors: &[f64],
     samples: &[Vec<Tensor>],
-    budget: Option<f64>,
+    budget: f64,
     options: &Options,
 ) -> Result<Assigned, CompileError> {
     let exact = Runner::new(graph.clone(), options)?;
-    let mut order: Vec<usize> = (0..errors.len()).collect();
-    order.sort_by(|&a, &b| errors[b].total_cmp(&errors[a]).then(a.cmp(&b)));
-    let measure = |n_floats: usize| {
-        let mut choice = choice.clone();
-        order[..n_floats].iter().for_each(|&i| choice.weights[i] = None);
-        let runner = Runner::new(quantized_graph(graph, candidates, &choice)?, options)?;
-        let cosine = similarity(&exact, &runner, samples)?;
-        Ok::<_, CompileError>(Assigned { choice, cosine })
+    let similarity_of = |choice: &Choice, samples: &[Vec<Tensor>]| {
+        let runner = Runner::new(quantized_graph(graph, candidates, choice)?, options)?;
+        similarity(&exact, &runner, samples)
     };
-    let mut best = measure(0)?;
-    let Some(budget) = budget else { return Ok(best) };
+    let whole = Assigned { cosine: similarity_of(&choice, samples)?, choice, losses: Vec::new() };
     let fits = |assigned: &Assigned| 1.0 - assigned.cosine <= budget;
-    // With `low` floats the model is over the budget, with `high` it is within: the f32 model is.
-    let (mut low, mut high) = (0, order.len());
-    if fits(&best) {
-        return Ok(best);
+    if fits(&whole) {
+        return Ok(whole);
     }
-    let floats = vec![None; order.len()];
-    best = Assigned { choice: Choice { weights: floats, ..choice.clone() }, cosine: 1.0 };
+    let n_layers = candidates.contractions.len();
+    let few: Vec<Vec<Tensor>> = spread(samples, LOSS_SAMPLES);
+    let alone = |layer: usize| {
+        let weights = (0..n_layers).map(|i| whole.choice.weights[i].clone().filter(|_| i == layer)).collect();
+        Ok(1.0 - similarity_of(&Choice { weights, ..whole.choice.clone() }, &few)?)
+    };
+    let losses = (0..n_layers).map(alone).collect::<Result<Vec<f64>, CompileError>>()?;
+    let order = first_to_go(&losses, &multiply_adds(graph, candidates, samples));
+    let measure = |n_floats: usize| {
+        let mut choice = whole.choice.clone();
+        order[..n_floats].iter().for_each(|&i| choice.weights[i] = None);
+        Ok::<_, CompileError>(Assigned { cosine: similarity_of(&choice, samples)?, choice, losses: losses.clone() })
+    };
+    // With `low` floats the model is over the budget, with `high` it is within: the f32 model is.
+    let (mut low, mut high) = (0, n_layers);
+    let floats = Choice { weights: vec![None; n_layers], ..whole.choice.clone() };
+    let mut best = Assigned { choice: floats, cosine: 1.0, losses: losses.clone() };
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         let assigned = measure(middle)?;
@@ -58,6 +73,19 @@ pub(super) fn assign(
         }
     }
     Ok(best)
+}
+
+/// At most `n` samples, evenly spread.
+fn spread(samples: &[Vec<Tensor>], n: usize) -> Vec<Vec<Tensor>> {
+    samples.iter().step_by(samples.len().div_ceil(n).max(1)).cloned().collect()
+}
+
+/// The contractions by what they lose for each multiply-add, the greatest loss first.
+fn first_to_go(losses: &[f64], multiply_adds: &[u64]) -> Vec<usize> {
+    let rate = |i: usize| losses[i] / multiply_adds[i].max(1) as f64;
+    let mut order: Vec<usize> = (0..losses.len()).collect();
+    order.sort_by(|&a, &b| rate(b).total_cmp(&rate(a)).then(a.cmp(&b)));
+    order
 }
 
 /// The least cosine similarity of a float output, over all samples laid end to end.
@@ -103,6 +131,19 @@ impl Products {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_loses_most_for_its_work_goes_first() {
+        assert_eq!(first_to_go(&[1e-3, 1e-3, 4e-3, 0.0], &[10, 1, 10, 5]), [1, 2, 0, 3]);
+    }
+
+    #[test]
+    fn samples_are_spread() {
+        let samples: Vec<Vec<Tensor>> = (0..10).map(|i| vec![Tensor::from_elements(vec![], vec![i as f32])]).collect();
+        let firsts = |n| spread(&samples, n).iter().map(|s| s[0].elements::<f32>().unwrap()[0]).collect::<Vec<_>>();
+        assert_eq!(firsts(4), [0.0, 3.0, 6.0, 9.0]);
+        assert_eq!(firsts(20).len(), 10);
+    }
 
     #[test]
     fn similarity_is_of_directions() {

@@ -15,7 +15,7 @@ pub struct Report {
     /// The least cosine similarity of an output, over all samples, to that of the f32 model.
     pub cosine: f64,
     /// The largest loss that was accepted.
-    pub budget: Option<f64>,
+    pub budget: f64,
     /// The contractions that could run on integers, in order.
     pub layers: Vec<Layer>,
 }
@@ -29,6 +29,9 @@ pub struct Layer {
     pub on_integers: bool,
     /// On integers, alone: the root of the mean square of its errors over that of its results.
     pub error: f64,
+    /// On integers, alone: one less the cosine similarity of the model's outputs, on a few samples. Measured where all
+    /// together are over the budget.
+    pub loss: Option<f64>,
     /// Multiply-adds in the first sample, 0 if extents depend on data.
     pub multiply_adds: u64,
     /// Bytes of its weight on floats.
@@ -43,26 +46,39 @@ pub(super) fn report(
     assigned: &Assigned,
     errors: &[f64],
     samples: &[Vec<Tensor>],
-    budget: Option<f64>,
+    budget: f64,
 ) -> Report {
-    let symbols = samples.first().map(|sample| symbols(graph, sample)).unwrap_or_default();
-    let extent = |dim: &Dim| dim.eval(&|name| symbols.get(name).copied()).ok().and_then(|d| u64::try_from(d).ok());
+    let multiply_adds = multiply_adds(graph, candidates, samples);
     let layer = |(i, contraction): (usize, &Contraction)| {
         let weight = graph.tensor_ty(contraction.weight).constant_shape().unwrap_or_default();
         let elements = weight.iter().product::<usize>() as u64;
         let outputs = weight[contraction.outputs_axis] as u64;
-        let results = graph.tensor_ty(contraction.result).shape.iter().map(extent).product::<Option<u64>>();
         Layer {
             name: graph.node(contraction.node).location.to_string(),
             on_integers: assigned.choice.weights[i].is_some(),
             error: errors[i],
-            multiply_adds: results.map_or(0, |results| results.saturating_mul(elements / outputs.max(1))),
+            loss: assigned.losses.get(i).copied(),
+            multiply_adds: multiply_adds[i],
             float_bytes: 4 * elements,
             integer_bytes: elements + 4 * outputs,
         }
     };
     let layers = candidates.contractions.iter().enumerate().map(layer).collect();
     Report { n_samples: samples.len(), cosine: assigned.cosine, budget, layers }
+}
+
+/// The multiply-adds of each contraction in the first sample, 0 if extents depend on data.
+pub(super) fn multiply_adds(graph: &Graph, candidates: &Candidates, samples: &[Vec<Tensor>]) -> Vec<u64> {
+    let symbols = samples.first().map(|sample| symbols(graph, sample)).unwrap_or_default();
+    let extent = |dim: &Dim| dim.eval(&|name| symbols.get(name).copied()).ok().and_then(|d| u64::try_from(d).ok());
+    let of = |contraction: &Contraction| {
+        let weight = graph.tensor_ty(contraction.weight).constant_shape().unwrap_or_default();
+        let outputs = weight[contraction.outputs_axis] as u64;
+        let elements = weight.iter().product::<usize>() as u64;
+        let results = graph.tensor_ty(contraction.result).shape.iter().map(extent).product::<Option<u64>>();
+        results.map_or(0, |results| results.saturating_mul(elements / outputs.max(1)))
+    };
+    candidates.contractions.iter().map(of).collect()
 }
 
 impl Report {
