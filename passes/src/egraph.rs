@@ -2,14 +2,15 @@
 //! of the cheapest.
 //!
 //! [`language`] and [`facts`] say what an e-graph holds, [`pattern`] and [`site`] how rules read and write it,
-//! [`convert`] how a graph goes in, [`extract`] and [`emit`] how it comes out.
+//! [`block`] and [`convert`] how a stretch of a graph goes in, [`extract`] and [`plan`] how it comes out.
 
+pub(crate) mod block;
 pub(crate) mod convert;
-pub(crate) mod emit;
 pub(crate) mod extract;
 pub(crate) mod facts;
 pub(crate) mod language;
 pub(crate) mod pattern;
+pub(crate) mod plan;
 pub(crate) mod rule;
 pub(crate) mod site;
 

@@ -9,6 +9,7 @@ use crate::{Options, PassError, Report};
 use ic_ir::ops::{Cast, Constant, Dims, Reshape};
 use ic_ir::{Graph, GraphError, Literal, LiteralData, Node, Op, TensorType, Tensors, ValueId};
 use ic_types::{DType, Dim, Tensor};
+use std::sync::Arc;
 
 /// Largest result, in bytes, that is evaluated.
 const MAX_RESULT: i64 = 64 << 10;
@@ -41,7 +42,7 @@ pub(crate) fn fold_constants(graph: &Graph, options: &Options, report: &mut Repo
         rebuild.copy(node, regions)?;
         for &old in &node.results {
             let new = rebuild.value(old);
-            if let Some(value) = known(&mut rebuild, new, node)? {
+            if let Some(value) = folded(&mut rebuild, new, &node.op, &node.location)? {
                 rebuild.set(old, value);
                 *report.rules.entry("fold-constant").or_default() += 1;
             }
@@ -50,19 +51,27 @@ pub(crate) fn fold_constants(graph: &Graph, options: &Options, report: &mut Repo
     Ok(prune(&rebuild.finish())?)
 }
 
-/// A simpler definition of `value`, if its elements are known.
-fn known(rebuild: &mut Rebuild, value: ValueId, node: &Node) -> Result<Option<ValueId>, GraphError> {
+/// A simpler definition of `value`, a result of `op`, if its elements are known.
+///
+/// # Errors
+/// Never for a sound graph.
+pub(crate) fn folded(
+    rebuild: &mut Rebuild,
+    value: ValueId,
+    op: &Op,
+    location: &Arc<str>,
+) -> Result<Option<ValueId>, GraphError> {
     let Some(ty) = rebuild.new.ty(value).as_tensor().cloned() else { return Ok(None) };
     let content = rebuild.new.value(value).content.clone();
     if let Some(content) = content.filter(|_| !ty.dtype.is_float()) {
-        return from_content(rebuild, value, &ty, &content, node);
+        return from_content(rebuild, value, &ty, &content, location);
     }
-    let tensor = match &node.op {
+    let tensor = match op {
         Op::Constant(constant) => inline(&constant.value),
         _ => evaluate(&rebuild.new, value, &ty),
     };
     let Some(tensor) = tensor else { return Ok(None) };
-    Ok(Some(rebuild.push_one(Constant { value: Literal::inline(tensor) }, &[], &node.location)?))
+    Ok(Some(rebuild.push_one(Constant { value: Literal::inline(tensor) }, &[], location)?))
 }
 
 /// The elements of a small constant that is still in the model's file.
@@ -76,7 +85,7 @@ fn from_content(
     value: ValueId,
     ty: &TensorType,
     content: &[Dim],
-    node: &Node,
+    location: &Arc<str>,
 ) -> Result<Option<ValueId>, GraphError> {
     let is_folded = |op: &Op| matches!(op, Op::Constant(_) | Op::Dims(_));
     let (Some(shape), Some(def)) = (ty.constant_shape(), rebuild.new.def(value)) else { return Ok(None) };
@@ -90,17 +99,17 @@ fn from_content(
             _ => None,
         };
         let Some(tensor) = tensor else { return Ok(None) };
-        return Ok(Some(rebuild.push_one(Constant { value: Literal::inline(tensor) }, &[], &node.location)?));
+        return Ok(Some(rebuild.push_one(Constant { value: Literal::inline(tensor) }, &[], location)?));
     }
     if is_folded(&def.op) || !matches!(ty.dtype, DType::I64 | DType::I32) {
         return Ok(None);
     }
-    let mut folded = rebuild.push_one(Dims { value: content.to_vec() }, &[], &node.location)?;
+    let mut folded = rebuild.push_one(Dims { value: content.to_vec() }, &[], location)?;
     if ty.dtype == DType::I32 {
-        folded = rebuild.push_one(Cast { to: DType::I32, saturate: true }, &[folded], &node.location)?;
+        folded = rebuild.push_one(Cast { to: DType::I32, saturate: true }, &[folded], location)?;
     }
     if ty.rank() != 1 {
-        folded = rebuild.push_one(Reshape { shape: ty.shape.clone() }, &[folded], &node.location)?;
+        folded = rebuild.push_one(Reshape { shape: ty.shape.clone() }, &[folded], location)?;
     }
     Ok(Some(folded))
 }

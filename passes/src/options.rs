@@ -67,6 +67,10 @@ pub struct Options {
     pub iterations: usize,
     /// Nodes that one e-graph may hold.
     pub e_nodes: usize,
+    /// Nodes that one e-graph starts with at most: longer graphs are cut.
+    pub stretch: usize,
+    /// Whether blocks that repeat are searched once. The result is the same either way.
+    pub reuse: bool,
 }
 
 impl Default for Options {
@@ -80,6 +84,8 @@ impl Default for Options {
             native_compounds: true,
             iterations: 12,
             e_nodes: 60_000,
+            stretch: 1500,
+            reuse: true,
         }
     }
 }

@@ -150,6 +150,22 @@ impl<'a> Rebuild<'a> {
     }
 }
 
+/// Copies a known value and what it depends on, unless it is there already.
+///
+/// # Errors
+/// Never for a sound graph.
+pub(crate) fn copy_known(rebuild: &mut Rebuild, value: ValueId) -> Result<(), GraphError> {
+    let ValueDef::Result(id, _) = rebuild.old.value(value).def else { return Ok(()) };
+    if rebuild.is_built(value) {
+        return Ok(());
+    }
+    let node = rebuild.old.node(id);
+    for &operand in node.operands.iter().flatten() {
+        copy_known(rebuild, operand)?;
+    }
+    rebuild.copy(node, Vec::new())
+}
+
 /// Applies a pass to each region of a node.
 ///
 /// # Errors

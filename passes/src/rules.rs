@@ -26,9 +26,10 @@ pub(crate) fn all_rules() -> Vec<Rule> {
 mod tests {
     use super::all_rules;
     use super::instances::{Random, instance, near_miss};
+    use crate::egraph::block::{Block, Surroundings};
     use crate::egraph::convert::convert;
-    use crate::egraph::emit::emit;
     use crate::egraph::extract::extract;
+    use crate::egraph::plan::Plan;
     use crate::egraph::rule::{FpClass, Rule};
     use crate::known::known_values;
     use crate::rebuild::Rebuild;
@@ -115,9 +116,13 @@ mod tests {
         let known = known_values(graph);
         let output = graph.outputs()[0];
         let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
-        let mut converted = convert(graph, &nodes, &known);
+        let nodes = nodes.into_iter().filter(|&id| graph.node(id).results.iter().any(|v| !known[v.index()])).collect();
+        let context = vec![false; graph.nodes().len()];
+        let block = Block::new(&Surroundings { graph, known: &known, context: &context }, nodes);
+        let mut converted = convert(&block.form);
         let egraph = &mut converted.egraph;
-        let root = egraph.find(converted.classes[output.index()]?);
+        let local = block.values.iter().position(|&value| value == output)?;
+        let root = egraph.find(converted.classes[local]);
         let bindings = rule.search(egraph, root).into_iter().next()?;
         let right = rule.build(egraph, root, &bindings)?;
         egraph.rebuild();
@@ -126,12 +131,19 @@ mod tests {
             return None;
         }
         let choice = extract(egraph, &[root, right])?;
+        // Both sides stand for the output, one after the other.
+        let sides = [(root, "left"), (right, "right")].map(|(side, name)| {
+            let mut classes = converted.classes.clone();
+            classes[local] = side;
+            (Plan::new(egraph, &choice, &[side], &classes), name)
+        });
         let mut rebuild = Rebuild::new(graph);
-        let built = emit(&mut rebuild, egraph, &choice, &[root, right], |region| Ok(region.clone())).ok()?;
-        let value = |id| built[&egraph.find(id)][0];
-        rebuild.set(output, value(root));
-        rebuild.new.add_output("right", value(right));
-        Some(rebuild.finish())
+        for (plan, name) in sides {
+            plan.build(&mut rebuild, &block, |region| Ok(region.clone())).ok()?;
+            let value = rebuild.value(output);
+            rebuild.new.add_output(name, value);
+        }
+        Some(rebuild.new)
     }
 
     /// How the two sides differ on random inputs, if by more than the rule's class allows.
@@ -146,7 +158,7 @@ mod tests {
             })
             .collect();
         let results = eval_graph(graph, &inputs, &Default::default()).unwrap();
-        let (right, left) = (&results[0], &results[1]);
+        let (left, right) = (&results[0], &results[1]);
         assert_eq!(left.shape(), right.shape());
         let (a, b) = (reals(left), reals(right));
         let scale = a.iter().chain(&b).filter(|x| x.is_finite()).fold(1.0f64, |m, x| m.max(x.abs()));

@@ -1,26 +1,28 @@
 //! `saturate`: equality saturation with all rules of the allowed floating-point classes, then extraction.
 //!
 //! The search is bounded by counts of rounds and nodes, never by a clock, and walks nothing in the order of a hash map,
-//! so that the result is the same everywhere. Long graphs are searched in stretches of at most [`STRETCH`] nodes, cut
-//! where few values cross: between layers rather than within them.
+//! so that the result is the same everywhere. Long graphs are searched in stretches, cut between layers rather than
+//! within them. Stretches of one form are searched once, and all get the same choice.
+
+mod context;
+mod stretches;
 
 use crate::egraph::EGraph;
+use crate::egraph::block::{Block, Form, Surroundings};
 use crate::egraph::convert::{Converted, convert};
-use crate::egraph::emit::emit;
 use crate::egraph::extract::extract;
 use crate::egraph::language::Head;
 use crate::egraph::pattern::Bindings;
+use crate::egraph::plan::Plan;
 use crate::egraph::rule::Rule;
 use crate::known::known_values;
-use crate::rebuild::{Rebuild, map_regions};
+use crate::rebuild::{Rebuild, copy_known, map_regions};
 use crate::rules::all_rules;
 use crate::{Options, PassError, Report};
 use egg::Id;
-use ic_ir::{Graph, Node, NodeId, ValueDef, ValueId};
-use std::collections::BTreeMap;
-
-/// Most nodes that one e-graph starts with.
-const STRETCH: usize = 1500;
+use ic_ir::{Graph, Node, NodeId};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
 /// See the file's header.
 ///
@@ -36,16 +38,21 @@ pub(crate) fn saturate(graph: &Graph, options: &Options, report: &mut Report) ->
 fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut Report) -> Result<Graph, PassError> {
     let known = known_values(graph);
     let mut rebuild = Rebuild::new(graph);
-    let live = rebuild.live_nodes();
     let is_known = |node: &Node| !node.results.is_empty() && node.results.iter().all(|r| known[r.index()]);
-    let nodes: Vec<(NodeId, &Node)> = live.iter().filter(|(_, node)| !is_known(node)).copied().collect();
-    for stretch in stretches(graph, &nodes) {
-        let ids: Vec<NodeId> = stretch.iter().map(|(id, _)| *id).collect();
-        let mut converted = convert(graph, &ids, &known);
-        run(&mut converted.egraph, rules, options, report);
-        rebuild_stretch(&mut rebuild, &converted, stretch, |region| {
-            saturate_with(region, rules, options, &mut Report::default())
-        })?;
+    let nodes: Vec<(NodeId, &Node)> = rebuild.live_nodes().into_iter().filter(|(_, node)| !is_known(node)).collect();
+    let ranges = stretches::stretches(graph, &nodes, &known, options.stretch);
+    let stretches: Vec<&[(NodeId, &Node)]> = ranges.into_iter().map(|range| &nodes[range]).collect();
+    let context = context::context(graph, &stretches, &known);
+    let around = Surroundings { graph, known: &known, context: &context };
+    let ids = |stretch: &[(NodeId, &Node)]| stretch.iter().map(|(id, _)| *id).collect();
+    let blocks: Vec<Block> = stretches.iter().map(|stretch| Block::new(&around, ids(stretch))).collect();
+    let plans = choose(graph, &blocks, rules, options, report);
+    let mut region = |region: &Graph| saturate_with(region, rules, options, &mut Report::default());
+    for (block, plan) in blocks.iter().zip(plans) {
+        match plan {
+            Some(plan) => plan.build(&mut rebuild, block, &mut region)?,
+            None => copy(&mut rebuild, block, &mut region)?,
+        }
     }
     for output in graph.roots() {
         copy_known(&mut rebuild, output)?;
@@ -53,90 +60,110 @@ fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut 
     Ok(rebuild.finish())
 }
 
-/// Runs of nodes, each but the last of at least half of [`STRETCH`]: it ends where the fewest values are needed later.
-fn stretches<'n, 'g>(graph: &Graph, nodes: &'n [(NodeId, &'g Node)]) -> Vec<&'n [(NodeId, &'g Node)]> {
-    let mut last_use = vec![0; graph.values().len()];
-    for (i, (_, node)) in nodes.iter().enumerate() {
-        node.operands.iter().flatten().for_each(|v| last_use[v.index()] = i);
-    }
-    graph.roots().for_each(|v| last_use[v.index()] = nodes.len());
-    let (mut crossing, mut ending) = (Vec::with_capacity(nodes.len()), vec![0; nodes.len() + 1]);
-    let mut n_crossing = 0;
-    for (i, (_, node)) in nodes.iter().enumerate() {
-        n_crossing -= ending[i];
-        for result in node.results.iter().filter(|result| last_use[result.index()] > i) {
-            ending[last_use[result.index()]] += 1;
-            n_crossing += 1;
-        }
-        crossing.push(n_crossing);
-    }
-    let (mut found, mut start) = (Vec::new(), 0);
-    while nodes.len() - start > STRETCH {
-        let ends = start + STRETCH / 2..start + STRETCH;
-        let end = ends.min_by_key(|&i| (crossing[i], std::cmp::Reverse(i))).unwrap_or(start) + 1;
-        found.push(&nodes[start..end]);
-        start = end;
-    }
-    found.extend(Some(&nodes[start..]).filter(|rest| !rest.is_empty()));
-    found
-}
-
-/// Copies a known value and what it depends on, unless it is there already.
-fn copy_known(rebuild: &mut Rebuild, value: ValueId) -> Result<(), PassError> {
-    let ValueDef::Result(id, _) = rebuild.old.value(value).def else { return Ok(()) };
-    if rebuild.is_built(value) {
-        return Ok(());
-    }
-    let node = rebuild.old.node(id);
-    for &operand in node.operands.iter().flatten() {
-        copy_known(rebuild, operand)?;
-    }
-    Ok(rebuild.copy(node, Vec::new())?)
-}
-
-/// Adds the cheapest spelling of a stretch to the new graph.
-fn rebuild_stretch(
+/// Copies the nodes of a block as they are.
+fn copy(
     rebuild: &mut Rebuild,
-    converted: &Converted,
-    stretch: &[(NodeId, &Node)],
-    mut region: impl FnMut(&Graph) -> Result<Graph, PassError>,
+    block: &Block,
+    region: &mut impl FnMut(&Graph) -> Result<Graph, PassError>,
 ) -> Result<(), PassError> {
-    let egraph = &converted.egraph;
-    let needed = needed_outside(rebuild.old, stretch);
-    let roots: Vec<Id> = needed.iter().filter_map(|v| converted.classes[v.index()]).collect();
-    let Some(choice) = extract(egraph, &roots) else {
-        for (_, node) in stretch {
-            // What is not known has been copied before.
-            for &operand in node.operands.iter().flatten() {
-                copy_known(rebuild, operand)?;
-            }
-            let regions = map_regions(node, &mut region)?;
-            rebuild.copy(node, regions)?;
+    for &id in &block.nodes {
+        let node = rebuild.old.node(id);
+        // What is not known has been copied before.
+        for &operand in node.operands.iter().flatten() {
+            copy_known(rebuild, operand)?;
         }
-        return Ok(());
-    };
-    let built = emit(rebuild, egraph, &choice, &roots, region)?;
-    for &result in stretch.iter().flat_map(|(_, node)| &node.results) {
-        let class = converted.classes[result.index()].expect("every result of the stretch has a class");
-        if let Some([value]) = built.get(&egraph.find(class)).map(Vec::as_slice) {
-            rebuild.set(result, *value);
-        }
+        let regions = map_regions(node, &mut *region)?;
+        rebuild.copy(node, regions)?;
     }
     Ok(())
 }
 
-/// The results of a stretch that later nodes or outputs use.
-fn needed_outside(graph: &Graph, stretch: &[(NodeId, &Node)]) -> Vec<ValueId> {
-    let Some((last, _)) = stretch.last() else { return Vec::new() };
-    let mut used = vec![false; graph.values().len()];
-    graph.roots().for_each(|v| used[v.index()] = true);
-    let later = graph.nodes().skip(last.index() + 1);
-    later.flat_map(|(_, node)| node.operands.iter().flatten()).for_each(|v| used[v.index()] = true);
-    stretch.iter().flat_map(|(_, node)| &node.results).filter(|r| used[r.index()]).copied().collect()
+/// What becomes of each block; `None` if it stays as it is. The last block is the first to choose: what it reads the
+/// others have to compute.
+fn choose(
+    graph: &Graph,
+    blocks: &[Block],
+    rules: &[Rule],
+    options: &Options,
+    report: &mut Report,
+) -> Vec<Option<Rc<Plan>>> {
+    let mut wanted = vec![false; graph.values().len()];
+    graph.roots().for_each(|v| wanted[v.index()] = true);
+    let mut templates = Templates::new(blocks, options);
+    let mut plans: Vec<Option<Rc<Plan>>> = Vec::with_capacity(blocks.len());
+    for block in blocks.iter().rev() {
+        let results = block.results().into_iter();
+        let roots: Vec<u32> = results.filter(|(_, v)| wanted[v.index()]).map(|(local, _)| local).collect();
+        let plan = templates.plan(&block.form, roots, rules, options, report);
+        match &plan {
+            Some(plan) => plan.leaves().into_iter().for_each(|local| {
+                wanted[block.values[local as usize].index()] = true;
+            }),
+            None => block.nodes.iter().flat_map(|&id| graph.node(id).operands.iter().flatten()).for_each(|v| {
+                wanted[v.index()] = true;
+            }),
+        }
+        plans.push(plan);
+    }
+    plans.reverse();
+    plans
 }
 
-/// Applies rules until nothing changes or a limit is reached.
-pub(crate) fn run(egraph: &mut EGraph, rules: &[Rule], options: &Options, report: &mut Report) {
+/// What has been found out about the forms of blocks. An e-graph lives as long as blocks of its form are left.
+struct Templates<'b> {
+    left: HashMap<&'b Form, usize>,
+    searched: HashMap<&'b Form, Searched>,
+    reuse: bool,
+}
+
+/// A saturated e-graph, how often each rule changed it, and the choices made so far, by roots.
+struct Searched {
+    converted: Converted,
+    hits: BTreeMap<&'static str, usize>,
+    plans: HashMap<Vec<u32>, Option<Rc<Plan>>>,
+}
+
+impl<'b> Templates<'b> {
+    fn new(blocks: &'b [Block], options: &Options) -> Templates<'b> {
+        let mut left = HashMap::new();
+        blocks.iter().for_each(|block| *left.entry(&block.form).or_default() += 1);
+        Templates { left, searched: HashMap::new(), reuse: options.reuse }
+    }
+
+    fn plan(
+        &mut self,
+        form: &'b Form,
+        roots: Vec<u32>,
+        rules: &[Rule],
+        options: &Options,
+        report: &mut Report,
+    ) -> Option<Rc<Plan>> {
+        let searched = self.searched.entry(form).or_insert_with(|| search_form(form, rules, options));
+        searched.hits.iter().for_each(|(rule, hits)| *report.rules.entry(rule).or_default() += hits);
+        let Converted { egraph, classes } = &searched.converted;
+        let plan = searched.plans.entry(roots).or_insert_with_key(|roots| {
+            let roots: Vec<Id> = roots.iter().map(|&local| classes[local as usize]).collect();
+            extract(egraph, &roots).map(|choice| Rc::new(Plan::new(egraph, &choice, &roots, classes)))
+        });
+        let plan = plan.clone();
+        let left = self.left.entry(form).or_insert(1);
+        *left -= 1;
+        if *left == 0 || !self.reuse {
+            self.searched.remove(form);
+        }
+        plan
+    }
+}
+
+fn search_form(form: &Form, rules: &[Rule], options: &Options) -> Searched {
+    let mut converted = convert(form);
+    let hits = run(&mut converted.egraph, rules, options);
+    Searched { converted, hits, plans: HashMap::new() }
+}
+
+/// Applies rules until nothing changes or a limit is reached. How often each rule changed something.
+fn run(egraph: &mut EGraph, rules: &[Rule], options: &Options) -> BTreeMap<&'static str, usize> {
+    let mut hits = BTreeMap::new();
     for _ in 0..options.iterations {
         let matches = search(egraph, rules);
         let mut changed = false;
@@ -147,15 +174,16 @@ pub(crate) fn run(egraph: &mut EGraph, rules: &[Rule], options: &Options, report
             let root = egraph.find(root);
             let Some(right) = rule.build(egraph, root, &bindings) else { continue };
             if egraph.union(root, right) {
-                *report.rules.entry(rule.name).or_default() += 1;
+                *hits.entry(rule.name).or_default() += 1;
                 changed = true;
             }
         }
         egraph.rebuild();
         if !changed || egraph.total_size() > options.e_nodes {
-            return;
+            break;
         }
     }
+    hits
 }
 
 /// All matches of all rules, by rule, then by class.

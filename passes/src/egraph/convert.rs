@@ -1,82 +1,101 @@
-//! A graph, or a stretch of one, as an e-graph.
+//! A block of a graph as an e-graph.
 
+use super::block::{Form, Item};
 use super::facts::{Facts, facts_of};
 use super::language::Kind;
 use super::{EGraph, ENode};
 use egg::Id;
-use ic_ir::{Graph, Node, NodeId, Op, ValueDef, ValueId};
+use ic_ir::{NodeId, Op, Type};
 
-/// An e-graph and where the values of the graph are in it.
+/// An e-graph and where the values of the block are in it.
 pub(crate) struct Converted {
     /// The e-graph.
     pub(crate) egraph: EGraph,
-    /// The class of each value of the graph that has one.
-    pub(crate) classes: Vec<Option<Id>>,
+    /// The class of each local value.
+    pub(crate) classes: Vec<Id>,
 }
 
-/// Puts `nodes` into an e-graph. Known values on which they depend come along, all others from outside are leaves.
-pub(crate) fn convert(graph: &Graph, nodes: &[NodeId], known: &[bool]) -> Converted {
-    let mut converted = Converted { egraph: EGraph::default(), classes: vec![None; graph.values().len()] };
-    for &id in nodes {
-        converted.add_node(graph, id, known);
+/// Puts a block into an e-graph. Values from outside are leaves.
+pub(crate) fn convert(form: &Form) -> Converted {
+    let mut converted = Converted { egraph: EGraph::default(), classes: Vec::new() };
+    for item in &form.items {
+        match item {
+            Item::Leaf { ty, content, known } => {
+                let facts = Facts { known: *known, ..Facts::of_type(ty.clone(), content.clone(), 0) };
+                let class = converted.add_leaf(facts);
+                converted.classes.push(class);
+            }
+            Item::Node { op, opaque, operands, types, n_results, location, is_context } => {
+                let first = converted.classes.len();
+                let class = converted.add_node(op, *opaque, operands, types, *location);
+                converted.bind_results(class, types, *n_results, *location);
+                if *is_context {
+                    converted.give_results(first);
+                }
+            }
+        }
     }
     converted.egraph.rebuild();
     converted
 }
 
 impl Converted {
-    fn add_node(&mut self, graph: &Graph, id: NodeId, known: &[bool]) {
-        let node = graph.node(id);
-        let mut children: Vec<Id> = node.operands.iter().map(|v| self.operand(graph, *v, known)).collect();
-        if !is_variadic(&node.op) {
-            while children.len() < node.op.operands().len() {
-                children.push(self.absent());
+    fn add_node(
+        &mut self,
+        op: &Op,
+        opaque: Option<NodeId>,
+        operands: &[Option<u32>],
+        types: &[Type],
+        location: u32,
+    ) -> Id {
+        let absent = |converted: &mut Converted| {
+            let op = converted.egraph.analysis.ops.intern(Kind::Absent);
+            converted.egraph.add(ENode { op, children: Vec::new() })
+        };
+        let mut children: Vec<Id> = Vec::with_capacity(operands.len());
+        for operand in operands {
+            let class = operand.map(|local| self.classes[local as usize]);
+            children.push(class.unwrap_or_else(|| absent(self)));
+        }
+        if !is_variadic(op) {
+            while children.len() < op.operands().len() {
+                children.push(absent(self));
             }
         }
-        let kind = if node.regions.is_empty() { Kind::Op(node.op.clone()) } else { Kind::Opaque(id) };
-        let op = self.egraph.analysis.ops.intern(kind);
-        self.egraph.analysis.location = node.location.clone();
-        let enode = ENode { op, children };
-        let facts = if node.regions.is_empty() { facts_of(&self.egraph, &enode).ok() } else { None };
-        let facts = facts.unwrap_or_else(|| Facts::of_node(graph, node));
-        let class = self.add(enode, facts);
-        self.bind_results(node, class, graph);
+        let kind = opaque.map_or_else(|| Kind::Op(op.clone()), Kind::Opaque);
+        let enode = ENode { op: self.egraph.analysis.ops.intern(kind), children };
+        self.egraph.analysis.location = location;
+        let facts = if opaque.is_none() { facts_of(&self.egraph, &enode).ok() } else { None };
+        let facts = facts.unwrap_or_else(|| Facts { types: types.to_vec(), location, ..Facts::nothing() });
+        self.add(enode, facts)
     }
 
-    fn bind_results(&mut self, node: &Node, class: Id, graph: &Graph) {
-        if let [result] = node.results[..] {
-            self.classes[result.index()] = Some(class);
+    fn bind_results(&mut self, class: Id, types: &[Type], n_results: u32, location: u32) {
+        if n_results == 1 {
+            self.classes.push(class);
             return;
         }
-        for (i, &result) in node.results.iter().enumerate() {
+        for (i, ty) in types.iter().enumerate() {
             let op = self.egraph.analysis.ops.intern(Kind::Result(i));
-            let facts = Facts { location: node.location.clone(), ..Facts::of_leaf(graph, result) };
-            self.classes[result.index()] = Some(self.add(ENode { op, children: vec![class] }, facts));
+            let result = self.add(ENode { op, children: vec![class] }, Facts::of_type(ty.clone(), None, location));
+            self.classes.push(result);
         }
     }
 
-    fn operand(&mut self, graph: &Graph, value: Option<ValueId>, known: &[bool]) -> Id {
-        let Some(value) = value else { return self.absent() };
-        if let Some(class) = self.classes[value.index()] {
-            return class;
-        }
-        match graph.value(value).def {
-            ValueDef::Result(node, _) if known[value.index()] => {
-                self.add_node(graph, node, known);
-                self.classes[value.index()].expect("a node has its results")
-            }
-            _ => {
-                let op = self.egraph.analysis.ops.intern(Kind::Leaf(value));
-                let class = self.add(ENode { op, children: Vec::new() }, Facts::of_leaf(graph, value));
-                self.classes[value.index()] = Some(class);
-                class
-            }
+    /// Makes the values from number `first` on leaves too.
+    fn give_results(&mut self, first: usize) {
+        for local in first..self.classes.len() {
+            let class = self.classes[local];
+            let leaf = ENode { op: self.egraph.analysis.ops.intern(Kind::Leaf(local as u32)), children: Vec::new() };
+            let facts = self.egraph[class].data.clone();
+            let leaf = self.add(leaf, facts);
+            self.egraph.union(class, leaf);
         }
     }
 
-    fn absent(&mut self) -> Id {
-        let op = self.egraph.analysis.ops.intern(Kind::Absent);
-        self.egraph.add(ENode { op, children: Vec::new() })
+    fn add_leaf(&mut self, facts: Facts) -> Id {
+        let op = self.egraph.analysis.ops.intern(Kind::Leaf(self.classes.len() as u32));
+        self.add(ENode { op, children: Vec::new() }, facts)
     }
 
     fn add(&mut self, enode: ENode, facts: Facts) -> Id {

@@ -6,7 +6,7 @@ use crate::canonicalize::splat_of;
 use crate::known::is_fixed;
 use egg::{DidMerge, Id};
 use ic_ir::ops::Constant;
-use ic_ir::{Graph, Literal, Node, Op, OpError, Operands, Tensors, Type, ValueId};
+use ic_ir::{Literal, Op, OpError, Operands, Tensors, Type};
 use ic_types::{DType, Dim, Tensor};
 use std::sync::Arc;
 
@@ -26,45 +26,30 @@ pub(crate) struct Facts {
     pub(crate) small: Option<Arc<Tensor>>,
     /// The value of every element, if all are known to be the same real number.
     pub(crate) splat: Option<f64>,
-    /// The model's name for the node that first computed this.
-    pub(crate) location: Arc<str>,
+    /// The number, in the block, of the model's name for the node that first computed this; 0 if there is none.
+    pub(crate) location: u32,
 }
 
 /// What the e-graph carries beside its nodes.
+#[derive(Default)]
 pub(crate) struct Analysis {
     /// The ops of e-nodes.
     pub(crate) ops: Interner,
     /// The location that new classes get.
-    pub(crate) location: Arc<str>,
+    pub(crate) location: u32,
     /// Facts of the node that is about to be added.
     pub(crate) pending: Option<Facts>,
 }
 
-impl Default for Analysis {
-    fn default() -> Analysis {
-        Analysis { ops: Interner::default(), location: Arc::from(""), pending: None }
-    }
-}
-
 impl Facts {
-    fn of_type(ty: Type, content: Option<Arc<[Dim]>>, location: Arc<str>) -> Facts {
+    /// Facts about a value of which the type is known.
+    pub(crate) fn of_type(ty: Type, content: Option<Arc<[Dim]>>, location: u32) -> Facts {
         Facts { types: vec![ty], content, known: false, small: None, splat: None, location }
     }
 
-    /// Facts about a value that comes from outside.
-    pub(crate) fn of_leaf(graph: &Graph, value: ValueId) -> Facts {
-        let value = graph.value(value);
-        Facts::of_type(value.ty.clone(), value.content.clone(), Arc::from(""))
-    }
-
-    /// Facts about a node that the e-graph does not look into.
-    pub(crate) fn of_node(graph: &Graph, node: &Node) -> Facts {
-        let types = node.results.iter().map(|&r| graph.ty(r).clone()).collect();
-        Facts { types, content: None, known: false, small: None, splat: None, location: node.location.clone() }
-    }
-
-    fn nothing() -> Facts {
-        Facts { types: Vec::new(), content: None, known: false, small: None, splat: None, location: Arc::from("") }
+    /// Facts about what is not there.
+    pub(crate) fn nothing() -> Facts {
+        Facts { types: Vec::new(), content: None, known: false, small: None, splat: None, location: 0 }
     }
 }
 
@@ -93,7 +78,7 @@ impl egg::Analysis<ENode> for Analysis {
         if a.types.is_empty() {
             a.types = b.types;
         }
-        if a.location.is_empty() {
+        if a.location == 0 {
             a.location = b.location;
         }
         DidMerge(changed_a, changed_b)
@@ -124,7 +109,7 @@ pub(crate) fn facts_of(egraph: &EGraph, enode: &ENode) -> Result<Facts, OpError>
         Kind::Op(op) => facts_of_op(egraph, op, &enode.children),
         Kind::Result(index) => {
             let ty = child(0).types.get(*index).ok_or_else(|| OpError::new("there is no such result"))?;
-            Ok(Facts { known: child(0).known, ..Facts::of_type(ty.clone(), None, child(0).location.clone()) })
+            Ok(Facts { known: child(0).known, ..Facts::of_type(ty.clone(), None, child(0).location) })
         }
         Kind::Absent | Kind::Leaf(_) | Kind::Opaque(_) => Ok(Facts::nothing()),
     }
@@ -137,7 +122,7 @@ fn facts_of_op(egraph: &EGraph, op: &Op, children: &[Id]) -> Result<Facts, OpErr
     let known = operands_known && is_fixed(op, &inferred.types);
     let small = if known { small_value(op, &data, &inferred.types) } else { None };
     let splat = small.as_deref().and_then(|tensor| splat_of(tensor.data()));
-    let location = egraph.analysis.location.clone();
+    let location = egraph.analysis.location;
     Ok(Facts { types: inferred.types, content: inferred.content, known, small, splat, location })
 }
 

@@ -4,7 +4,7 @@
 
 use egg::{Id, Language};
 use ic_ir::scalar::ScalarOp;
-use ic_ir::{NodeId, Op, ValueId};
+use ic_ir::{NodeId, Op};
 use std::collections::HashMap;
 
 /// An interned [`Kind`].
@@ -18,8 +18,8 @@ pub(crate) enum Kind {
     Op(Op),
     /// A node of the graph with regions, which the e-graph does not look into.
     Opaque(NodeId),
-    /// A value that is computed outside of the e-graph.
-    Leaf(ValueId),
+    /// A value that is computed outside of the e-graph, by its number in the block.
+    Leaf(u32),
     /// One of the values of a tuple.
     Result(usize),
     /// An optional operand that is not there.

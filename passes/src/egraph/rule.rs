@@ -74,7 +74,7 @@ impl Rule {
     /// Adds the right side for a match and returns its class; `None` if the rule does not apply after all. The sides
     /// must have one type.
     pub(crate) fn build(&self, egraph: &mut EGraph, root: Id, bindings: &Bindings) -> Option<Id> {
-        egraph.analysis.location = egraph[root].data.location.clone();
+        egraph.analysis.location = egraph[root].data.location;
         let mut site = Site { egraph, pattern: &self.left, bindings, root };
         if !(self.when)(&site) {
             return None;
