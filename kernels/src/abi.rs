@@ -102,7 +102,7 @@ pub enum EpilogueOp {
 }
 
 /// Generated code that finishes a contraction's result, one tile at a time. The tile's axes are (row, column) of the
-/// result seen as a matrix: all axes but the last flattened, and the last.
+/// result seen as a matrix: all axes but the last flattened, and the last. Code for whole rows gets (row, 0).
 #[derive(Clone, Copy)]
 pub struct Callback<'a> {
     /// The code.
@@ -115,6 +115,8 @@ pub struct Callback<'a> {
     pub table: &'a Table,
     /// Bytes of scratch that each call needs.
     pub scratch_bytes: usize,
+    /// Whether it is for whole rows, which it gets once all their columns are there: a normalization.
+    pub whole_rows: bool,
 }
 
 impl Callback<'_> {

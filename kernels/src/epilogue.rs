@@ -259,11 +259,29 @@ pub(crate) unsafe fn finish_rows<V: Vector>(
     }
 }
 
-/// Calls the generated code of `call`, if there is any, on a finished tile.
+/// Calls the generated code of `call`, if there is any for tiles, on a finished one.
 ///
 /// # Safety
 /// The callback's buffers are valid, `call.scratch` has room for it on every thread, and `thread` is the caller's.
 pub(crate) unsafe fn call_back(call: &Call, rows: Range<usize>, columns: Range<usize>, thread: usize) {
+    if call.callback.is_some_and(|callback| !callback.whole_rows) {
+        // SAFETY: the caller vouches for the callback.
+        unsafe { call_generated(call, rows, columns, thread) };
+    }
+}
+
+/// Calls the generated code of `call`, if there is any for whole rows, on finished ones.
+///
+/// # Safety
+/// As for [`call_back`].
+pub(crate) unsafe fn call_back_rows(call: &Call, rows: Range<usize>, thread: usize) {
+    if call.callback.is_some_and(|callback| callback.whole_rows) {
+        // SAFETY: the caller vouches for the callback.
+        unsafe { call_generated(call, rows, 0..1, thread) };
+    }
+}
+
+unsafe fn call_generated(call: &Call, rows: Range<usize>, columns: Range<usize>, thread: usize) {
     if let Some(callback) = call.callback {
         // SAFETY: scratch has room for every thread.
         let scratch = unsafe { call.scratch.add(thread * callback.scratch_stride()) };

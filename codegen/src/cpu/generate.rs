@@ -115,7 +115,11 @@ impl Functions {
 
 impl Generator for Functions {
     fn generate(&mut self, kernel: &Kernel, tiling: Tiling, dims: &mut DimBuilder) -> Result<Generated, String> {
-        let fixed = (tiling == Tiling::RowsAndColumns).then_some(Schedule::Points);
+        let fixed = match tiling {
+            Tiling::Free => None,
+            Tiling::RowsAndColumns => Some(Schedule::Points),
+            Tiling::Rows => Some(Schedule::Rows),
+        };
         let form = form_of(kernel, 0, fixed)?;
         if let Some(&generated) = self.current.get(&form) {
             return Ok(generated);

@@ -4,6 +4,7 @@
 //! code for them. Everything that cannot be compiled is reported, with the model's node.
 
 mod epilogue;
+mod following;
 mod integer_epilogue;
 mod steps;
 
@@ -19,6 +20,8 @@ pub(crate) enum Tiling {
     Free,
     /// Rows and columns of the result of a contraction: all outer axes but the last, and the last.
     RowsAndColumns,
+    /// Whole rows of the result of a contraction.
+    Rows,
 }
 
 /// A generated function.

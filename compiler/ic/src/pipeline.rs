@@ -337,7 +337,8 @@ fn finish(
     let fuse = options.opt_level > 0;
     let kernels = |graph: &Graph, states: &[BoundState]| {
         let graph = hoist_branch_constants(graph).map_err(PassError::Graph)?;
-        let program = partition_with_states(&graph, &PartitionOptions { fuse }, states);
+        let partitioning = PartitionOptions { fuse, rows_of_products: options.native_compounds };
+        let program = partition_with_states(&graph, &partitioning, states);
         Ok::<_, CompileError>((program.map_err(|list| in_file(&model.source.file, list))?, graph))
     };
     let Optimized { states, warnings, metadata, files, .. } = model;

@@ -12,7 +12,7 @@ mod program;
 mod stage;
 mod symbols;
 
-pub use dtype::{expr_dtypes, stage_dtype};
+pub use dtype::{expr_dtypes, op_result, stage_dtype};
 pub use eval::eval_program;
 pub use index::{Atom, Index};
 pub use program::{Argument, Buffer, BufferId, BufferKind, Carried, Loop, Program, ReadSymbol, StateUse, Step};

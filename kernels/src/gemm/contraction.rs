@@ -8,7 +8,7 @@ use super::tiles::{SCALED_ROWS, Tiles};
 use super::widen::{Stored, widen, widen_scaled};
 use crate::abi::{Call, Operand, Parallel};
 use crate::cache::caches;
-use crate::epilogue::{call_back, finish_rows, split};
+use crate::epilogue::{call_back, call_back_rows, finish_rows, split};
 use crate::pack::{PANEL, Scaled, Width};
 use std::ops::Range;
 
@@ -153,6 +153,28 @@ impl<R: Rows> Contraction<'_, R> {
     /// # Safety
     /// The machine has `V`; rows, B, result, scratch and the call's epilogue are valid.
     pub(crate) unsafe fn run<V: Tiles>(&self) {
+        // SAFETY: the caller vouches for the operands.
+        unsafe { self.run_then::<V>(None) };
+    }
+
+    /// [`run`](Self::run), then the callback on rows. A thread that computes all columns of some rows finishes them
+    /// while they are in its cache.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run); these are all columns of the result.
+    pub(crate) unsafe fn run_whole_rows<V: Tiles>(&self) {
+        // SAFETY: `run_then` passes finished rows, each once, and the thread's own number.
+        let finish = |rows: Range<usize>, thread: usize| unsafe {
+            let rows = self.first_row + rows.start..self.first_row + rows.end;
+            call_back_rows(self.call, rows, thread);
+        };
+        let has_code = self.call.callback.is_some_and(|callback| callback.whole_rows);
+        // SAFETY: the caller vouches for the operands.
+        unsafe { self.run_then::<V>(has_code.then_some(&finish)) };
+    }
+
+    /// Runs, and calls `finish(rows, thread)` on disjoint ranges of rows whose columns are all there.
+    unsafe fn run_then<V: Tiles>(&self, finish: Option<&(dyn Fn(Range<usize>, usize) + Sync)>) {
         let panels = self.columns.len().div_ceil(PANEL);
         let work = self.n_rows * self.columns.len() * self.segments * self.segment_len;
         let threads = if work < SERIAL { 1 } else { self.call.pool.threads() };
@@ -167,11 +189,17 @@ impl<R: Rows> Contraction<'_, R> {
                     ..part(self.n_rows, row_tiles.max(1), tiles.end).start;
                 let panels = groups.start * wide..(groups.end * wide).min(panels);
                 // SAFETY: the caller's pointers are valid; parts are disjoint.
-                unsafe { self.run_part::<V>(rows, panels, thread) };
+                unsafe { self.run_part::<V>(rows.clone(), panels, thread) };
+                if let (Some(finish), 1) = (finish, column_parts) {
+                    finish(rows, thread);
+                }
             }
         };
         let parallel: &dyn Parallel = if threads == 1 { &crate::abi::Serial } else { self.call.pool };
         parallel.run(row_parts * column_parts, &run);
+        if let (Some(finish), 2..) = (finish, column_parts) {
+            parallel.run(self.n_rows, finish);
+        }
     }
 
     /// Runs the part of `rows` by `panels` on the calling thread.
@@ -292,7 +320,7 @@ impl<R: Rows> Contraction<'_, R> {
             unsafe { tile(&args) };
             panel += width;
         }
-        if last && !(rest.is_empty() && self.call.callback.is_none()) {
+        if last && !(rest.is_empty() && self.call.callback.is_none_or(|callback| callback.whole_rows)) {
             let start = self.columns.start;
             let columns = start + block.start * PANEL..(start + block.end * PANEL).min(self.columns.end);
             let rows = self.first_row + rows.start..self.first_row + rows.end;

@@ -6,7 +6,7 @@ use super::tiles::Tiles;
 use super::widen::Stored;
 use crate::abi::{Call, KernelError, Operand};
 use crate::cache::caches;
-use crate::epilogue::own_scratch;
+use crate::epilogue::{call_back_rows, own_scratch};
 use crate::pack::PANEL;
 use std::ops::Range;
 
@@ -191,7 +191,7 @@ pub(crate) unsafe fn matmul_packed<V: Tiles>(call: &Call) -> Result<(), KernelEr
         widened_bytes: packed_widened::<V>(call.operands),
     };
     // SAFETY: the caller vouches for the operands.
-    unsafe { contraction.run::<V>() };
+    unsafe { contraction.run_whole_rows::<V>() };
     Ok(())
 }
 
@@ -256,7 +256,10 @@ pub(crate) unsafe fn matmul<V: Tiles>(call: &Call) -> Result<(), KernelError> {
     let (scratch, copy_len) = (own_scratch(call), copy_len::<V>(a));
     let dynamic = Dynamic { call, operands, axes, rows, columns, k, k_stride, batch_axes, batches, scratch, copy_len };
     // SAFETY: the caller vouches for the operands.
-    unsafe { dynamic.run::<V>() };
+    unsafe {
+        dynamic.run::<V>();
+        dynamic.finish_rows();
+    }
     Ok(())
 }
 
@@ -302,6 +305,20 @@ impl<'a> Dynamic<'a> {
                 unsafe { contraction.run::<V>() };
             }
         }
+    }
+
+    /// Calls the callback, if it is for whole rows, on all rows of the finished result.
+    unsafe fn finish_rows(&self) {
+        if self.call.callback.is_some_and(|callback| callback.whole_rows) {
+            // SAFETY: the caller vouches for the callback; each thread has rows of its own.
+            let finish = |rows: Range<usize>, thread: usize| unsafe { self.finish_part(rows, thread) };
+            self.call.pool.run(self.batches * self.rows, &finish);
+        }
+    }
+
+    unsafe fn finish_part(&self, rows: Range<usize>, thread: usize) {
+        // SAFETY: as the caller's.
+        unsafe { call_back_rows(self.call, rows, thread) };
     }
 
     /// Where thread `thread` packs B.

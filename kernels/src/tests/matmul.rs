@@ -242,10 +242,56 @@ fn callback_sees_every_result_once() {
                     dims: &[n as i64],
                     table: table(isa),
                     scratch_bytes: 100,
+                    whole_rows: false,
                 };
                 let kernel = find("f32_matmul", 0, isa).expect("the kernel exists");
                 run(kernel, &mut operands, &[], &[], Some(callback), pool).expect("the kernel runs");
                 assert_same_bits(&operands[2].data, &expected, &isa.name());
+            }
+        }
+    }
+}
+
+/// Replaces each row by its running sums: right only for rows whose columns are all there, and for each once.
+unsafe extern "C" fn accumulate(buffers: *const *mut u8, dims: *const i64, _: *const Table, tile: *const Tile) {
+    // SAFETY: the test passes one dense buffer and its row length.
+    unsafe {
+        let (y, columns, tile) = ((*buffers).cast::<f32>(), *dims, &*tile);
+        assert_eq!((tile.begin[1], tile.end[1]), (0, 1));
+        tile.scratch.cast::<[u8; 100]>().write([1; 100]);
+        for row in tile.begin[0]..tile.end[0] {
+            for column in 1..columns {
+                let at = y.offset((row * columns + column) as isize);
+                *at += *at.sub(1);
+            }
+        }
+    }
+}
+
+#[test]
+fn callback_for_rows_sees_whole_rows_once() {
+    let mut random = Random::new(9);
+    for (m, n, k) in [(1, 1, 3), (1, 600, 64), (3, 70, 1500), (61, 33, 40), (300, 17, 9), (0, 8, 8)] {
+        for name in ["f32_matmul_packed", "f32_matmul"] {
+            let b = if name == "f32_matmul" { Tensor::random(&[k, n], &mut random) } else { packed(k, n, &mut random) };
+            let mut operands = [Tensor::random(&[2, m, k], &mut random), b, Tensor::unset(&[2, m, n])];
+            let mut expected = oracle(name, &operands, &[]);
+            expected.chunks_mut(n).for_each(|row| (1..n).for_each(|i| row[i] += row[i - 1]));
+            for isa in Isa::supported() {
+                for pool in [&Serial as &dyn Parallel, &Threads(2), &Threads(3)] {
+                    let buffers = [operands[2].data.as_mut_ptr().cast::<u8>()];
+                    let callback = Callback {
+                        function: accumulate,
+                        buffers: &buffers,
+                        dims: &[n as i64],
+                        table: table(isa),
+                        scratch_bytes: 100,
+                        whole_rows: true,
+                    };
+                    let kernel = find(name, u32::from(name != "f32_matmul"), isa).expect("the kernel exists");
+                    run(kernel, &mut operands, &[], &[], Some(callback), pool).expect("the kernel runs");
+                    assert_same_bits(&operands[2].data, &expected, &isa.name());
+                }
             }
         }
     }

@@ -133,7 +133,8 @@ fn moved_result(facts: &Facts, nodes: &[NodeId], axes: &[Index]) -> Result<Vec<I
     if is_contiguous { Ok(at) } else { Err(Misaligned) }
 }
 
-fn operands(
+/// The operands of an op, as views of the buffers that they are in.
+pub(crate) fn operands(
     facts: &Facts,
     emitter: &mut Emitter,
     node: &Node,

@@ -11,6 +11,7 @@ use super::plan::{Fusion, GroupKind, Plan};
 use super::rows::{self, RowSpace};
 use ic_ir::ops::{Layout, Op, axis_of};
 use ic_ir::{NodeId, ValueId};
+use ic_types::DType;
 use std::collections::BTreeSet;
 
 /// Most nodes that a region grows by at once.
@@ -27,7 +28,7 @@ pub(crate) fn claim_ops(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
             continue;
         }
         let (mut nodes, mut root) = (vec![id], node.results[0]);
-        while fusion == Fusion::On && takes_epilogue(&node.op) {
+        while fusion != Fusion::Off && takes_epilogue(&node.op) {
             let accept = |user: NodeId, members: &BTreeSet<ValueId>| {
                 plan.group_of[user.index()].is_none() && fits_op(facts, id, user, members)
             };
@@ -40,6 +41,16 @@ pub(crate) fn claim_ops(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
                 break;
             }
             (nodes, root) = (grown, next);
+        }
+        if fusion == Fusion::WithRows
+            && matches!(node.op, Op::Matmul(_))
+            && facts.graph.dtype(root) == DType::F32
+            && let Some(rows) = rows_after(facts, plan, &nodes, root)
+        {
+            let RowsAfter { space, nodes: after, roots } = rows;
+            let n_op = nodes.len();
+            plan.add_group(GroupKind::OpRows { space, n_op }, [nodes, after].concat(), roots);
+            continue;
         }
         let roots = if nodes.len() > 1 { vec![root] } else { node.results.clone() };
         plan.add_group(GroupKind::Op, nodes, roots);
@@ -100,7 +111,7 @@ pub(crate) fn claim_rows(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
         let space = RowSpace::of(facts.graph, node);
         let (mut nodes, mut root) = (vec![id], node.results[0]);
         loop {
-            if fusion != Fusion::On {
+            if fusion == Fusion::Off {
                 break;
             }
             let accept = |user: NodeId, members: &BTreeSet<ValueId>| {
@@ -115,6 +126,59 @@ pub(crate) fn claim_rows(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
         }
         plan.add_group(GroupKind::Rows(space), nodes, vec![root]);
     }
+}
+
+/// What folds the rows of a product's result.
+struct RowsAfter {
+    space: RowSpace,
+    nodes: Vec<NodeId>,
+    /// What the kernel stores: the end of the rows, after the product's own result where that is used elsewhere.
+    roots: Vec<ValueId>,
+}
+
+/// The normalization or softmax of the last axis that reads `sum`, the result of the product `op` with its epilogue, and
+/// what follows on the same rows.
+fn rows_after(facts: &Facts, plan: &Plan, op: &[NodeId], sum: ValueId) -> Option<RowsAfter> {
+    let graph = facts.graph;
+    let is_free = |id: NodeId| plan.group_of[id.index()].is_none();
+    let folds = |id: &NodeId| {
+        let node = graph.node(*id);
+        let is_norm = matches!(node.op, Op::LayerNormalization(_) | Op::RmsNormalization(_) | Op::Softmax(_));
+        let is_operand = node.operands[0] == Some(sum) && !node.operands[1..].contains(&Some(sum));
+        is_norm && is_operand && is_free(*id) && RowSpace::of(graph, node).is_last_axis()
+    };
+    let first = facts.users[sum.index()].iter().copied().filter(folds).min()?;
+    let space = RowSpace::of(graph, graph.node(first));
+    let (mut nodes, mut end) = (vec![first], graph.node(first).results[0]);
+    // What the rows also read must not follow from the product's result.
+    let precedes = |user: NodeId, members: &BTreeSet<ValueId>| {
+        let others = graph.node(user).operands.iter().flatten().filter(|v| !members.contains(v) && **v != sum);
+        others.into_iter().all(|&v| facts.def(v).is_none_or(|(id, ..)| id < op[0] || facts.constant[v.index()]))
+    };
+    if !precedes(first, &BTreeSet::new()) {
+        return None;
+    }
+    let roots = |nodes: &[NodeId], end: ValueId| {
+        let is_kept = facts.is_output[sum.index()] || facts.users[sum.index()].iter().any(|user| !nodes.contains(user));
+        if is_kept { vec![sum, end] } else { vec![end] }
+    };
+    let fits =
+        |nodes: &[NodeId], end: ValueId| rows::trial_after(facts, &space, (op, nodes), sum, &roots(nodes, end)).is_ok();
+    if !fits(&nodes, end) {
+        return None;
+    }
+    let accept = |user: NodeId, members: &BTreeSet<ValueId>| {
+        is_free(user) && precedes(user, members) && fits_rows(facts, &space, user, members)
+    };
+    while let Some((step, next)) = grow(facts, end, &accept) {
+        let grown = [nodes.as_slice(), &step].concat();
+        if !fits(&grown, next) {
+            break;
+        }
+        (nodes, end) = (grown, next);
+    }
+    let roots = roots(&nodes, end);
+    Some(RowsAfter { space, nodes, roots })
 }
 
 /// Whether a kernel over `space` may compute `user`: on rows, or on one element per row.

@@ -56,6 +56,15 @@ pub(crate) fn drafts(
             restore_axes(&mut kernel);
             Ok(vec![draft((kernel, slots))])
         }
+        GroupKind::OpRows { space, n_op } => {
+            let parts = group.nodes.split_at(*n_op);
+            let sum = facts.graph.node(group.nodes[n_op - 1]).results[0];
+            let is_stored = |v: ValueId| plan.stored.contains(&v);
+            let emitter = rows::emit_after(facts, space, parts, (sum, &roots), (&is_buffer, &is_stored))?;
+            let (mut kernel, slots) = kernel(&emitter, space.outer());
+            simplify_axes(&mut kernel);
+            Ok(vec![draft((kernel, slots))])
+        }
         GroupKind::Rows(space) => {
             let emitter = rows::emit(facts, space, &group.nodes, &roots, &is_buffer)?;
             let (mut kernel, slots) = kernel(&emitter, space.outer());

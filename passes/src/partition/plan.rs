@@ -34,6 +34,13 @@ pub(crate) enum GroupKind {
     Rows(RowSpace),
     /// A whole op, then perhaps pointwise stages on its result.
     Op,
+    /// A matrix product with an epilogue, then what folds rows of its result.
+    OpRows {
+        /// The rows.
+        space: RowSpace,
+        /// How many of the nodes are the product and its epilogue.
+        n_op: usize,
+    },
     /// Two lists of steps.
     Branch,
 }
@@ -91,7 +98,9 @@ struct Site {
 /// Whether nodes are put together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fusion {
-    /// As far as it saves traffic.
+    /// As far as it saves traffic; rows of products are folded by the kernels that compute them.
+    WithRows,
+    /// As far as it saves traffic, but kernels that fold rows are others than those of products.
     On,
     /// Each node is a kernel of its own.
     Off,
@@ -215,8 +224,8 @@ impl Decisions<'_> {
         let site = match group {
             Some(number) => match &self.plan.groups[number as usize].kind {
                 // Operands of the op itself are views; those of its epilogue must be cheap to read.
-                GroupKind::Op if kind == Kind::Op => return Some(Vec::new()),
-                GroupKind::Op => {
+                GroupKind::Op | GroupKind::OpRows { .. } if kind == Kind::Op => return Some(Vec::new()),
+                GroupKind::Op | GroupKind::OpRows { .. } => {
                     let anchor = self.plan.groups[number as usize].nodes[0];
                     let fits = self.fits_epilogue(value) || integer::reads(self.facts, anchor, value);
                     return fits.then(|| uses.map(|_| None).collect());

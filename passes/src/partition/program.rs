@@ -23,11 +23,13 @@ use std::sync::Arc;
 pub struct PartitionOptions {
     /// Whether nodes are put together in kernels; otherwise each node is a kernel of its own.
     pub fuse: bool,
+    /// Whether the kernel of a matrix product may also fold the rows of its result, as for a normalization.
+    pub rows_of_products: bool,
 }
 
 impl Default for PartitionOptions {
     fn default() -> PartitionOptions {
-        PartitionOptions { fuse: true }
+        PartitionOptions { fuse: true, rows_of_products: false }
     }
 }
 
@@ -68,7 +70,11 @@ pub fn partition_with_states(
     }
     let mut program = Program { name: graph.name.clone(), symbols: graph.symbols.clone(), ..Program::default() };
     let (inputs, outputs) = ports(graph, states, &mut program);
-    let fusion = if options.fuse { Fusion::On } else { Fusion::Off };
+    let fusion = match options {
+        PartitionOptions { fuse: false, .. } => Fusion::Off,
+        PartitionOptions { rows_of_products: false, .. } => Fusion::On,
+        PartitionOptions { rows_of_products: true, .. } => Fusion::WithRows,
+    };
     let mut lowering = Lowering {
         program: &mut program,
         fusion,

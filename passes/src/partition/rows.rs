@@ -4,9 +4,10 @@
 //! is not itself in a buffer becomes a stage of its own: a temporary of one row.
 
 use super::access;
+use super::anchor;
 use super::emit::{Emitter, Misaligned, Staged, Target, compute_dtype};
 use super::facts::{Facts, Kind};
-use ic_ir::kernel::{Anchor, Axis, Expr, ExprId, Index};
+use ic_ir::kernel::{Anchor, Axis, Expr, ExprId, Index, Stage};
 use ic_ir::ops::{Op, axis_of};
 use ic_ir::scalar::{ReduceFn, ScalarOp};
 use ic_ir::{Graph, Node, NodeId, ValueId};
@@ -68,6 +69,11 @@ impl RowSpace {
         axes.find(|(extent, _)| !extent.is(1)).is_some_and(|(_, folded)| !folded)
     }
 
+    /// Whether the last axis alone is folded.
+    pub(crate) fn is_last_axis(&self) -> bool {
+        self.folded.iter().rev().enumerate().all(|(i, folded)| *folded == (i == 0))
+    }
+
     /// Whether a row op folds the same rows.
     pub(crate) fn has_rows_of(&self, graph: &Graph, node: &Node) -> bool {
         let other = RowSpace::of(graph, node);
@@ -118,6 +124,53 @@ pub(crate) fn trial(facts: &Facts, space: &RowSpace, nodes: &[NodeId], root: Val
     emit(facts, space, nodes, &[(root, target)], &is_buffer).map(|_| ())
 }
 
+/// Checks that an op with an epilogue that ends in `sum`, and what folds its rows, can be one kernel.
+pub(crate) fn trial_after(
+    facts: &Facts,
+    space: &RowSpace,
+    (op, nodes): (&[NodeId], &[NodeId]),
+    sum: ValueId,
+    roots: &[ValueId],
+) -> Result<(), Misaligned> {
+    let results: Vec<ValueId> = op.iter().chain(nodes).map(|&id| facts.graph.node(id).results[0]).collect();
+    let is_buffer = |v: ValueId| !results.contains(&v);
+    let roots: Vec<_> = roots.iter().map(|&root| (root, Target::of(root))).collect();
+    emit_after(facts, space, (op, nodes), (sum, &roots), (&is_buffer, &|_| true)).map(|_| ())
+}
+
+/// Emits an op, the first of `op`, with its epilogue, which ends in `sum`, and the stages of `nodes` on its rows.
+pub(crate) fn emit_after<'a>(
+    facts: &'a Facts,
+    space: &RowSpace,
+    (op, nodes): (&[NodeId], &[NodeId]),
+    (sum, roots): (ValueId, &[(ValueId, Target)]),
+    (is_buffer, is_stored): (&'a dyn Fn(ValueId) -> bool, &dyn Fn(ValueId) -> bool),
+) -> Result<Emitter<'a>, Misaligned> {
+    let extents = [space.outer(), space.inner()].concat();
+    let mut rows = Rows { space, emitter: Emitter::new(facts.graph, is_buffer, extents) };
+    let node = facts.graph.node(op[0]);
+    let (product, dtype) = (node.results[0], facts.graph.dtype(node.results[0]));
+    let operands = anchor::operands(facts, &mut rows.emitter, node, is_stored);
+    let anchor = Anchor::Op { op: node.op.clone(), operands, results: vec![None; node.results.len()] };
+    let stage = Stage { inner: rows.inner(), anchor, body: Vec::new(), stores: Vec::new() };
+    rows.emitter.push_stage(stage, dtype);
+    let at = rows.element(product)?;
+    rows.emitter.set_staged(product, Staged::Result(0), at);
+    rows.stage_sum(sum, roots)?;
+    for &id in nodes {
+        let node = facts.graph.node(id);
+        if facts.kinds[id.index()] == Kind::Rows {
+            rows.stage_operand(facts, node, nodes)?;
+            rows.fold(node)?;
+        }
+        rows.stage_shared(facts, node.results[0], nodes)?;
+    }
+    for (root, target) in roots.iter().filter(|(root, _)| *root != sum) {
+        rows.store(*root, target)?;
+    }
+    Ok(rows.emitter)
+}
+
 /// Emits the stages of a row kernel that stores `roots`.
 pub(crate) fn emit<'a>(
     facts: &'a Facts,
@@ -148,6 +201,17 @@ struct Rows<'a, 's> {
 }
 
 impl Rows<'_, '_> {
+    /// Makes a stage of what an op's epilogue ends in.
+    fn stage_sum(&mut self, sum: ValueId, roots: &[(ValueId, Target)]) -> Result<(), Misaligned> {
+        let (at, dtype) = (self.element(sum)?, self.emitter.graph.dtype(sum));
+        let root = self.emitter.value(sum, &at, &[])?;
+        let target = roots.iter().find(|(root, _)| *root == sum);
+        let stores = target.map(|(_, target)| self.emitter.store(root, &at, target)).into_iter().collect();
+        let stage = self.emitter.finish_stage(self.inner(), Anchor::Pointwise, (root, dtype), stores);
+        self.emitter.set_staged(sum, Staged::Result(stage), at);
+        Ok(())
+    }
+
     fn inner(&self) -> Vec<Axis> {
         self.space.inner().into_iter().map(|extent| Axis { extent }).collect()
     }

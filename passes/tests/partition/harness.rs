@@ -40,7 +40,8 @@ impl Random {
     }
 }
 
-/// Checks one graph for all symbols in `sizes`, fused and unfused; returns the fused program.
+/// Checks one graph for all symbols in `sizes`, with every way to partition; returns the program of the last: fused,
+/// with rows folded by the kernels of products.
 pub(crate) fn check(source: &str, sizes: &[usize]) -> Program {
     let graph = text::parse(source).unwrap_or_else(|e| panic!("{e}\n{source}"));
     check_graph(&graph, sizes)
@@ -49,8 +50,8 @@ pub(crate) fn check(source: &str, sizes: &[usize]) -> Program {
 pub(crate) fn check_graph(graph: &Graph, sizes: &[usize]) -> Program {
     let graph = hoist_branch_constants(graph).unwrap();
     let mut fused = None;
-    for fuse in [false, true] {
-        let program = partition(&graph, &PartitionOptions { fuse });
+    for (fuse, rows_of_products) in [(false, false), (true, false), (true, true)] {
+        let program = partition(&graph, &PartitionOptions { fuse, rows_of_products });
         let program = program.unwrap_or_else(|e| panic!("{e:?}\n{}", text::print(&graph)));
         for (seed, &size) in sizes.iter().enumerate() {
             compare(&graph, &program, size, seed as u64);

@@ -24,7 +24,7 @@ fn projections_take_bias_and_activation() {
 }
 
 #[test]
-fn attention_by_products_is_five_kernels() {
+fn attention_by_products_is_four_kernels() {
     let program = check(
         "graph @g(%x: f32[N, S, 8], %w: f32[8, 24], %b: f32[24]) {
            %m = matmul(%x, %w)
@@ -49,7 +49,7 @@ fn attention_by_products_is_five_kernels() {
          }",
         SIZES,
     );
-    assert_eq!(n_kernels(&program), 5, "{program}");
+    assert_eq!(n_kernels(&program), 4, "{program}");
 }
 
 #[test]

@@ -266,7 +266,7 @@ impl Plan {
                 attrs.iter().try_for_each(|&slot| known(slot))?;
                 epilogue.iter().filter_map(Epilogue::buffer).try_for_each(alive)?;
                 match callback {
-                    Some(Callback { function, buffers, scratch_bytes }) => {
+                    Some(Callback { function, buffers, scratch_bytes, .. }) => {
                         inside("function", *function, self.functions.len())?;
                         known(*scratch_bytes)?;
                         buffers.iter().try_for_each(|&buffer| alive(buffer))

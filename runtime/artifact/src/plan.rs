@@ -378,4 +378,6 @@ pub struct Callback {
     pub buffers: Vec<BufferId>,
     /// Bytes of scratch that each call needs.
     pub scratch_bytes: DimSlot,
+    /// Whether it is for whole rows, which it gets once all their columns are there, instead of tiles.
+    pub whole_rows: bool,
 }

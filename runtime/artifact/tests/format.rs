@@ -39,7 +39,7 @@ fn plan() -> Plan {
                 operands: vec![operand(0), operand(1), None, operand(2)],
                 attrs: vec![1, 2],
                 epilogue: vec![Epilogue::AddColumn(3), Epilogue::Clamp(0.0, 6.0), Epilogue::Strip(3)],
-                callback: Some(Callback { function: 0, buffers: vec![2, 4], scratch_bytes: 6 }),
+                callback: Some(Callback { function: 0, buffers: vec![2, 4], scratch_bytes: 6, whole_rows: false }),
             },
             Step::Branch { condition: 2, otherwise: 3 },
             Step::Jump { to: 3 },

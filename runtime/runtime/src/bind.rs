@@ -429,7 +429,8 @@ fn library_scratch(
                 return Err("its callback's scratch does not fit in memory".into());
             }
             let function = to.functions[callback.function as usize];
-            Some(abi::Callback { function, buffers: &[], dims: &binding.slots, table: to.table, scratch_bytes })
+            let (dims, whole_rows) = (&binding.slots, callback.whole_rows);
+            Some(abi::Callback { function, buffers: &[], dims, table: to.table, scratch_bytes, whole_rows })
         }
         None => None,
     };

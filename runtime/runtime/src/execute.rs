@@ -222,12 +222,13 @@ fn run_library(
     lists.epilogue.extend(epilogue.iter().map(|op| bind_epilogue(op, buffers)));
     lists.buffers.clear();
     lists.buffers.extend(callback.iter().flat_map(|c| &c.buffers).map(|&buffer| buffers[buffer as usize]));
-    let callback = callback.as_ref().map(|Callback { function, scratch_bytes, .. }| abi::Callback {
+    let callback = callback.as_ref().map(|Callback { function, scratch_bytes, whole_rows, .. }| abi::Callback {
         function: program.functions[*function as usize],
         buffers: &lists.buffers,
         dims: &binding.slots,
         table: program.table,
         scratch_bytes: binding.slots[*scratch_bytes as usize] as usize,
+        whole_rows: *whole_rows,
     });
     let call = abi::Call {
         operands: &lists.operands,

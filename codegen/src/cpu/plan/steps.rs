@@ -1,15 +1,16 @@
 //! The plan's steps: library calls with their epilogues, generated code.
 
-use super::epilogue::{MenuOp, address, is_identity, match_menu};
+use super::epilogue::{MenuOp, match_menu};
+use super::following::{Target, epilogue_target, following, rows_apart, used_params, with_temporary_sum};
 use super::integer_epilogue::match_integer_menu;
-use super::{Generator, Tiling};
+use super::{Generated, Generator, Tiling};
 use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
 use crate::shared::dims::DimBuilder;
 use crate::shared::form::dense_strides;
 use crate::shared::plan::{Buffers, Built, KernelSteps, Parts};
 use ic_artifact::{CallInput, Callback, DimCheck, DimSlot, Epilogue, KernelRef, Operand, Step};
 use ic_ir::Diagnostic;
-use ic_ir::kernel::{self, Anchor, Atom, BufferKind, Expr, Index, Kernel, Load, Param, Program, Stage};
+use ic_ir::kernel::{self, Anchor, BufferKind, Kernel, Param, Program};
 use ic_ir::ops::{self, Op};
 use ic_kernels::isa::Isa;
 use ic_types::{DType, Dim};
@@ -120,6 +121,9 @@ impl<'a, 'b> Builder<'a, 'b> {
             return self.call(k, call);
         }
         let operands: Vec<Option<View>> = k.operands.iter().map(|operand| self.operand_view(k, operand)).collect();
+        if !k.kernel.stages[0].inner.is_empty() {
+            return self.op_on_rows(k);
+        }
         let target = epilogue_target(k.kernel);
         let is_integer = matches!(k.op, Op::IntegerMatmul(_) | Op::IntegerConvolution(_));
         let integer_menu = match &k.kernel.stages[1..] {
@@ -135,7 +139,9 @@ impl<'a, 'b> Builder<'a, 'b> {
         // An epilogue that stores one tensor of the result's shape works in place on it.
         if let (true, Some(Target { param, strides, .. })) = (in_place, &target) {
             results[0] = Some(*param);
-            let shape = k.kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
+            let outer = || k.kernel.outer.iter().map(|axis| axis.extent.clone()).collect();
+            let whole = kernel::op_result(k.kernel, &k.kernel.stages[0]).filter(|_| strides.is_none());
+            let shape = whole.map_or_else(outer, |ty| ty.shape);
             result_views[0] = Some(View { shape, strides: strides.clone(), ..result_view(k.kernel, *param) });
         }
         let call = select(k.op, &Site { operands: &operands, results: &result_views })?;
@@ -165,6 +171,38 @@ impl<'a, 'b> Builder<'a, 'b> {
         let (kernel, params) = used_params(kernel);
         let args: Vec<kernel::BufferId> = params.iter().map(|&param| k.args[param]).collect();
         self.code(&kernel, &args, k.location)
+    }
+
+    /// An op with an epilogue, then stages that fold rows of its result: by the op's kernel as it finishes rows, if it
+    /// can do that, else in a step of its own.
+    fn op_on_rows(&mut self, k: &OpKernel) -> Result<(), String> {
+        if let Some((tiles, rows)) = rows_apart(k.kernel) {
+            return self.op_then_rows(k, tiles, rows);
+        }
+        // No parameter can hold what the rows are of.
+        let (kernel, bytes) = with_temporary_sum(k.kernel).ok_or("rows of an op that are not in order")?;
+        let buffer = self.buffers.temporary(bytes);
+        let args: Vec<kernel::BufferId> = k.args.iter().copied().chain([buffer]).collect();
+        let (tiles, rows) = rows_apart(&kernel).ok_or("rows of an op that are not in order")?;
+        self.op_then_rows(&OpKernel { kernel: &kernel, args: &args, ..*k }, tiles, rows)
+    }
+
+    fn op_then_rows(&mut self, k: &OpKernel, tiles: Kernel, rows: Kernel) -> Result<(), String> {
+        self.op(&OpKernel { kernel: &tiles, ..*k })?;
+        let (rows, params) = used_params(rows);
+        let args: Vec<kernel::BufferId> = params.iter().map(|&param| k.args[param]).collect();
+        let is_f32_product = matches!(k.op, Op::Matmul(_)) && kernel::stage_dtype(&tiles, 1) == DType::F32;
+        let is_free = matches!(self.steps.last(), Some(Step::Library { callback: None, .. }));
+        if !is_f32_product || !is_free {
+            return self.code(&rows, &args, k.location);
+        }
+        let generated = self.generator.generate(&rows, Tiling::Rows, self.dims)?;
+        let buffers = args.iter().map(|&arg| self.buffers.place(arg)).collect();
+        if let Some(Step::Library { callback, .. }) = self.steps.last_mut() {
+            let Generated { function, scratch_bytes, .. } = generated;
+            *callback = Some(Callback { function, buffers, scratch_bytes, whole_rows: true });
+        }
+        Ok(())
     }
 
     /// An integer contraction whose sums are stored, then generated code for what follows.
@@ -310,7 +348,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         let (kernel, params) = used_params(following(k.kernel, result));
         let generated = self.generator.generate(&kernel, Tiling::RowsAndColumns, self.dims)?;
         let buffers = params.iter().map(|&param| self.buffers.place(k.args[param])).collect();
-        Ok(Callback { function: generated.function, buffers, scratch_bytes: generated.scratch_bytes })
+        let Generated { function, scratch_bytes, .. } = generated;
+        Ok(Callback { function, buffers, scratch_bytes, whole_rows: false })
     }
 }
 
@@ -326,80 +365,4 @@ struct Results<'k> {
     params: &'k [Option<u32>],
     /// First element of the first result.
     offset: Dim,
-}
-
-/// Where the epilogue of an op stores its result, and so where the op itself can leave it.
-#[derive(Clone, PartialEq, Debug)]
-struct Target {
-    param: u32,
-    /// Distance between neighbours on each axis of the result; `None` if dense.
-    strides: Option<Vec<Dim>>,
-    offset: Dim,
-}
-
-/// The target of the last stage, if every point has one element with the last axis contiguous.
-fn epilogue_target(kernel: &Kernel) -> Option<Target> {
-    let store = kernel.stages[1..].last()?.stores.last().filter(|store| store.bounds.is_empty())?;
-    if is_identity(kernel, store.param, &store.indices) {
-        return Some(Target { param: store.param, strides: None, offset: Dim::constant(0) });
-    }
-    let address = address(kernel, store.param, &store.indices);
-    let is_affine = address.terms.iter().all(|(atom, _)| matches!(atom, Atom::Axis(_)));
-    let coefficient = |axis: usize| {
-        let found = address.terms.iter().find(|(atom, _)| *atom == Atom::Axis(axis as u32));
-        found.map(|(_, coefficient)| coefficient.clone())
-    };
-    let mut strides = vec![Dim::constant(1); kernel.outer.len()];
-    for axis in (0..kernel.outer.len()).rev() {
-        strides[axis] = match (coefficient(axis), kernel.outer.get(axis + 1)) {
-            (Some(stride), _) => stride,
-            (None, _) if !kernel.outer[axis].extent.is(1) => return None,
-            (None, Some(next)) => strides[axis + 1].clone() * next.extent.clone(),
-            (None, None) => Dim::constant(1),
-        };
-    }
-    let contiguous = strides.last().is_some_and(|stride| stride.is(1));
-    (is_affine && contiguous).then_some(Target { param: store.param, strides: Some(strides), offset: address.constant })
-}
-
-/// The stages after the first as a kernel of their own that reads the op's result from parameter `result`.
-fn following(kernel: &Kernel, result: u32) -> Kernel {
-    // The store into the result says where the element of this point is; the op wrote it there.
-    let stored = kernel.stages[1..].iter().flat_map(|stage| &stage.stores).find(|store| store.param == result);
-    let outer = (0..kernel.outer.len()).map(Index::axis).collect();
-    let indices = stored.map_or(outer, |store| store.indices.clone());
-    let load = Expr::Load(Load { param: result, indices, gathered: Vec::new(), bounds: Vec::new(), otherwise: None });
-    let stages = kernel.stages[1..].iter().map(|stage| {
-        let body = stage.body.iter().map(|expr| match expr {
-            Expr::Stage(0) => load.clone(),
-            Expr::Stage(earlier) => Expr::Stage(earlier - 1),
-            expr => expr.clone(),
-        });
-        Stage { body: body.collect(), ..stage.clone() }
-    });
-    Kernel { params: kernel.params.clone(), outer: kernel.outer.clone(), stages: stages.collect() }
-}
-
-/// The kernel with the parameters that it uses, and which of the old ones they are: weights that only the op reads are
-/// not laid out for generated code.
-fn used_params(mut kernel: Kernel) -> (Kernel, Vec<usize>) {
-    let mut used = vec![false; kernel.params.len()];
-    for_each_param(&mut kernel, &mut |param| used[*param as usize] = true);
-    let kept: Vec<usize> = (0..used.len()).filter(|&param| used[param]).collect();
-    for_each_param(&mut kernel, &mut |param| {
-        *param = kept.iter().position(|&k| k == *param as usize).expect("used parameters are kept") as u32;
-    });
-    kernel.params = kept.iter().map(|&param| kernel.params[param].clone()).collect();
-    (kernel, kept)
-}
-
-fn for_each_param(kernel: &mut Kernel, f: &mut dyn FnMut(&mut u32)) {
-    for stage in &mut kernel.stages {
-        for expr in &mut stage.body {
-            if let Expr::Load(load) = expr {
-                f(&mut load.param);
-            }
-        }
-        stage.stores.iter_mut().for_each(|store| f(&mut store.param));
-    }
 }

@@ -130,7 +130,7 @@ pub(super) fn check_with(
     let inputs = inputs(&graph, dims);
     let expected = eval_graph(&graph, &inputs, &Default::default()).unwrap();
     let graph = optimize(&graph, options).unwrap().graph;
-    let program = partition(&graph, &PartitionOptions { fuse: true }).unwrap();
+    let program = partition(&graph, &PartitionOptions::default()).unwrap();
     let source = Source { program: &program, graph: &graph, products };
     let mut functions = Functions::default();
     let planned = plan_all(&[source], &mut functions).unwrap();

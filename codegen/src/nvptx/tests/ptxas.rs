@@ -38,7 +38,7 @@ fn every_kernel_assembles_without_spills() {
         )
         .unwrap()
         .graph;
-        let program = partition(&graph, &PartitionOptions { fuse: true }).unwrap();
+        let program = partition(&graph, &PartitionOptions::default()).unwrap();
         let targets = [NvptxTarget::Sm80, NvptxTarget::Sm90a].map(Target::Nvptx);
         for listing in listings(&[Source { program: &program, graph: &graph, products }], &targets).unwrap() {
             let Target::Nvptx(gpu) = listing.target else { panic!("{}", listing.target) };

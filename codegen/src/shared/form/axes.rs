@@ -6,7 +6,7 @@ use ic_types::Dim;
 
 /// Drops axes of extent 1. The last outer axis stays if `fixed` says that its tiles are columns.
 pub(super) fn drop_unit_axes(form: &mut Form, fixed: Option<Schedule>) {
-    let columns = usize::from(fixed.is_some());
+    let columns = usize::from(fixed == Some(Schedule::Points));
     let droppable = |outer: &[Dim]| outer.len().saturating_sub(columns);
     while let Some(axis) = form.outer[..droppable(&form.outer)].iter().position(|extent| extent.is(1)) {
         form.outer.remove(axis);
@@ -60,7 +60,7 @@ pub(super) fn merge_axes(form: &mut Form, fixed: Option<Schedule>) {
     let mut a = form.outer.len().saturating_sub(1);
     while a > 0 {
         a -= 1;
-        let is_column = fixed.is_some() && a + 2 == form.outer.len();
+        let is_column = fixed == Some(Schedule::Points) && a + 2 == form.outer.len();
         let extent = form.outer[a + 1].clone();
         if !is_column && form.passes.iter_mut().all(|pass| walks_as_one(pass, a, &extent)) {
             form.passes.iter_mut().for_each(|pass| merge(pass, a));

@@ -5,6 +5,7 @@ use ic::import::{ImportOptions, import};
 use ic::pipeline::{Options, Source, lower, write};
 use ic_codegen::Target;
 use ic_codegen::cpu::CpuTarget;
+use ic_ir::Graph;
 use ic_ir::eval::{Symbols, eval_graph};
 use ic_runtime::Model;
 use ic_types::{Element, Tensor, TensorView};
@@ -43,11 +44,16 @@ pub(crate) fn counting(shape: &[usize]) -> Tensor {
 /// If the two differ, or the model does not compile.
 pub(crate) fn run_model(model: &ModelProto, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let graph = import_model(model, &ImportOptions::default()).unwrap_or_else(|e| panic!("{e:?}")).graph;
-    assert_eq!(ic_ir::verify(&graph), []);
-    let expected = eval_graph(&graph, inputs, &Symbols::new());
+    run_file("model.onnx", &model.write_to_bytes().unwrap(), &graph, inputs)
+}
+
+/// [`run_model`] for a file of this name, which holds `graph`.
+pub(crate) fn run_file(name: &str, bytes: &[u8], graph: &Graph, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
+    assert_eq!(ic_ir::verify(graph), []);
+    let expected = eval_graph(graph, inputs, &Symbols::new());
     let folder = tempfile::tempdir().unwrap();
-    let (path, artifact) = (folder.path().join("model.onnx"), folder.path().join("model.ica"));
-    std::fs::write(&path, model.write_to_bytes().unwrap()).unwrap();
+    let (path, artifact) = (folder.path().join(name), folder.path().join("model.ica"));
+    std::fs::write(&path, bytes).unwrap();
     assert!(import(&path, &ImportOptions::default()).is_ok());
     let targets = vec![Target::Cpu(CpuTarget::host().unwrap())];
     let options = Options { targets, ..Options::default() };

@@ -1,6 +1,7 @@
-//! Element types of scalar expressions.
+//! Types of scalar expressions and of stages.
 
 use super::stage::{Anchor, Expr, Kernel, Stage};
+use crate::{Operands, TensorType, Type};
 use ic_types::DType;
 
 /// The element type of every expression of a stage's body.
@@ -28,27 +29,28 @@ pub fn expr_dtypes(kernel: &Kernel, stage: &Stage) -> Vec<DType> {
 pub fn stage_dtype(kernel: &Kernel, stage: usize) -> DType {
     let stage = &kernel.stages[stage];
     match &stage.anchor {
-        Anchor::Op { op, operands, .. } => op_dtype(kernel, op, operands),
+        Anchor::Op { .. } => op_result(kernel, stage).map_or(DType::F32, |ty| ty.dtype),
         Anchor::Pointwise | Anchor::Reduce(_) => expr_dtypes(kernel, stage).last().copied().unwrap_or(DType::F32),
     }
 }
 
-/// The element type of an op's first result, by inference on the operands' types.
-fn op_dtype(kernel: &Kernel, op: &crate::Op, operands: &[Option<super::Operand>]) -> DType {
-    let types: Vec<Option<crate::Type>> = operands
+/// The type of the first result of the op that a stage runs, by inference on the operands' types; `None` for another
+/// stage, and for operands that do not fit.
+pub fn op_result(kernel: &Kernel, stage: &Stage) -> Option<TensorType> {
+    let Anchor::Op { op, operands, .. } = &stage.anchor else { return None };
+    let types: Vec<Option<Type>> = operands
         .iter()
         .map(|x| {
             let x = x.as_ref()?;
             let dtype = kernel.params[x.param as usize].dtype;
-            Some(crate::TensorType::new(dtype, x.shape.clone()).into())
+            Some(TensorType::new(dtype, x.shape.clone()).into())
         })
         .collect();
-    let operands = crate::Operands {
+    let operands = Operands {
         types: types.iter().map(Option::as_ref).collect(),
         contents: vec![None; types.len()],
         regions: &[],
         constraints: Default::default(),
     };
-    let result = op.infer(&operands).ok().and_then(|types| types.first()?.as_tensor().map(|ty| ty.dtype));
-    result.unwrap_or(DType::F32)
+    op.infer(&operands).ok()?.first()?.as_tensor().cloned()
 }

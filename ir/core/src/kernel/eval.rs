@@ -286,7 +286,11 @@ fn run_kernel(memory: &mut Memory, kernel: &Kernel, args: &[BufferId]) -> Result
         let mut results: Results = Vec::new();
         for (stage, tensor) in kernel.stages.iter().zip(&whole) {
             let result = match tensor {
-                Some(tensor) => vec![Element::read(tensor.data(), at)],
+                Some(tensor) => {
+                    let inner = memory.extents(&stage.inner.iter().map(|a| a.extent.clone()).collect::<Vec<_>>())?;
+                    let row = inner.iter().product::<usize>();
+                    (at * row..(at + 1) * row).map(|at| Element::read(tensor.data(), at)).collect()
+                }
                 None => run_stage(memory, kernel, args, stage, &point, &results)?,
             };
             results.push(result);

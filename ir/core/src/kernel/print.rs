@@ -102,7 +102,7 @@ fn print_stage(f: &mut fmt::Formatter<'_>, stage: &Stage, number: usize, n_outer
                 results.iter().map(|r| r.map_or("_".into(), |param| format!("p{param}"))).collect();
             let attrs: Vec<String> = op.attrs().iter().map(|(name, text)| format!("{name} = {text}")).collect();
             let attrs = if attrs.is_empty() { String::new() } else { format!(" {{{}}}", attrs.join(", ")) };
-            writeln!(f, "s{number}: {} = {}({}){attrs}", results.join(", "), op.name(), operands.join(", "))?;
+            writeln!(f, "s{number}: {} = {}({}){attrs}{inner}", results.join(", "), op.name(), operands.join(", "))?;
         }
     }
     for (i, expr) in stage.body.iter().enumerate() {

@@ -64,10 +64,12 @@ pub enum Anchor {
     ///
     /// f32 sums use 16 lanes by inner index modulo 16, then a fixed tree.
     Reduce(ReduceFn),
-    /// A whole op over buffers: contraction, convolution, pooling, sort, recurrent cell …. `body` and `inner` are empty.
+    /// A whole op over buffers: contraction, convolution, pooling, sort, recurrent cell …. `body` is empty.
     ///
-    /// The kernel's outer axes are empty unless pointwise stages follow: then they are the axes of the op's first
-    /// result, and [`Expr::Stage`] is its element there (an epilogue).
+    /// The kernel has no axes unless other stages follow. If these are pointwise (an epilogue), the outer axes are those
+    /// of the op's first result, and [`Expr::Stage`] is its element there. If they fold rows of the result (a
+    /// normalization), its last axis is the inner one of this stage and of those, the outer axes are the others but for
+    /// extents of 1, and [`Expr::Stage`] is the element at the same point, counted in row-major order.
     Op {
         /// The op with its attributes.
         op: Op,
