@@ -22,7 +22,7 @@ mod operand_order;
 mod options;
 pub mod partition;
 pub mod quantize_contractions;
-mod quantize_weights;
+pub mod quantize_weights;
 mod rebuild;
 mod rules;
 mod saturate;
@@ -34,7 +34,7 @@ mod widen_halves;
 
 pub use extract_calls::extract_calls;
 use ic_ir::{Diagnostic, Graph, GraphError};
-pub use options::{FpMode, IntegerWeights, Options, Precision};
+pub use options::{FpMode, IntegerWeights, Options, Precision, Rounded};
 pub use partition::{PartitionOptions, hoist_branch_constants, partition, partition_with_states};
 pub use split::{Split, split_by_input};
 pub use states::{Append, BoundState, StatePort, append_axis, bind_states};

@@ -1,5 +1,6 @@
 //! What the user decides about optimization.
 
+use ic_ir::Literal;
 use ic_types::DType;
 
 /// Which rewrites of floating-point arithmetic are allowed.
@@ -48,6 +49,21 @@ pub enum IntegerWeights {
     I4,
 }
 
+/// How the weight of one matrix product is stored as integers.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Rounded {
+    /// Rounded to nearest.
+    Nearest(IntegerWeights),
+    /// 4-bit integers that were chosen by what the product multiplies: i4 `[K, N]`, with scales f32
+    /// `[ceil(K / group), N]`.
+    Chosen {
+        /// The integers.
+        integers: Literal,
+        /// A scale for each group of elements of a column.
+        scales: Literal,
+    },
+}
+
 /// What the user decides about optimization.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -59,6 +75,9 @@ pub struct Options {
     pub precision: Precision,
     /// What integers weights are stored in; none if they stay floats.
     pub integer_weights: Option<IntegerWeights>,
+    /// How each of the weights that are stored as integers is, in the order of the outermost graph's products; those that
+    /// it does not reach are rounded to nearest.
+    pub rounded: Vec<Rounded>,
     /// Whether the targets have contractions of 16-bit floats, so that they keep their types.
     pub native_halves: bool,
     /// Whether every target has kernels for attention and for mixtures of experts.
@@ -80,6 +99,7 @@ impl Default for Options {
             fp: FpMode::Default,
             precision: Precision::F32,
             integer_weights: None,
+            rounded: Vec::new(),
             native_halves: false,
             native_compounds: true,
             iterations: 12,

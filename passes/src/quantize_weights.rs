@@ -8,15 +8,22 @@
 //! - `w4` has 4 bits and a scale for each 128 elements of a column, the last of them perhaps fewer: the largest magnitude
 //!   over 7.5, so that the ends, which round to -8 and 7, are off by half a step as all else is.
 //!
+//! Integers of 4 bits may also be chosen elsewhere, by what the products multiply ([`Options::rounded`]); then they and
+//! their scales are constants.
+//!
 //! Tables that rows are gathered from, norms, biases, filters of convolutions and the *head* keep f32. The head is the
 //! product whose right operand is a table of embeddings too, or that is the last one and has thousands of columns: its
 //! results are scores, compared with each other to the last digits.
 
+mod moments;
+
+pub use moments::with_moments;
+
 use crate::narrow_weights::constants;
 use crate::rebuild::{Rebuild, map_regions};
-use crate::{IntegerWeights, Options, PassError, Report};
-use ic_ir::ops::{Dequantize, Op, Pad, PadMode, Quantize, Reduce, ReduceFn, Reshape};
-use ic_ir::{Graph, GraphError, Literal, Node, ScalarOp, ValueId};
+use crate::{IntegerWeights, Options, PassError, Report, Rounded};
+use ic_ir::ops::{Constant, Dequantize, Op, Pad, PadMode, Quantize, Reduce, ReduceFn, Reshape};
+use ic_ir::{Graph, GraphError, Literal, Node, NodeId, ScalarOp, ValueId};
 use ic_types::{DType, Dim, Tensor};
 use std::sync::Arc;
 
@@ -27,7 +34,7 @@ const MIN_ELEMENTS: i64 = 1 << 10;
 const HEAD_COLUMNS: i64 = 8192;
 
 /// Elements of a column that share a scale in `w4`.
-const GROUP: i64 = 128;
+pub const GROUP: usize = 128;
 
 /// The least scale: a column of zeros is 0 times this.
 const LEAST_SCALE: f32 = f32::MIN_POSITIVE;
@@ -40,19 +47,56 @@ pub(crate) fn quantize_weights(graph: &Graph, options: &Options, report: &mut Re
     let Some(to) = options.integer_weights else { return Ok(graph.clone()) };
     let policy = Policy::new(graph);
     let mut rebuild = Rebuild::new(graph);
+    let mut rounded = options.rounded.iter();
     for (_, node) in rebuild.live_nodes() {
         let Some(weight) = policy.weight_of(node) else {
-            let regions = map_regions(node, |region| quantize_weights(region, options, report))?;
+            let to_nearest = Options { rounded: Vec::new(), ..options.clone() };
+            let regions = map_regions(node, |region| quantize_weights(region, &to_nearest, report))?;
             rebuild.copy(node, regions)?;
             continue;
         };
-        let wide = quantized(&mut rebuild, weight, to, &node.location)?;
+        let wide = match rounded.next() {
+            None => nearest(&mut rebuild, weight, to, &node.location)?,
+            Some(Rounded::Nearest(to)) => nearest(&mut rebuild, weight, *to, &node.location)?,
+            Some(Rounded::Chosen { integers, scales }) => chosen(&mut rebuild, integers, scales, &node.location)?,
+        };
         let operands = vec![rebuild.operands(node)[0], Some(wide)];
         let result = rebuild.push(node.op.clone(), operands, &node.location)?[0];
         rebuild.set(node.results[0], result);
         *report.rules.entry("quantize-weight").or_default() += 1;
     }
     Ok(rebuild.finish())
+}
+
+/// A matrix product whose weight is stored as integers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Product {
+    /// The node.
+    pub node: NodeId,
+    /// What is multiplied, `[.., K]`.
+    pub activation: ValueId,
+    /// The weight, `[K, N]`.
+    pub weight: ValueId,
+}
+
+/// The products of the outermost graph whose weights [`quantize_weights`] stores as integers, in order.
+pub fn products(graph: &Graph) -> Vec<Product> {
+    let policy = Policy::new(graph);
+    let product = |(node, at): (NodeId, &Node)| {
+        let weight = policy.weight_of(at)?;
+        Some(Product { node, activation: at.operands[0]?, weight })
+    };
+    Rebuild::new(graph).live_nodes().into_iter().filter_map(product).collect()
+}
+
+/// The graph with its weights stored as these say, in the order of [`products`].
+///
+/// # Errors
+/// If integers do not fit their product, which is a defect.
+pub fn with_rounded(graph: &Graph, rounded: &[Rounded]) -> Result<Graph, PassError> {
+    let options =
+        Options { integer_weights: Some(IntegerWeights::I8), rounded: rounded.to_vec(), ..Options::default() };
+    quantize_weights(graph, &options, &mut Report::default())
 }
 
 /// Which weights are quantized.
@@ -112,12 +156,20 @@ fn origin(graph: &Graph, mut value: ValueId) -> ValueId {
     value
 }
 
-/// A weight `[K, N]` as floats from integers.
-fn quantized(rebuild: &mut Rebuild, weight: ValueId, to: IntegerWeights, at: &Arc<str>) -> Result<ValueId, GraphError> {
+/// A weight `[K, N]` as floats from integers that are constants.
+fn chosen(rebuild: &mut Rebuild, integers: &Literal, scales: &Literal, at: &Arc<str>) -> Result<ValueId, GraphError> {
+    let [integers, scales] = [integers, scales].map(|literal| Constant { value: literal.clone() });
+    let integers = rebuild.push_one(integers, &[], at)?;
+    let scales = rebuild.push_one(scales, &[], at)?;
+    rebuild.push_one(Dequantize { axis: 0, block_size: GROUP, to: DType::F32 }, &[integers, scales], at)
+}
+
+/// A weight `[K, N]` as floats from the nearest integers.
+fn nearest(rebuild: &mut Rebuild, weight: ValueId, to: IntegerWeights, at: &Arc<str>) -> Result<ValueId, GraphError> {
     let weight = rebuild.value(weight);
     let (to, axis, block_size, scale) = match to {
         IntegerWeights::I8 => (DType::I8, 1, 0, scale_of_columns(rebuild, weight, at)?),
-        IntegerWeights::I4 => (DType::I4, 0, GROUP as usize, scale_of_groups(rebuild, weight, at)?),
+        IntegerWeights::I4 => (DType::I4, 0, GROUP, scale_of_groups(rebuild, weight, at)?),
     };
     let integers = rebuild.push_one(Quantize { axis, block_size, to, saturate: true }, &[weight, scale], at)?;
     rebuild.push_one(Dequantize { axis, block_size, to: DType::F32 }, &[integers, scale], at)
@@ -135,13 +187,14 @@ fn scale_of_columns(rebuild: &mut Rebuild, weight: ValueId, at: &Arc<str>) -> Re
 fn scale_of_groups(rebuild: &mut Rebuild, weight: ValueId, at: &Arc<str>) -> Result<ValueId, GraphError> {
     let shape = rebuild.new.tensor_ty(weight).constant_shape().unwrap_or_default();
     let [k, n] = [shape[0] as i64, shape[1] as i64];
-    let groups = k.div_euclid(GROUP) + i64::from(k % GROUP != 0);
+    let group = GROUP as i64;
+    let groups = k.div_euclid(group) + i64::from(k % group != 0);
     let mut magnitude = rebuild.push_one(ScalarOp::Abs, &[weight], at)?;
-    if groups * GROUP != k {
-        let pads = [0, 0, groups * GROUP - k, 0].map(Dim::constant).to_vec();
+    if groups * group != k {
+        let pads = [0, 0, groups * group - k, 0].map(Dim::constant).to_vec();
         magnitude = rebuild.push_one(Pad { mode: PadMode::Constant, pads }, &[magnitude], at)?;
     }
-    let shape = [groups, GROUP, n].map(Dim::constant).to_vec();
+    let shape = [groups, group, n].map(Dim::constant).to_vec();
     let grouped = rebuild.push_one(Reshape { shape }, &[magnitude], at)?;
     let largest = Reduce { function: ReduceFn::Max, axes: vec![1], keep_dims: false };
     let largest = rebuild.push_one(largest, &[grouped], at)?;
@@ -152,7 +205,7 @@ fn scale_of_groups(rebuild: &mut Rebuild, weight: ValueId, at: &Arc<str>) -> Res
 fn over(rebuild: &mut Rebuild, magnitude: ValueId, integer: f32, at: &Arc<str>) -> Result<ValueId, GraphError> {
     let mut number = |x: f32| {
         let value = Literal::inline(Tensor::from_elements(vec![], vec![x]));
-        rebuild.push_one(ic_ir::ops::Constant { value }, &[], at)
+        rebuild.push_one(Constant { value }, &[], at)
     };
     let (integer, least) = (number(integer)?, number(LEAST_SCALE)?);
     let scale = rebuild.push_one(ScalarOp::Div, &[magnitude, integer], at)?;
@@ -225,6 +278,30 @@ mod tests {
         // What another product reads is no head.
         let inner = text.replace("return", "%8 = transpose(%7) {perm = [1, 0]}\n  %9 = matmul(%7, %8)\n  return");
         assert_eq!(quantized(&inner.replace("\"c\" = %7", "\"c\" = %9"), IntegerWeights::I4).2, 1);
+    }
+
+    #[test]
+    fn chosen_integers_take_the_place_of_weights() {
+        let text = "graph @g(%x: f32[2, 64], %z: f32[2, 64]) {
+  %0 = constant() {value = f32[64, 32] splat 0.3} : f32[64, 32]
+  %1 = matmul(%x, %0) : f32[2, 32]
+  %2 = constant() {value = f32[64, 32] splat 0.7} : f32[64, 32]
+  %3 = matmul(%z, %2) : f32[2, 32]
+  return \"y\" = %1, \"w\" = %3
+}
+";
+        let graph = ic_ir::text::parse(text).unwrap();
+        assert_eq!(products(&graph).len(), 2);
+        let integers = Tensor::new(vec![64, 32], ic_types::Data::I4(vec![3; 64 * 32]));
+        let scales = Tensor::from_elements(vec![1, 32], vec![0.5f32; 32]);
+        let [integers, scales] = [integers, scales].map(Literal::inline);
+        let rounded = [Rounded::Nearest(IntegerWeights::I8), Rounded::Chosen { integers, scales }];
+        let found = with_rounded(&graph, &rounded).unwrap();
+        assert_eq!(ic_ir::verify(&found), []);
+        let x = Tensor::from_elements(vec![2, 64], vec![1.0f32; 128]);
+        let y = eval_graph(&found, &[x.clone(), x], &Default::default()).unwrap();
+        let [first, second] = [0, 1].map(|i| y[i].elements::<f32>().unwrap()[0]);
+        assert!((first - 64.0 * 0.3).abs() < 1e-3 && second == 96.0, "{first}, {second}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod dot;
 pub mod import;
 pub mod pipeline;
 pub mod quantize;
+pub mod runner;
 pub mod tensors;
 
 pub use bindings::{Form, bindings};

@@ -152,24 +152,28 @@ pub fn lower(
 ) -> Result<Package, CompileError> {
     progress("importing");
     let mut models = import_all(sources, &options.import)?;
-    let quantization = match &options.calibration {
-        Some(calibration) => Some(quantize_only(&mut models, calibration, options, progress)?),
-        None => None,
-    };
-    Ok(Package { quantization, ..lower_imported(models, options, progress, after_pass)? })
+    let Some(calibration) = &options.calibration else { return lower_imported(models, options, progress, after_pass) };
+    let mut options = options.clone();
+    let report = quantize_only(&mut models, calibration, &mut options, progress)?;
+    Ok(Package { quantization: Some(report), ..lower_imported(models, &options, progress, after_pass)? })
 }
 
-/// Quantizes the contractions of the only model by calibration.
+/// Quantizes the contractions of the only model by calibration, or decides how its weights are stored.
 fn quantize_only(
     models: &mut [(Source, Imported)],
     calibration: &Calibration,
-    options: &Options,
+    options: &mut Options,
     progress: &mut dyn FnMut(&str),
 ) -> Result<quantize::Report, CompileError> {
     let refuse = |what: &str| CompileError::Calibration(format!("not supported: {what}"));
     let [(_, model)] = models else { return Err(refuse("several models at once")) };
     if !options.states.is_empty() || !options.hoist.is_empty() {
         return Err(refuse("models with states or hoisted inputs"));
+    }
+    if options.passes.integer_weights.is_some() {
+        let (rounded, report) = quantize::round_weights(&model.graph, calibration, options, progress)?;
+        options.passes.rounded = rounded;
+        return Ok(report);
     }
     let Quantized { graph, report } = quantize::quantize(&model.graph, calibration, options, progress)?;
     model.graph = graph;
@@ -181,6 +185,14 @@ pub(crate) fn prepared(graph: &Graph, options: &Options) -> Result<Graph, Compil
     let (mut graph, mut report) = (graph.clone(), Report::default());
     let last = PASSES.iter().position(|pass| pass.name == "saturate").map_or(PASSES.len(), |at| at + 1);
     let passes = PASSES[..last].iter().filter(|pass| pass.name != "sink_dequantize");
+    run(passes, &options.passes, (&mut graph, &mut report), &mut |_| (), &mut |_, _| ())?;
+    Ok(graph)
+}
+
+/// The graph as the pass `quantize_weights` finds it.
+pub(crate) fn before_weights(graph: &Graph, options: &Options) -> Result<Graph, CompileError> {
+    let (mut graph, mut report) = (graph.clone(), Report::default());
+    let passes = PASSES.iter().take_while(|pass| pass.name != "quantize_weights");
     run(passes, &options.passes, (&mut graph, &mut report), &mut |_| (), &mut |_, _| ())?;
     Ok(graph)
 }

@@ -1,4 +1,7 @@
-//! `--quantize w8a8`: measures a model on calibration samples and lets its contractions run on 8-bit integers.
+//! `--calibration`: quantization that is decided by running the model on samples.
+//!
+//! `--quantize w8a8` lets contractions run on 8-bit integers; `--quantize w4` chooses the integers of weights by what they
+//! are multiplied with (see [`round_weights`]).
 //!
 //! The optimized f32 graph is compiled with its activations as outputs and run on the samples. What is measured there
 //! gives the scales; a second graph gives the error of each contraction alone; the quantized model as a whole is compared
@@ -6,14 +9,18 @@
 //! to floats, as few as will do. Kernels give the same bits on every host, so the choice is the same everywhere.
 
 mod assign;
+mod factor;
 mod ranges;
 mod report;
-mod runner;
+mod rounding;
 mod samples;
 mod scales;
+mod spill;
+mod weights;
 
 pub use ranges::Method;
 pub use report::{Layer, Report};
+pub(crate) use weights::round_weights;
 
 use crate::pipeline::{CompileError, Options};
 use assign::assign;
@@ -36,8 +43,10 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// The budget where none is asked for. Other inputs than the samples may lose as much again.
+    /// The budget of `w8a8` where none is asked for. Other inputs than the samples may lose as much again.
     pub const BUDGET: f64 = 0.005;
+    /// That of `w4`.
+    pub const BUDGET_OF_WEIGHTS: f64 = 0.015;
 }
 
 /// A graph with quantized contractions, and what that does.

@@ -1,9 +1,13 @@
 //! `--quantize` from the command line: what is stored, what is computed, what is refused.
 #![expect(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+use ic::pipeline::{Options, Source, lower};
+use ic::quantize::{Calibration, Method};
 use ic::tensors::{read_npz, write_npz};
+use ic_ir::eval::eval_graph;
 use ic_ir::ops::{Gather, Matmul};
 use ic_ir::{Builder, Graph, ScalarOp, TensorType};
+use ic_passes::IntegerWeights;
 use ic_types::{DType, Dim, Tensor};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -116,6 +120,59 @@ fn other_devices_and_models_without_weights_are_refused() {
     assert!(said.contains("nothing to quantize"), "{said}");
 }
 
+/// Samples of the tokens of [`mlp`].
+fn tokens(n: usize, seed: usize) -> Tensor {
+    Tensor::from_elements(vec![n, 7], (0..n * 7).map(|i| ((i * 7919 + seed * 31) % 50) as i64).collect())
+}
+
+#[test]
+fn samples_choose_the_integers_of_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = write(folder.path(), "m.ic", &mlp(|_, _| ()));
+    let (samples, inputs) = (folder.path().join("samples.npz"), folder.path().join("in.npz"));
+    write_npz(&samples, &[("ids", &tokens(30, 1))]).unwrap();
+    write_npz(&inputs, &[("ids", &Tensor::from_elements(vec![50], (0..50i64).collect()))]).unwrap();
+    let compile = ["compile", text(&model), "--quantize", "w4", "--calibration", text(&samples)];
+    let run = |name: &str, args: &[&str]| {
+        let [artifact, outputs] = ["ica", "npz"].map(|extension| folder.path().join(name).with_extension(extension));
+        let said = ic(&[args, &["-o", text(&artifact), "--json"]].concat());
+        ic(&["run", text(&artifact), "--inputs", text(&inputs), "--outputs", text(&outputs)]);
+        let found = read_npz(&outputs).unwrap().remove(0).1.elements::<f32>().unwrap().to_vec();
+        (found, serde_json::from_str::<serde_json::Value>(&said).unwrap(), std::fs::read(artifact).unwrap())
+    };
+    let (exact, ..) = run("f32", &compile[..2]);
+    let (nearest, ..) = run("nearest", &compile[..4]);
+    let all_narrow = [&compile[..], &["--accuracy-budget", "1"]].concat();
+    let (chosen, said, bytes) = run("chosen", &all_narrow);
+    let precisions = |said: &serde_json::Value| {
+        let layers = said["quantization"]["layers"].as_array().unwrap().clone();
+        layers.iter().map(|layer| layer["precision"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(precisions(&said), ["w4", "w4"]);
+    let [blind, seeing] = [&nearest, &chosen].map(|found| 1.0 - cosine(&exact, found));
+    assert!(seeing < 0.6 * blind, "{seeing}, to nearest {blind}");
+    let measured = said["quantization"]["cosine"].as_f64().unwrap();
+    assert!((1.0 - measured - seeing).abs() < 0.5 * seeing, "{measured}, other inputs {}", 1.0 - seeing);
+    assert!(bytes == run("again", &all_narrow).2, "two compiles differ");
+    // A budget between that of 4 and that of 8 bits makes one of them wide, and none lets all stay.
+    let budget = format!("{}", (1.0 - measured) / 1.5);
+    let (_, said, _) = run("some", &[&compile[..], &["--accuracy-budget", &budget]].concat());
+    assert!(precisions(&said).contains(&"w8".to_string()), "{said}");
+    assert!(said["quantization"]["cosine"].as_f64().unwrap() > measured, "{said}");
+    let (_, said, _) = run("wide", &[&compile[..], &["--accuracy-budget", "0"]].concat());
+    assert_eq!(precisions(&said), ["w8", "w8"]);
+    // What is computed is what the graph says.
+    let calibration = Calibration { files: vec![samples], method: Method::MinMax, smoothing: 0.5, budget: 1.0 };
+    let passes = ic_passes::Options { integer_weights: Some(IntegerWeights::I4), ..Default::default() };
+    let options = Options { calibration: Some(calibration), passes, ..Default::default() };
+    let package = lower(&[Source::main(&model)], &options, &mut |_| (), &mut |_, _| ()).unwrap();
+    let ids = Tensor::from_elements(vec![50], (0..50i64).collect());
+    let evaluated = eval_graph(&package.models()[0].graph, &[ids], &Default::default()).unwrap();
+    let pairs = evaluated[0].elements::<f32>().unwrap().iter().zip(&chosen);
+    let largest = chosen.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    assert!(pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) < 1e-5 * largest);
+}
+
 /// Two convolutions with a residual sum, a pool and two products, as text. The image has `N` batches.
 fn image_model() -> String {
     let mut state = 11u64;
@@ -202,7 +259,7 @@ fn calibrated_models_run_on_integers() {
         let listing = ic(&["inspect", text(&artifact)]);
         assert!(listing.contains("contractions: 4 int8 (u8 × i8 → i32)"), "{listing}");
         let report = std::fs::read_to_string(report).unwrap();
-        assert!(report.contains("quantize: 4 of 4 contractions on integers"), "{report}");
+        assert!(report.contains("quantize: 4 contractions: 4 w8a8;"), "{report}");
     }
     // Two compiles give the same bytes.
     ic(&[&compile[..], &samples].concat());
@@ -270,7 +327,7 @@ fn samples_that_do_not_fit_are_refused() {
     }
     assert!(refused(&compile).contains("`--quantize w8a8` needs samples"));
     let said = refused(&["compile", text(&model), "--calibration", text(&many)]);
-    assert!(said.contains("go with `--quantize w8a8`"), "{said}");
+    assert!(said.contains("`--calibration` goes with `--quantize w8a8` or `w4`"), "{said}");
     std::fs::write(&archive, b"no archive").unwrap();
     refused(&[&compile[..], &["--calibration", text(&archive)]].concat());
 }

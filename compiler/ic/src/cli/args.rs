@@ -75,7 +75,7 @@ pub(crate) struct CompileArgs {
     /// measured on `--calibration`. Embeddings, norms and the head stay floats. CPUs only
     #[arg(long, value_enum, value_name = "SCHEME")]
     pub(crate) quantize: Option<Quantize>,
-    /// Samples for w8a8: for each input an array of its name, which is one sample, or has one more axis in front, of
+    /// Samples, for w8a8 and, if there are any, w4: for each input an array of its name, which is one sample, or has one more axis in front, of
     /// samples; repeat for samples of other shapes
     #[arg(long, value_name = "FILE.npz")]
     pub(crate) calibration: Vec<PathBuf>,
@@ -85,8 +85,8 @@ pub(crate) struct CompileArgs {
     /// How far scales of channels move from normalized activations to weights (SmoothQuant): 0 is not at all
     #[arg(long, value_name = "0..1", default_value_t = 0.5)]
     pub(crate) smoothing: f32,
-    /// Largest loss, as 1 less the cosine similarity to f32 on the calibration samples: layers return to f32, those that
-    /// lose most for their work first, until the model is within it [default: 0.005]
+    /// Largest loss, as 1 less the cosine similarity to f32 on the calibration samples: layers return to f32, or from 4 bits
+    /// to 8, those that lose most for what they cost first, until the model is within it [default: 0.005; w4: 0.015]
     #[arg(long, value_name = "LOSS")]
     pub(crate) accuracy_budget: Option<f64>,
     /// Print an intermediate form: graph, kernels, asm, ptx, ascend, dot, report, deps (the model's files) or rust (the

@@ -50,7 +50,7 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     }
     let seconds = start.elapsed().as_secs_f64();
     if let Some(report) = lowered.quantization.as_ref().filter(|_| !args.json) {
-        say.line(&quantized_line(report))?;
+        say.line(&report.summary())?;
     }
     if args.json {
         return say.json(&json!({
@@ -67,27 +67,16 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     say.line(&format!("wrote {} ({megabytes:.1} MB, {} steps) in {seconds:.2} s", output.display(), written.n_steps))
 }
 
-/// What quantization did, in one line; the report has a line for each layer.
-fn quantized_line(report: &Report) -> String {
-    format!(
-        "{} of {} contractions on integers, cosine similarity to f32 {:.6} over {} samples",
-        report.n_integers(),
-        report.layers.len(),
-        report.cosine,
-        report.n_samples
-    )
-}
-
 fn quantized_json(report: &Report) -> serde_json::Value {
     let layers = report.layers.iter().map(|layer| {
         json!({
             "name": layer.name,
-            "precision": if layer.on_integers { "w8a8" } else { "f32" },
+            "precision": layer.precision,
             "error": layer.error,
             "loss": layer.loss,
             "multiply_adds": layer.multiply_adds,
             "float_bytes": layer.float_bytes,
-            "integer_bytes": layer.integer_bytes,
+            "bytes": layer.bytes,
         })
     });
     json!({
@@ -180,11 +169,10 @@ fn options(args: &CompileArgs) -> Result<Options> {
 
 /// How the model is calibrated, if it is.
 fn calibration(args: &CompileArgs) -> Result<Option<Calibration>> {
-    let is_calibrated = args.quantize == Some(Quantize::W8a8);
-    ensure!(
-        is_calibrated || args.calibration.is_empty() && args.accuracy_budget.is_none(),
-        "`--calibration` and `--accuracy-budget` go with `--quantize w8a8`"
-    );
+    let can_be = matches!(args.quantize, Some(Quantize::W8a8 | Quantize::W4));
+    ensure!(can_be || args.calibration.is_empty(), "`--calibration` goes with `--quantize w8a8` or `w4`");
+    let is_calibrated = args.quantize == Some(Quantize::W8a8) || !args.calibration.is_empty();
+    ensure!(is_calibrated || args.accuracy_budget.is_none(), "`--accuracy-budget` goes with `--calibration`");
     if !is_calibrated {
         return Ok(None);
     }
@@ -197,7 +185,11 @@ fn calibration(args: &CompileArgs) -> Result<Option<Calibration>> {
         CalibrationMethod::Mse => Method::Mse,
     };
     let (files, smoothing) = (args.calibration.clone(), args.smoothing);
-    let budget = args.accuracy_budget.unwrap_or(Calibration::BUDGET);
+    let of_scheme = match args.quantize {
+        Some(Quantize::W4) => Calibration::BUDGET_OF_WEIGHTS,
+        _ => Calibration::BUDGET,
+    };
+    let budget = args.accuracy_budget.unwrap_or(of_scheme);
     Ok(Some(Calibration { files, method, smoothing, budget }))
 }
 

@@ -2,8 +2,8 @@
 
 use super::quantized_graph;
 use super::report::multiply_adds;
-use super::runner::Runner;
 use crate::pipeline::{CompileError, Options};
+use crate::runner::Runner;
 use ic_ir::Graph;
 use ic_passes::quantize_contractions::{Candidates, Choice};
 use ic_types::Tensor;
@@ -76,7 +76,7 @@ pub(super) fn assign(
 }
 
 /// At most `n` samples, evenly spread.
-fn spread(samples: &[Vec<Tensor>], n: usize) -> Vec<Vec<Tensor>> {
+pub(super) fn spread(samples: &[Vec<Tensor>], n: usize) -> Vec<Vec<Tensor>> {
     samples.iter().step_by(samples.len().div_ceil(n).max(1)).cloned().collect()
 }
 
@@ -89,7 +89,7 @@ fn first_to_go(losses: &[f64], multiply_adds: &[u64]) -> Vec<usize> {
 }
 
 /// The least cosine similarity of a float output, over all samples laid end to end.
-fn similarity(exact: &Runner, found: &Runner, samples: &[Vec<Tensor>]) -> Result<f64, CompileError> {
+pub(super) fn similarity(exact: &Runner, found: &Runner, samples: &[Vec<Tensor>]) -> Result<f64, CompileError> {
     let mut sums: Vec<Products> = Vec::new();
     for sample in samples {
         let (exact, found) = (exact.run(sample)?, found.run(sample)?);

@@ -2,7 +2,7 @@
 
 use super::assign::Assigned;
 use super::samples::symbols;
-use ic_ir::Graph;
+use ic_ir::{Graph, ValueId};
 use ic_passes::quantize_contractions::{Candidates, Contraction};
 use ic_types::{Dim, Tensor};
 use std::fmt;
@@ -25,9 +25,9 @@ pub struct Report {
 pub struct Layer {
     /// The model's node.
     pub name: String,
-    /// Whether it runs on integers.
-    pub on_integers: bool,
-    /// On integers, alone: the root of the mean square of its errors over that of its results.
+    /// What it runs on: `w8a8`, `w8`, `w4` or `f32`.
+    pub precision: &'static str,
+    /// In the narrowest form, alone: the root of the mean square of its errors over that of its results.
     pub error: f64,
     /// On integers, alone: one less the cosine similarity of the model's outputs, on a few samples. Measured where all
     /// together are over the budget.
@@ -36,10 +36,11 @@ pub struct Layer {
     pub multiply_adds: u64,
     /// Bytes of its weight on floats.
     pub float_bytes: u64,
-    /// Bytes of its weight on integers.
-    pub integer_bytes: u64,
+    /// Bytes of its weight as it is stored.
+    pub bytes: u64,
 }
 
+/// What `--quantize w8a8` did.
 pub(super) fn report(
     graph: &Graph,
     candidates: &Candidates,
@@ -53,14 +54,15 @@ pub(super) fn report(
         let weight = graph.tensor_ty(contraction.weight).constant_shape().unwrap_or_default();
         let elements = weight.iter().product::<usize>() as u64;
         let outputs = weight[contraction.outputs_axis] as u64;
+        let on_integers = assigned.choice.weights[i].is_some();
         Layer {
             name: graph.node(contraction.node).location.to_string(),
-            on_integers: assigned.choice.weights[i].is_some(),
+            precision: if on_integers { "w8a8" } else { "f32" },
             error: errors[i],
             loss: assigned.losses.get(i).copied(),
             multiply_adds: multiply_adds[i],
             float_bytes: 4 * elements,
-            integer_bytes: elements + 4 * outputs,
+            bytes: if on_integers { elements + 4 * outputs } else { 4 * elements },
         }
     };
     let layers = candidates.contractions.iter().enumerate().map(layer).collect();
@@ -69,22 +71,40 @@ pub(super) fn report(
 
 /// The multiply-adds of each contraction in the first sample, 0 if extents depend on data.
 pub(super) fn multiply_adds(graph: &Graph, candidates: &Candidates, samples: &[Vec<Tensor>]) -> Vec<u64> {
+    let work = |c: &Contraction| work(graph, (c.weight, c.outputs_axis), c.result, samples);
+    candidates.contractions.iter().map(work).collect()
+}
+
+/// The multiply-adds of a contraction in the first sample, 0 if extents depend on data.
+pub(super) fn work(
+    graph: &Graph,
+    (weight, outputs_axis): (ValueId, usize),
+    result: ValueId,
+    samples: &[Vec<Tensor>],
+) -> u64 {
     let symbols = samples.first().map(|sample| symbols(graph, sample)).unwrap_or_default();
     let extent = |dim: &Dim| dim.eval(&|name| symbols.get(name).copied()).ok().and_then(|d| u64::try_from(d).ok());
-    let of = |contraction: &Contraction| {
-        let weight = graph.tensor_ty(contraction.weight).constant_shape().unwrap_or_default();
-        let outputs = weight[contraction.outputs_axis] as u64;
-        let elements = weight.iter().product::<usize>() as u64;
-        let results = graph.tensor_ty(contraction.result).shape.iter().map(extent).product::<Option<u64>>();
-        results.map_or(0, |results| results.saturating_mul(elements / outputs.max(1)))
-    };
-    candidates.contractions.iter().map(of).collect()
+    let weight = graph.tensor_ty(weight).constant_shape().unwrap_or_default();
+    let (elements, outputs) = (weight.iter().product::<usize>() as u64, weight[outputs_axis] as u64);
+    let results = graph.tensor_ty(result).shape.iter().map(extent).product::<Option<u64>>();
+    results.map_or(0, |results| results.saturating_mul(elements / outputs.max(1)))
 }
 
 impl Report {
-    /// Number of layers on integers.
-    pub fn n_integers(&self) -> usize {
-        self.layers.iter().filter(|layer| layer.on_integers).count()
+    /// How many layers run on what, and how good the model is, in one line.
+    pub fn summary(&self) -> String {
+        let mut counts: Vec<(&str, usize)> = Vec::new();
+        for layer in &self.layers {
+            match counts.iter_mut().find(|(precision, _)| *precision == layer.precision) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((layer.precision, 1)),
+            }
+        }
+        counts.sort_unstable();
+        let counts: Vec<String> = counts.iter().map(|(precision, count)| format!("{count} {precision}")).collect();
+        let Report { n_samples, cosine, layers, .. } = self;
+        let (n, counts) = (layers.len(), counts.join(", "));
+        format!("{n} contractions: {counts}; cosine similarity to f32 {cosine:.6} over {n_samples} samples")
     }
 }
 
@@ -93,19 +113,10 @@ impl fmt::Display for Report {
         let total: u64 = self.layers.iter().map(|layer| layer.multiply_adds).sum();
         writeln!(f, "quantize: layer: precision, error on integers, share of multiply-adds, bytes of weights saved")?;
         for layer in &self.layers {
-            let (precision, saved) = match layer.on_integers {
-                true => ("w8a8", layer.float_bytes.saturating_sub(layer.integer_bytes)),
-                false => ("f32", 0),
-            };
             let share = 100.0 * layer.multiply_adds as f64 / total.max(1) as f64;
+            let (precision, saved) = (layer.precision, layer.float_bytes.saturating_sub(layer.bytes));
             writeln!(f, "quantize: {}: {precision}, {:.5}, {share:.2}%, {saved}", layer.name, layer.error)?;
         }
-        let Report { n_samples, cosine, layers, .. } = self;
-        let n_integers = self.n_integers();
-        writeln!(
-            f,
-            "quantize: {n_integers} of {} contractions on integers; cosine similarity to f32 {cosine:.6} over {n_samples} samples",
-            layers.len()
-        )
+        writeln!(f, "quantize: {}", self.summary())
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Calibration;
 use super::ranges::{Extremes, Histogram, Method};
-use super::runner::Runner;
 use crate::pipeline::{CompileError, Options};
+use crate::runner::Runner;
 use ic_codegen::constant_value;
 use ic_ir::{Graph, ValueId};
 use ic_passes::quantize_contractions::{Affine, Candidates, Choice, Contraction, compare_contractions, with_outputs};

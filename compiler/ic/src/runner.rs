@@ -1,18 +1,20 @@
-//! A graph, compiled for this host and loaded: what calibration runs.
+//! A graph, compiled for this host and loaded: what calibration runs, and what measures how well graphs are compiled.
 
 use crate::import::Imported;
 use crate::pipeline::{self, CompileError, Options, Source};
 use ic_codegen::{Products, Target};
 use ic_ir::Graph;
+use ic_ir::kernel::Step;
 use ic_runtime::{LoadOptions, Model, Session};
 use ic_types::{Tensor, TensorView};
 use tempfile::TempDir;
 
 /// A session on a graph.
-pub(super) struct Runner {
+pub struct Runner {
     session: Session,
     inputs: Vec<String>,
     outputs: Vec<String>,
+    kernels: String,
     /// Holds the artifact, which stays mapped.
     _folder: TempDir,
 }
@@ -22,13 +24,22 @@ impl Runner {
     ///
     /// # Errors
     /// If it cannot be compiled or written.
-    #[expect(unsafe_code, reason = "calibration runs what it has just compiled")]
-    pub(super) fn new(graph: Graph, options: &Options) -> Result<Runner, CompileError> {
+    pub fn new(graph: Graph, options: &Options) -> Result<Runner, CompileError> {
+        Runner::with(graph, options, &ic_runtime::Options::new())
+    }
+
+    /// As [`new`](Self::new), for a session with these options.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    #[expect(unsafe_code, reason = "runs what it has just compiled")]
+    pub fn with(graph: Graph, options: &Options, session: &ic_runtime::Options) -> Result<Runner, CompileError> {
         let host =
             Target::host().ok_or_else(|| refuse("calibration runs on the CPU; there is no code for this one"))?;
         let passes = ic_passes::Options {
             precision: ic_passes::Precision::F32,
             integer_weights: None,
+            rounded: Vec::new(),
             ..options.passes.clone()
         };
         let options = Options { passes, targets: vec![host], products: Products::F32, ..Options::default() };
@@ -39,25 +50,51 @@ impl Runner {
             Imported { graph, warnings: Vec::new(), metadata: Vec::new(), dims: Vec::new(), files: Vec::new() };
         let models = vec![(Source::main("calibration"), imported)];
         let package = pipeline::lower_imported(models, &options, &mut |_| (), &mut |_, _| ())?;
+        let mut kernels = String::new();
+        package.models().iter().for_each(|model| print(&model.program.steps, &mut kernels));
         let folder = tempfile::tempdir().map_err(|e| refuse(&format!("cannot make a temporary folder: {e}")))?;
         let artifact = folder.path().join("calibration.ica");
         pipeline::write(&package, &artifact, &options, &mut |_| ())?;
         // SAFETY: this process wrote the artifact, into a folder of its own.
         let model = unsafe { Model::load_with(&artifact, &LoadOptions::new()) }.map_err(|e| refuse(&e.to_string()))?;
-        let session = model.session(&ic_runtime::Options::new()).map_err(|e| refuse(&e.to_string()))?;
-        Ok(Runner { session, inputs, outputs, _folder: folder })
+        let session = model.session(session).map_err(|e| refuse(&e.to_string()))?;
+        Ok(Runner { session, inputs, outputs, kernels, _folder: folder })
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The kernels, as `--emit kernels` prints them: equal kernels give equal text.
+    pub fn kernels(&self) -> &str {
+        &self.kernels
     }
 
     /// The outputs for one sample, in the graph's order.
     ///
     /// # Errors
     /// If the run fails, on an index out of range for one.
-    pub(super) fn run(&self, sample: &[Tensor]) -> Result<Vec<Tensor>, CompileError> {
+    pub fn run(&self, sample: &[Tensor]) -> Result<Vec<Tensor>, CompileError> {
         let named = self.inputs.iter().zip(sample);
         let views: Vec<(&str, TensorView<'_>)> = named.map(|(name, tensor)| (name.as_str(), tensor.view())).collect();
         let found = self.session.run(&views).map_err(|e| refuse(&format!("a calibration sample: {e}")))?;
         let each = self.outputs.iter().map(|name| found.get(name).cloned());
         each.collect::<Option<_>>().ok_or_else(|| refuse("a calibration run lacks an output"))
+    }
+}
+
+fn print(steps: &[Step], text: &mut String) {
+    for step in steps {
+        match step {
+            Step::Kernel { kernel, .. } => *text += &format!("{kernel}\n"),
+            Step::Read(_) => {}
+            Step::Loop(of) => print(&of.body, text),
+            Step::If { then, otherwise, .. } => {
+                print(then, text);
+                print(otherwise, text);
+            }
+        }
     }
 }
 
