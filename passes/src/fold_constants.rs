@@ -133,6 +133,7 @@ fn evaluate(graph: &Graph, value: ValueId, ty: &TensorType) -> Option<Tensor> {
         Op::Matmul(_)
         | Op::Attention(_)
         | Op::Experts(_)
+        | Op::GatedMatmul(_)
         | Op::ExpertMatmul(_)
         | Op::Convolution(_)
         | Op::IntegerMatmul(_)

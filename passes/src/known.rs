@@ -1,6 +1,7 @@
 //! Which values are known when the model is compiled: they depend on constants alone.
 
-use ic_ir::{Graph, Op, Type, ValueDef};
+use crate::rebuild::Rebuild;
+use ic_ir::{Graph, GraphError, Op, Type, ValueDef, ValueId};
 use ic_types::Dim;
 
 /// Whether each value is known, by value.
@@ -37,4 +38,17 @@ pub(crate) fn is_fixed<'a>(op: &Op, types: impl IntoIterator<Item = &'a Type>) -
     op.is_foldable()
         && attributes_fixed
         && types.into_iter().all(|ty| ty.as_tensor().is_some_and(|ty| fixed(&ty.shape)))
+}
+
+/// The new value of an old one that is known, built if it is not yet.
+pub(crate) fn build_known(rebuild: &mut Rebuild, old: ValueId) -> Result<ValueId, GraphError> {
+    if !rebuild.is_built(old)
+        && let Some(node) = rebuild.old.def(old)
+    {
+        for operand in node.operands.iter().flatten() {
+            build_known(rebuild, *operand)?;
+        }
+        rebuild.copy(node, Vec::new())?;
+    }
+    Ok(rebuild.value(old))
 }

@@ -15,6 +15,7 @@ mod extract_calls;
 mod fold_constants;
 mod known;
 mod lower_strings;
+mod merge_gates;
 mod merge_projections;
 mod narrow_factors;
 mod narrow_weights;
@@ -81,6 +82,7 @@ passes! {
     expand_experts, 0, class, "mixtures of experts as gathers and products, for targets without a kernel for them";
     expand_recurrent, 0, class, "short recurrent layers as products and scalar functions, for targets without kernels for them";
     merge_projections, 1, class, "products of one operand for attention as one: queries, keys and values";
+    merge_gates, 1, class, "products of which one gates the other as one op, for targets with a kernel for it";
     widen_halves, 0, class, "contractions, pools and searches of 16-bit floats in f32";
     assign_layout, 0, any, "convolutions and their surroundings to channels last";
     choose_winograd, 1, any, "3 by 3 convolutions in a quarter of the multiplications";

@@ -10,7 +10,7 @@
 //! and so does one that is an output, which must be contiguous. Weights may have biases of one element a column; where
 //! some have none, theirs is 0.
 
-use crate::known::known_values;
+use crate::known::{build_known, known_values};
 use crate::rebuild::{Rebuild, map_regions};
 use crate::{Options, PassError, Report};
 use ic_ir::ops::{Concat, Expand, Matmul, Op, Slice};
@@ -155,7 +155,7 @@ fn merge(rebuild: &mut Rebuild, group: &[Projection], location: &Arc<str>) -> Re
     let x = rebuild.value(group[0].x);
     let mut weights = Vec::new();
     for part in group {
-        weights.push(known(rebuild, part.weight)?);
+        weights.push(build_known(rebuild, part.weight)?);
     }
     let weight = rebuild.push_one(Concat { axis: 1 }, &weights, location)?;
     let mut y = rebuild.push_one(Matmul {}, &[x, weight], location)?;
@@ -163,7 +163,7 @@ fn merge(rebuild: &mut Rebuild, group: &[Projection], location: &Arc<str>) -> Re
         let mut biases = Vec::new();
         for part in group {
             biases.push(match part.bias {
-                Some(bias) => known(rebuild, bias)?,
+                Some(bias) => build_known(rebuild, bias)?,
                 None => zeros(rebuild, y, part.columns, location)?,
             });
         }
@@ -182,19 +182,6 @@ fn merge(rebuild: &mut Rebuild, group: &[Projection], location: &Arc<str>) -> Re
         start += part.columns;
     }
     Ok(())
-}
-
-/// The new value of an old one that is known, built if it is not yet.
-fn known(rebuild: &mut Rebuild, old: ValueId) -> Result<ValueId, GraphError> {
-    if !rebuild.is_built(old)
-        && let Some(node) = rebuild.old.def(old)
-    {
-        for operand in node.operands.iter().flatten() {
-            known(rebuild, *operand)?;
-        }
-        rebuild.copy(node, Vec::new())?;
-    }
-    Ok(rebuild.value(old))
 }
 
 /// `[columns]` zeros of the type of `y`.

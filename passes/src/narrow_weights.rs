@@ -52,7 +52,7 @@ fn weight_of(graph: &Graph, node: &Node) -> Option<ValueId> {
     let operand = |index: usize| node.operands.get(index).copied().flatten();
     let rank = |value: ValueId| graph.ty(value).as_tensor().map(|ty| ty.rank());
     match &node.op {
-        Op::Matmul(_) => operand(1).filter(|&b| rank(b) == Some(2)),
+        Op::Matmul(_) | Op::GatedMatmul(_) => operand(1).filter(|&b| rank(b) == Some(2)),
         // A depthwise filter is small and has a kernel of its own.
         Op::Convolution(op) => operand(1).filter(|&w| {
             let shape = &graph.tensor_ty(w).shape;

@@ -60,7 +60,8 @@ pub(crate) fn quantize_weights(graph: &Graph, options: &Options, report: &mut Re
             Some(Rounded::Nearest(to)) => nearest(&mut rebuild, weight, *to, &node.location)?,
             Some(Rounded::Chosen { integers, scales }) => chosen(&mut rebuild, integers, scales, &node.location)?,
         };
-        let operands = vec![rebuild.operands(node)[0], Some(wide)];
+        let mut operands = rebuild.operands(node);
+        operands[1] = Some(wide);
         let result = rebuild.push(node.op.clone(), operands, &node.location)?[0];
         rebuild.set(node.results[0], result);
         *report.rules.entry("quantize-weight").or_default() += 1;
@@ -114,7 +115,8 @@ impl<'g> Policy<'g> {
         let mut is_contracted = vec![false; graph.values().len()];
         let mut tables = Vec::new();
         for (_, node) in graph.nodes().rev() {
-            let contracts = matches!(node.op, Op::Matmul(_) | Op::Convolution(_) | Op::Attention(_));
+            let contracts =
+                matches!(node.op, Op::Matmul(_) | Op::GatedMatmul(_) | Op::Convolution(_) | Op::Attention(_));
             if contracts || node.results.iter().any(|r| is_contracted[r.index()]) {
                 node.operands.iter().flatten().for_each(|v| is_contracted[v.index()] = true);
             }
@@ -132,7 +134,9 @@ impl<'g> Policy<'g> {
 
     /// The weight of a product that is stored as integers.
     pub(crate) fn weight_of(&self, node: &Node) -> Option<ValueId> {
-        let (Op::Matmul(_), [_, Some(weight)]) = (&node.op, &node.operands[..]) else { return None };
+        let (Op::Matmul(_) | Op::GatedMatmul(_), [_, Some(weight), ..]) = (&node.op, &node.operands[..]) else {
+            return None;
+        };
         let ty = self.graph.ty(*weight).as_tensor()?;
         let shape = ty.constant_shape().filter(|shape| shape.len() == 2)?;
         let fits = ty.dtype == DType::F32 && shape[0] as i64 * shape[1] as i64 >= MIN_ELEMENTS;

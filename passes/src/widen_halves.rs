@@ -56,6 +56,7 @@ fn computes_in_f32(op: &Op) -> bool {
             | Op::Attention(_)
             | Op::ExpertMatmul(_)
             | Op::Experts(_)
+            | Op::GatedMatmul(_)
             | Op::Convolution(_)
             | Op::ConvTranspose(_)
             | Op::Pool(_)

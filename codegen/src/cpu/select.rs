@@ -181,6 +181,7 @@ pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
         Op::Attention(op) => contraction::attention(op, site),
         Op::ExpertMatmul(_) => experts::expert_matmul(site),
         Op::Experts(op) => experts::experts(op, site),
+        Op::GatedMatmul(op) => contraction::gated_matmul(op, site),
         Op::Convolution(op) => image::convolution(op, site),
         Op::IntegerMatmul(_) => contraction::integer_matmul(site),
         Op::IntegerConvolution(op) => image::integer_convolution(op, site),

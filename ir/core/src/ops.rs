@@ -34,6 +34,7 @@ mod expand;
 mod expert_matmul;
 mod experts;
 mod find;
+mod gated_matmul;
 mod gather;
 mod gather_elements;
 mod gather_nd;
@@ -113,6 +114,7 @@ pub use expand::Expand;
 pub use expert_matmul::ExpertMatmul;
 pub use experts::{ExpertActivation, Experts};
 pub use find::Find;
+pub use gated_matmul::{GATE_RUN, GateFn, GatedMatmul};
 pub use gather::Gather;
 pub use gather_elements::GatherElements;
 pub use gather_nd::GatherNd;
@@ -329,6 +331,7 @@ ops! {
     attention => Attention,
     expert_matmul => ExpertMatmul,
     experts => Experts,
+    gated_matmul => GatedMatmul,
     layer_normalization => LayerNormalization,
     rms_normalization => RmsNormalization,
     lstm => Lstm,

@@ -11,16 +11,16 @@ use crate::pack::PANEL;
 use std::ops::Range;
 
 /// Rows of a strided tensor: all its axes but the last, in order.
-struct StridedRows<'a> {
-    a: *const f32,
+pub(super) struct StridedRows<'a> {
+    pub(super) a: *const f32,
     /// Extent of each row axis, with its stride in A and in the result.
-    axes: &'a [Axis],
+    pub(super) axes: &'a [Axis],
     /// Elements of a row.
-    k: usize,
+    pub(super) k: usize,
     /// Stride of A on K.
-    k_stride: isize,
+    pub(super) k_stride: isize,
     /// Offset of row 0 in the result.
-    y_offset: isize,
+    pub(super) y_offset: isize,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -157,6 +157,15 @@ fn packed_widened<V: Tiles>(operands: &[Operand]) -> usize {
     widened_bytes::<V>(&operands[1], 1, k_axis(&operands[0]).0, columns)
 }
 
+/// The panels of a packed matrix with `k` rows; of integers, `group` of a column share a scale.
+pub(super) fn packed_panels(b: &Operand, group: &[i64], k: usize) -> Result<Panels, KernelError> {
+    match (Stored::of(b.dtype), group) {
+        (Stored::Scaled(width), [group, ..]) if *group > 0 => Ok(Panels::scaled(b, width, *group as usize, k)),
+        (Stored::Scaled(_), _) => Err(KernelError("matmul: a group of integers has at least one".into())),
+        _ => Ok(Panels::constant(b, 0, k)),
+    }
+}
+
 /// `f32_matmul_packed`.
 ///
 /// # Safety
@@ -171,11 +180,7 @@ pub(crate) unsafe fn matmul_packed<V: Tiles>(call: &Call) -> Result<(), KernelEr
     let mut storage = Default::default();
     let axes = row_axes(a, y, 0..rank - 1, &mut storage);
     let rows = StridedRows { a: a.data.cast(), axes, k, k_stride, y_offset: 0 };
-    let b = match (Stored::of(b.dtype), call.attrs) {
-        (Stored::Scaled(width), [group, ..]) if *group > 0 => Panels::scaled(b, width, *group as usize, k),
-        (Stored::Scaled(_), _) => return Err(KernelError("matmul: a group of integers has at least one".into())),
-        _ => Panels::constant(b, 0, k),
-    };
+    let b = packed_panels(b, call.attrs, k)?;
     let contraction = Contraction {
         call,
         rows,

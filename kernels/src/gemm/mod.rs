@@ -11,6 +11,9 @@
 //! - `f32_matmul_packed`, layout 3: the same with a `b` of 8-bit or 4-bit integers with scales, packed by
 //!   [`pack_scaled`](crate::pack::pack_scaled); `group` elements of a column share a scale. Its operand's shape is
 //!   `[K, N]`, or `[ceil(K / 2), N]` for 4 bits. Few rows of `a` read the integers as they are.
+//! - `f32_gated_matmul`, layouts 1, 2 and 3, which are those of `f32_matmul_packed`: `y[.., F] = strip(g) * u`, where
+//!   `a[.., K] x b[K, 2 F] + bias[2 F]` has 16 columns of `g`, 16 of `u`, and so on. F is a multiple of 16; `bias` may be
+//!   absent; the strip is sigmoid, silu, gelu, gelu_tanh or relu; `y` is dense. It takes no epilogue.
 //! - `f32_matmul`, layout 0: `y[.., M, N] = a[.., M, K] x b[.., K, N]`. The leading axes of `a` and `b` are those of
 //!   `y`, right-aligned, or have extent 1, or are missing.
 //!
@@ -18,6 +21,7 @@
 //! of its last axis, which is 1. The epilogue's tensors are laid out as `y` is: the same strides from their own start.
 
 mod contraction;
+mod gated;
 mod matmul;
 mod microkernel;
 mod pack_b;
@@ -40,7 +44,7 @@ pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {
     for_isa!(isa, V => const { &kernels_of::<V>() })
 }
 
-const fn kernels_of<V: Tiles>() -> [Kernel; 4] {
+const fn kernels_of<V: Tiles>() -> [Kernel; 7] {
     [
         Kernel {
             name: "f32_matmul",
@@ -51,32 +55,35 @@ const fn kernels_of<V: Tiles>() -> [Kernel; 4] {
             scratch: matmul::scratch::<V>,
             run: matmul::matmul::<V>,
         },
-        Kernel {
-            name: "f32_matmul_packed",
-            layout: 1,
-            revision: 1,
-            operands: &["a", "b", "y"],
-            attrs: &[],
-            scratch: matmul::packed_scratch::<V>,
-            run: matmul::matmul_packed::<V>,
-        },
-        Kernel {
-            name: "f32_matmul_packed",
-            layout: 2,
-            revision: 1,
-            operands: &["a", "b", "y"],
-            attrs: &[],
-            scratch: matmul::packed_scratch::<V>,
-            run: matmul::matmul_packed::<V>,
-        },
-        Kernel {
-            name: "f32_matmul_packed",
-            layout: 3,
-            revision: 1,
-            operands: &["a", "b", "y"],
-            attrs: &["group"],
-            scratch: matmul::packed_scratch::<V>,
-            run: matmul::matmul_packed::<V>,
-        },
+        packed::<V>(1, &[]),
+        packed::<V>(2, &[]),
+        packed::<V>(3, &["group"]),
+        gated::<V>(1, &["strip"]),
+        gated::<V>(2, &["strip"]),
+        gated::<V>(3, &["strip", "group"]),
     ]
+}
+
+const fn packed<V: Tiles>(layout: u32, attrs: &'static [&'static str]) -> Kernel {
+    Kernel {
+        name: "f32_matmul_packed",
+        layout,
+        revision: 1,
+        operands: &["a", "b", "y"],
+        attrs,
+        scratch: matmul::packed_scratch::<V>,
+        run: matmul::matmul_packed::<V>,
+    }
+}
+
+const fn gated<V: Tiles>(layout: u32, attrs: &'static [&'static str]) -> Kernel {
+    Kernel {
+        name: "f32_gated_matmul",
+        layout,
+        revision: 1,
+        operands: &["a", "b", "bias", "y"],
+        attrs,
+        scratch: gated::scratch::<V>,
+        run: gated::gated_matmul::<V>,
+    }
 }

@@ -64,6 +64,11 @@ impl Tensor {
         Tensor::dense(shape, vec![f32::NAN; shape.iter().product()])
     }
 
+    /// An optional operand that is not given.
+    pub(crate) fn absent() -> Tensor {
+        Tensor::dense(&[], Vec::new())
+    }
+
     /// The operand; an absent one if there are no data although the shape, that of a scalar, has an element.
     pub(crate) fn operand(&mut self) -> Operand<'_> {
         let absent = self.shape.is_empty() && self.data.is_empty();
@@ -152,17 +157,17 @@ pub(crate) fn run_halves(
     run_stored(kernel, operands, (dtype, halves.as_ptr().cast()), attrs, pool)
 }
 
-/// Runs a kernel whose second operand is stored as elements of `dtype` at `stored`, and returns its third.
+/// Runs a kernel whose second operand is stored as elements of `dtype` at `stored`, and returns its last.
 pub(crate) fn run_stored(
     kernel: &Kernel,
-    operands: &[Tensor; 3],
+    operands: &[Tensor],
     (dtype, stored): (DType, *const u8),
     attrs: &[i64],
     pool: &dyn Parallel,
 ) -> Vec<f32> {
-    let [mut a, mut b, mut y] = operands.clone();
-    let b = Operand { data: stored.cast_mut(), dtype, ..b.operand() };
-    let operands = [a.operand(), b, y.operand()];
+    let mut tensors = operands.to_vec();
+    let mut operands: Vec<Operand> = tensors.iter_mut().map(Tensor::operand).collect();
+    operands[1] = Operand { data: stored.cast_mut(), dtype, ..operands[1] };
     let bytes = (kernel.scratch)(&operands, attrs, pool.threads());
     let mut scratch = vec![0x7fu8; bytes + 64 + 64];
     let start = scratch.as_ptr().align_offset(64);
@@ -172,7 +177,7 @@ pub(crate) fn run_stored(
     // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
     unsafe { (kernel.run)(&call) }.expect("the kernel runs");
     assert!(scratch[start + bytes..].iter().all(|&byte| byte == 0x7f), "{} wrote past its scratch", kernel.name);
-    y.data
+    tensors.pop().expect("a kernel has a result").data
 }
 
 /// Fails where `actual` and `expected` differ in any bit, NaN payloads aside.

@@ -40,7 +40,7 @@ fn check(name: &str, operands: &[Tensor], epilogue: &[EpilogueOp]) {
     }
 }
 
-fn packed(k: usize, n: usize, random: &mut Random) -> Tensor {
+pub(super) fn packed(k: usize, n: usize, random: &mut Random) -> Tensor {
     let b = random.values(k * n);
     let mut data = vec![0.0; matmul_b_len(k, n)];
     pack_matmul_b(k, n, |i, row| row.copy_from_slice(&b[i * n..][..n]), &mut data);
@@ -107,7 +107,7 @@ fn packed_halves_give_the_bits_of_what_they_widen_to() {
 }
 
 /// Random integers of a shape with their scales, packed, and the floats that they stand for.
-fn scaled(shape: Scaled, random: &mut Random) -> (Tensor, Vec<u8>) {
+pub(super) fn scaled(shape: Scaled, random: &mut Random) -> (Tensor, Vec<u8>) {
     let Scaled { k, n, group, width } = shape;
     let range = if width == Width::Four { 16 } else { 256 };
     let integers: Vec<i8> = (0..k * n).map(|_| ((random.bits() % range) as i32 - range as i32 / 2) as i8).collect();

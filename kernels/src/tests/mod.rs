@@ -6,6 +6,7 @@ mod conv;
 mod conv_oracle;
 mod epilogue_oracle;
 mod experts;
+mod gated;
 mod harness;
 mod int8;
 mod matmul;

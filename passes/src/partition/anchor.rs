@@ -28,7 +28,7 @@ pub(crate) fn strided_view(
     let factors = match &node.op {
         Op::Matmul(_) | Op::Attention(_) => &node.operands[..],
         Op::IntegerMatmul(_) => &node.operands[..2],
-        Op::ExpertMatmul(_) | Op::Experts(_) => &node.operands[..1],
+        Op::ExpertMatmul(_) | Op::Experts(_) | Op::GatedMatmul(_) => &node.operands[..1],
         _ => return None,
     };
     if !factors.contains(&Some(operand)) || is_own_matrix(facts, operand) {

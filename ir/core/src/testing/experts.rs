@@ -1,8 +1,8 @@
-//! Random valid instances of the ops of mixtures of experts.
+//! Random valid instances of the ops of gated layers and of mixtures of experts.
 
 use super::Sample;
 use super::random::{FLOATS, Random};
-use crate::ops::{ExpertActivation, ExpertMatmul, Experts};
+use crate::ops::{ExpertActivation, ExpertMatmul, Experts, GATE_RUN, GateFn, GatedMatmul};
 
 pub(super) fn expert_matmul(r: &mut Random) -> Sample {
     let dtype = r.pick(FLOATS);
@@ -27,4 +27,15 @@ pub(super) fn experts(r: &mut Random) -> Sample {
         r.tensor(dtype, &[e, f, n]),
     ];
     Sample::new(Experts { activation, gated }, operands)
+}
+
+pub(super) fn gated_matmul(r: &mut Random) -> Sample {
+    let (dtype, is_biased) = (r.pick(FLOATS), r.flag());
+    let ([rows, k], columns) = ([0; 2].map(|_| r.extent()), 2 * GATE_RUN * r.between(0, 2));
+    let function = r.pick(&[GateFn::Sigmoid, GateFn::Silu, GateFn::Gelu, GateFn::GeluTanh, GateFn::Relu]);
+    let mut operands = vec![r.tensor(dtype, &[rows, k]), r.tensor(dtype, &[k, columns])];
+    if is_biased {
+        operands.push(r.tensor(dtype, &[columns]));
+    }
+    Sample::new(GatedMatmul { function }, operands)
 }

@@ -52,6 +52,7 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("attention", attention),
     ("expert_matmul", experts::expert_matmul),
     ("experts", experts::experts),
+    ("gated_matmul", experts::gated_matmul),
     ("layer_normalization", layer_normalization),
     ("rms_normalization", rms_normalization),
     ("lstm", lstm),

@@ -1,4 +1,5 @@
-//! Normalizations and softmax as stages of the products before them: one kernel, right at every size.
+//! Normalizations and softmax as stages of the products before them, and gated products: one kernel, right at every
+//! size.
 #![expect(clippy::unwrap_used, unsafe_code, reason = "a test fails where it stands, and loads what it has written")]
 
 #[expect(dead_code, reason = "other tests use the rest")]
@@ -95,6 +96,33 @@ fn results_are_the_evaluators() {
                 Tensor::from_elements(vec![batch, rows, width], (0..len).map(|i| number(i + width)).collect())
             };
             run_file("layer.ic", text.as_bytes(), &graph, &[tensor(K), tensor(n)]).unwrap();
+        }
+    }
+}
+
+/// `f(x · G) * (x · U)`, then a product with what that gives.
+fn gated(function: &str, n: usize) -> String {
+    let ty = format!("f32[B, S, {n}]");
+    let constants = [("g", vec![K, n]), ("u", vec![K, n]), ("b", vec![n]), ("d", vec![n, 7])];
+    let constants: String = constants.iter().enumerate().map(|(i, (name, shape))| constant(name, shape, i)).collect();
+    format!(
+        "graph @gated(%x: f32[B, S, {K}]) {{\n{constants}  %p = matmul(%x, %g) : {ty}\n  %a = {function}(%p) : {ty}\n  \
+         %q = matmul(%x, %u) : {ty}\n  %s = add(%q, %b) : {ty}\n  %m = mul(%a, %s) : {ty}\n  \
+         %y = matmul(%m, %d) : f32[B, S, 7]\n  return \"y\" = %y\n}}\n"
+    )
+}
+
+#[test]
+fn gated_products_are_one_kernel() {
+    assert_eq!(n_kernels(&gated("silu", 48)), 2);
+    assert_eq!(n_kernels(&gated("tanh", 48)), 3);
+    for function in ["silu", "gelu", "sigmoid", "relu"] {
+        for (batch, rows, n) in [(1, 1, 16), (2, 3, 48), (1, 0, 16), (1, 150, 32), (3, 5, 17), (1, 2, 1040)] {
+            let text = gated(function, n);
+            let graph = ic_ir::text::parse(&text).unwrap();
+            let len = batch * rows * K;
+            let x = Tensor::from_elements(vec![batch, rows, K], (0..len).map(|i| number(i) * 0.1).collect());
+            run_file("gated.ic", text.as_bytes(), &graph, &[x]).unwrap();
         }
     }
 }
