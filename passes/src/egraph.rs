@@ -2,10 +2,11 @@
 //! of the cheapest.
 //!
 //! [`language`] and [`facts`] say what an e-graph holds, [`pattern`] and [`site`] how rules read and write it,
-//! [`block`] and [`convert`] how a stretch of a graph goes in, [`extract`] and [`plan`] how it comes out.
+//! [`block`] and [`convert`] how a stretch of a graph goes in, [`extract`] and [`plan`] how it comes out, [`explain`] why.
 
 pub(crate) mod block;
 pub(crate) mod convert;
+pub(crate) mod explain;
 pub(crate) mod extract;
 pub(crate) mod facts;
 pub(crate) mod language;

@@ -37,9 +37,11 @@ pub use extract_calls::extract_calls;
 use ic_ir::{Diagnostic, Graph, GraphError};
 pub use options::{FpMode, IntegerWeights, Options, Precision, Rounded};
 pub use partition::{PartitionOptions, hoist_branch_constants, partition, partition_with_states};
+pub use rules::rule_names;
 pub use split::{Split, split_by_input};
 pub use states::{Append, BoundState, StatePort, append_axis, bind_states};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A step from graph to graph.
 pub struct Pass {
@@ -138,10 +140,29 @@ pub struct Optimized {
 pub struct Report {
     /// Each pass that ran, with the number of nodes after it.
     pub passes: Vec<(&'static str, usize)>,
-    /// How often each rewrite rule matched.
+    /// How often each rewrite rule changed something.
     pub rules: BTreeMap<&'static str, usize>,
+    /// What equality saturation did.
+    pub search: Search,
+    /// For each place in the model where rules chose something else, the chain of rules in let-form, if it was asked for.
+    pub explanations: Vec<(Arc<str>, Vec<String>)>,
     /// Contractions with a quantized factor that run on floats all the same: their nodes, and why.
     pub float_contractions: Vec<(String, String)>,
+}
+
+/// What equality saturation did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Search {
+    /// Stretches of the graph, each with an e-graph of its own.
+    pub stretches: usize,
+    /// How many of them were searched; the others are like one of those.
+    pub searched: usize,
+    /// Rounds of the longest search.
+    pub rounds: usize,
+    /// Nodes of the largest e-graph.
+    pub e_nodes: usize,
+    /// How often the left side of each rule was found, in all stretches and rounds.
+    pub matches: BTreeMap<&'static str, usize>,
 }
 
 /// Runs every pass of the level, in order.

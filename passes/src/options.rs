@@ -90,6 +90,8 @@ pub struct Options {
     pub stretch: usize,
     /// Whether blocks that repeat are searched once. The result is the same either way.
     pub reuse: bool,
+    /// Whether the report says by which rules the search came to what it chose.
+    pub explain: bool,
 }
 
 impl Default for Options {
@@ -106,6 +108,7 @@ impl Default for Options {
             e_nodes: 60_000,
             stretch: 1500,
             reuse: true,
+            explain: false,
         }
     }
 }

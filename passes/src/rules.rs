@@ -22,6 +22,11 @@ pub(crate) fn all_rules() -> Vec<Rule> {
         .collect()
 }
 
+/// The names of all rules.
+pub fn rule_names() -> Vec<&'static str> {
+    all_rules().iter().map(|rule| rule.name).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::all_rules;
@@ -135,7 +140,7 @@ mod tests {
         let sides = [(root, "left"), (right, "right")].map(|(side, name)| {
             let mut classes = converted.classes.clone();
             classes[local] = side;
-            (Plan::new(egraph, &choice, &[side], &classes), name)
+            (Plan::new(egraph, &choice, &[side], &classes, None), name)
         });
         let mut rebuild = Rebuild::new(graph);
         for (plan, name) in sides {

@@ -10,6 +10,7 @@ mod stretches;
 use crate::egraph::EGraph;
 use crate::egraph::block::{Block, Form, Surroundings};
 use crate::egraph::convert::{Converted, convert};
+use crate::egraph::explain::{self, Explainer, Log};
 use crate::egraph::extract::extract;
 use crate::egraph::language::Head;
 use crate::egraph::pattern::Bindings;
@@ -21,6 +22,7 @@ use crate::rules::all_rules;
 use crate::{Options, PassError, Report};
 use egg::Id;
 use ic_ir::{Graph, Node, NodeId};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -47,7 +49,12 @@ fn saturate_with(graph: &Graph, rules: &[Rule], options: &Options, report: &mut 
     let ids = |stretch: &[(NodeId, &Node)]| stretch.iter().map(|(id, _)| *id).collect();
     let blocks: Vec<Block> = stretches.iter().map(|stretch| Block::new(&around, ids(stretch))).collect();
     let plans = choose(graph, &blocks, rules, options, report);
-    let mut region = |region: &Graph| saturate_with(region, rules, options, &mut Report::default());
+    for plan_of in blocks.iter().zip(&plans).filter(|_| options.explain) {
+        if let (block, Some(plan)) = plan_of {
+            report.explanations.extend(plan.explain(graph, block));
+        }
+    }
+    let mut region = |region: &Graph| saturate_with(region, rules, options, report);
     for (block, plan) in blocks.iter().zip(plans) {
         match plan {
             Some(plan) => plan.build(&mut rebuild, block, &mut region)?,
@@ -116,10 +123,10 @@ struct Templates<'b> {
     reuse: bool,
 }
 
-/// A saturated e-graph, how often each rule changed it, and the choices made so far, by roots.
+/// A saturated e-graph, what led to it, and the choices made so far, by roots.
 struct Searched {
     converted: Converted,
-    hits: BTreeMap<&'static str, usize>,
+    outcome: Outcome,
     plans: HashMap<Vec<u32>, Option<Rc<Plan>>>,
 }
 
@@ -138,12 +145,21 @@ impl<'b> Templates<'b> {
         options: &Options,
         report: &mut Report,
     ) -> Option<Rc<Plan>> {
-        let searched = self.searched.entry(form).or_insert_with(|| search_form(form, rules, options));
-        searched.hits.iter().for_each(|(rule, hits)| *report.rules.entry(rule).or_default() += hits);
+        let searched = match self.searched.entry(form) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                report.search.searched += 1;
+                entry.insert(search_form(form, rules, options))
+            }
+        };
+        searched.outcome.add_to(report);
+        let log = searched.outcome.log.as_ref();
         let Converted { egraph, classes } = &searched.converted;
         let plan = searched.plans.entry(roots).or_insert_with_key(|roots| {
             let roots: Vec<Id> = roots.iter().map(|&local| classes[local as usize]).collect();
-            extract(egraph, &roots).map(|choice| Rc::new(Plan::new(egraph, &choice, &roots, classes)))
+            let explainer = log.map(|log| Explainer::new(egraph, log));
+            let plan = |choice| Plan::new(egraph, &choice, &roots, classes, explainer.as_ref());
+            extract(egraph, &roots).map(|choice| Rc::new(plan(choice)))
         });
         let plan = plan.clone();
         let left = self.left.entry(form).or_insert(1);
@@ -157,25 +173,56 @@ impl<'b> Templates<'b> {
 
 fn search_form(form: &Form, rules: &[Rule], options: &Options) -> Searched {
     let mut converted = convert(form);
-    let hits = run(&mut converted.egraph, rules, options);
-    Searched { converted, hits, plans: HashMap::new() }
+    let outcome = run(&mut converted.egraph, rules, options);
+    Searched { converted, outcome, plans: HashMap::new() }
 }
 
-/// Applies rules until nothing changes or a limit is reached. How often each rule changed something.
-fn run(egraph: &mut EGraph, rules: &[Rule], options: &Options) -> BTreeMap<&'static str, usize> {
-    let mut hits = BTreeMap::new();
+/// What a search did: how often each rule matched and changed something, and what an explanation needs.
+#[derive(Default)]
+struct Outcome {
+    matches: BTreeMap<&'static str, usize>,
+    hits: BTreeMap<&'static str, usize>,
+    rounds: usize,
+    e_nodes: usize,
+    log: Option<Log>,
+}
+
+impl Outcome {
+    fn add_to(&self, report: &mut Report) {
+        self.hits.iter().for_each(|(rule, n)| *report.rules.entry(rule).or_default() += n);
+        let search = &mut report.search;
+        self.matches.iter().for_each(|(rule, n)| *search.matches.entry(rule).or_default() += n);
+        search.stretches += 1;
+        search.rounds = search.rounds.max(self.rounds);
+        search.e_nodes = search.e_nodes.max(self.e_nodes);
+    }
+}
+
+/// Applies rules until nothing changes or a limit is reached.
+fn run(egraph: &mut EGraph, rules: &[Rule], options: &Options) -> Outcome {
+    let mut outcome = Outcome { log: options.explain.then(|| Log::new(egraph)), ..Outcome::default() };
     for _ in 0..options.iterations {
         let matches = search(egraph, rules);
+        outcome.rounds += 1;
         let mut changed = false;
         for (rule, root, bindings) in matches {
+            *outcome.matches.entry(rule.name).or_default() += 1;
             if egraph.total_size() > options.e_nodes {
-                break;
+                continue;
             }
             let root = egraph.find(root);
-            let Some(right) = rule.build(egraph, root, &bindings) else { continue };
-            if egraph.union(root, right) {
-                *hits.entry(rule.name).or_default() += 1;
+            let left = outcome.log.as_ref().map(|_| explain::matched(egraph, &rule.left, root, &bindings));
+            egraph.analysis.made = left.as_ref().map(|_| Vec::new());
+            let right = rule.build(egraph, root, &bindings);
+            let made = egraph.analysis.made.take().unwrap_or_default();
+            let Some(right) = right else { continue };
+            let is_new = egraph.union(root, right);
+            if is_new {
+                *outcome.hits.entry(rule.name).or_default() += 1;
                 changed = true;
+            }
+            if let (Some(log), Some(left), true) = (&mut outcome.log, left, is_new || !made.is_empty()) {
+                log.add(rule.name, root, left, made);
             }
         }
         egraph.rebuild();
@@ -183,7 +230,8 @@ fn run(egraph: &mut EGraph, rules: &[Rule], options: &Options) -> BTreeMap<&'sta
             break;
         }
     }
-    hits
+    outcome.e_nodes = egraph.total_size();
+    outcome
 }
 
 /// All matches of all rules, by rule, then by class.

@@ -11,6 +11,7 @@ pub mod pipeline;
 pub mod quantize;
 pub mod runner;
 pub mod tensors;
+pub mod watch;
 
 pub use bindings::{Form, bindings};
 pub use dot::dot;

@@ -2,13 +2,16 @@
 //!
 //! A value moves down once. [`lower`] ends with kernels; [`write`] generates code and writes the artifact.
 
+mod flags;
 mod states;
 
 use crate::import::{ImportOptions, Imported, import};
 use crate::quantize::{self, Calibration, Quantized};
-use ic_artifact::{ArtifactError, ArtifactWriter, Entry, EntryState, Manifest, Port, State, SymbolRange, Target};
+use crate::watch;
+use ic_artifact::{ArtifactError, ArtifactWriter, Certificate, Entry, EntryState, KernelError, Manifest, Port, State};
+use ic_artifact::{SymbolRange, Target};
 use ic_codegen::{Code, Compiled, Products, Refused, TargetClass, WeightPool};
-use ic_ir::kernel::Program;
+use ic_ir::kernel::{BufferKind, Program};
 use ic_ir::{Diagnostic, Graph, Location, ValueId};
 use ic_passes::{BoundState, PASSES, PartitionOptions, Pass, PassError, Report, StatePort, bind_states};
 use ic_passes::{depends_on_class, extract_calls, hoist_branch_constants, partition_with_states};
@@ -35,6 +38,10 @@ pub struct Options {
     pub hoist: Vec<String>,
     /// How contractions are quantized, if they are.
     pub calibration: Option<Calibration>,
+    /// Whether the certificate holds what each kernel gets wrong.
+    pub certify: bool,
+    /// Whether every kernel stores its results where they stay, as outputs of the program.
+    pub watch: bool,
 }
 
 /// Why a model does not compile.
@@ -46,6 +53,9 @@ pub enum CompileError {
     /// Calibration samples do not fit the model, or it cannot run on them.
     #[error("calibration: {0}")]
     Calibration(String),
+    /// Kernels cannot be measured.
+    #[error("errors of kernels: {0}")]
+    Watch(String),
     /// A defect of the compiler.
     #[error("internal error: {0}")]
     Pass(#[from] PassError),
@@ -130,6 +140,8 @@ pub struct Package {
     pub states: Vec<State>,
     /// What quantization by calibration did.
     pub quantization: Option<quantize::Report>,
+    /// The errors of each entry's kernels, if they were asked for.
+    pub kernel_errors: Vec<(String, Vec<KernelError>)>,
 }
 
 impl Package {
@@ -152,10 +164,33 @@ pub fn lower(
 ) -> Result<Package, CompileError> {
     progress("importing");
     let mut models = import_all(sources, &options.import)?;
-    let Some(calibration) = &options.calibration else { return lower_imported(models, options, progress, after_pass) };
     let mut options = options.clone();
-    let report = quantize_only(&mut models, calibration, &mut options, progress)?;
-    Ok(Package { quantization: Some(report), ..lower_imported(models, &options, progress, after_pass)? })
+    let quantization = match options.calibration.take() {
+        Some(calibration) => Some(quantize_only(&mut models, &calibration, &mut options, progress)?),
+        None => None,
+    };
+    let kernel_errors = if options.certify { certify(&models, &options, progress)? } else { Vec::new() };
+    Ok(Package { quantization, kernel_errors, ..lower_imported(models, &options, progress, after_pass)? })
+}
+
+/// What the kernels of each model get wrong on random inputs, by the portable kernels.
+fn certify(
+    models: &[(Source, Imported)],
+    options: &Options,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<(String, Vec<KernelError>)>, CompileError> {
+    progress("measuring kernels");
+    let of_model = |(source, model): &(Source, Imported)| {
+        let inputs = watch::random_inputs(&model.graph)?;
+        let watched = watch::kernel_errors(model, options, &inputs, Some("portable")).map_err(|error| match error {
+            CompileError::Watch(why) => {
+                CompileError::Watch(format!("{why}; the model may need dims that fit together: bind them with `--dim`"))
+            }
+            error => error,
+        })?;
+        Ok((source.entry.clone(), watched.kernels))
+    };
+    models.iter().map(of_model).collect()
 }
 
 /// Quantizes the contractions of the only model by calibration, or decides how its weights are stored.
@@ -216,7 +251,8 @@ pub(crate) fn lower_imported(
         let native_halves = classes.iter().any(|class| *class != TargetClass::Cpu);
         let native_compounds = !native_halves;
         let passes = ic_passes::Options { native_halves, native_compounds, ..options.passes.clone() };
-        variants.push(Variant { classes, models: finish_all(&common, &passes, progress, after_pass)? });
+        let to_kernels = ToKernels { passes: &passes, watch: options.watch };
+        variants.push(Variant { classes, models: finish_all(&common, &to_kernels, progress, after_pass)? });
     }
     let n_models = |variant: &Variant| variant.models.len();
     if variants.iter().any(|variant| n_models(variant) != n_models(&variants[0])) {
@@ -231,7 +267,7 @@ pub(crate) fn lower_imported(
             "nothing to quantize: no product of f32 has a large constant right operand that is not the head's";
         return Err(CompileError::Model(vec![Diagnostic::new(location, message)]));
     }
-    Ok(Package { variants, states: states.list, quantization: None })
+    Ok(Package { variants, states: states.list, quantization: None, kernel_errors: Vec::new() })
 }
 
 /// The classes of the targets, in the order in which they first occur, grouped by the kernels that they want.
@@ -315,10 +351,16 @@ fn run<'p>(
     Ok(())
 }
 
+/// How graphs become kernels.
+struct ToKernels<'a> {
+    passes: &'a ic_passes::Options,
+    watch: bool,
+}
+
 /// Every model as kernels, then the nested graphs that they call.
 fn finish_all(
     models: &[Optimized],
-    options: &ic_passes::Options,
+    options: &ToKernels,
     progress: &mut dyn FnMut(&str),
     after_pass: &mut dyn FnMut(&str, &Graph),
 ) -> Result<Vec<Lowered>, CompileError> {
@@ -336,7 +378,7 @@ fn finish_all(
 /// graphs that it calls, which are the entries from number `first_called` on.
 fn finish(
     model: &Optimized,
-    options: &ic_passes::Options,
+    &ToKernels { passes: options, watch }: &ToKernels,
     first_called: usize,
     progress: &mut dyn FnMut(&str),
     after_pass: &mut dyn FnMut(&str, &Graph),
@@ -349,9 +391,13 @@ fn finish(
     let fuse = options.opt_level > 0;
     let kernels = |graph: &Graph, states: &[BoundState]| {
         let graph = hoist_branch_constants(graph).map_err(PassError::Graph)?;
-        let partitioning = PartitionOptions { fuse, rows_of_products: options.native_compounds };
+        let partitioning = PartitionOptions { fuse, share: !watch, rows_of_products: options.native_compounds };
         let program = partition_with_states(&graph, &partitioning, states);
-        Ok::<_, CompileError>((program.map_err(|list| in_file(&model.source.file, list))?, graph))
+        let mut program = program.map_err(|list| in_file(&model.source.file, list))?;
+        if watch {
+            watch::watch(&mut program);
+        }
+        Ok::<_, CompileError>((program, graph))
     };
     let Optimized { states, warnings, metadata, files, .. } = model;
     let (states, warnings, metadata, files) = (states.clone(), warnings.clone(), metadata.clone(), files.clone());
@@ -414,7 +460,8 @@ pub fn write(
     let compiled: Vec<Compiled> = compiled.into_iter().map(|(_, class)| class).collect();
     weights.finish().map_err(at)?;
     let targets = write_targets(&mut writer, &compiled, &options.targets).map_err(at)?;
-    let manifest = Manifest { features: features(&compiled), ..manifest(package, targets) };
+    let mut manifest = Manifest { features: features(&compiled), ..manifest(package, targets) };
+    manifest.certificate.options = flags::flags(options);
     writer.manifest(&manifest).map_err(at)?;
     let bytes = writer.finish().map_err(at)?;
     let n_steps = |class: &Compiled| class.plans.iter().map(|plan| plan.steps.len()).sum();
@@ -486,9 +533,9 @@ pub fn in_files(models: &[Lowered], refused: Refused) -> CompileError {
 
 fn manifest(package: &Package, targets: Vec<Target>) -> Manifest {
     let models = package.models();
-    let mut certificate = BTreeMap::new();
+    let mut rules = BTreeMap::new();
     for (rule, &hits) in models.iter().flat_map(|model| &model.report.rules) {
-        *certificate.entry(rule.to_string()).or_default() += hits as u64;
+        *rules.entry(rule.to_string()).or_default() += hits as u64;
     }
     let n_callable = models.iter().filter(|model| !model.entry.starts_with('#')).count();
     // Keys of several models could clash.
@@ -503,7 +550,11 @@ fn manifest(package: &Package, targets: Vec<Target>) -> Manifest {
         targets,
         world: 1,
         metadata: metadata.collect(),
-        certificate: certificate.into_iter().collect(),
+        certificate: Certificate {
+            rules: rules.into_iter().collect(),
+            kernels: package.kernel_errors.clone(),
+            ..Certificate::default()
+        },
         float_contractions: models.iter().flat_map(|model| model.report.float_contractions.clone()).collect(),
         ..Manifest::default()
     }
@@ -521,6 +572,8 @@ fn entry(model: &Lowered) -> Entry {
     let inputs = inputs.map(|(_, &v)| port(graph.value(v).name.as_deref().unwrap_or_default(), v));
     let outputs = graph.outputs().iter().zip(graph.output_names()).enumerate();
     let outputs = outputs.filter(|(i, _)| !is_state_output(*i)).map(|(_, (&v, name))| port(name, v));
+    let mut outputs: Vec<Port> = outputs.collect();
+    outputs.extend(watched_ports(&model.program, outputs.len()));
     let state_port = |name: &str, value: ValueId, shape: &[Dim]| Port {
         name: name.into(),
         dtype: graph.dtype(value) as u8,
@@ -540,8 +593,18 @@ fn entry(model: &Lowered) -> Entry {
     Entry {
         name: model.entry.clone(),
         inputs: inputs.collect(),
-        outputs: outputs.collect(),
+        outputs,
         symbols: symbols.map(|(n, r)| SymbolRange { name: n.to_string(), min: r.min, max: r.max }).collect(),
         states: states.collect(),
     }
+}
+
+/// The outputs of a program from number `first` on, which its graph does not have.
+fn watched_ports(program: &Program, first: usize) -> Vec<Port> {
+    let port = |i: usize| {
+        let buffer = program.buffers.iter().find(|buffer| buffer.kind == BufferKind::Output(i as u32))?;
+        let shape = buffer.ty.shape.iter().map(ToString::to_string).collect();
+        Some(Port { name: program.outputs[i].to_string(), dtype: buffer.ty.dtype as u8, shape })
+    };
+    (first..program.outputs.len()).filter_map(port).collect()
 }

@@ -1,7 +1,8 @@
-//! A graph, compiled for this host and loaded: what calibration runs, and what measures how well graphs are compiled.
+//! A graph, compiled for this host and loaded: what calibration and the check of kernels run, and what measures how well
+//! graphs are compiled.
 
 use crate::import::Imported;
-use crate::pipeline::{self, CompileError, Options, Source};
+use crate::pipeline::{self, CompileError, Options, Package, Source};
 use ic_codegen::{Products, Target};
 use ic_ir::Graph;
 use ic_ir::kernel::Step;
@@ -32,7 +33,6 @@ impl Runner {
     ///
     /// # Errors
     /// As for [`new`](Self::new).
-    #[expect(unsafe_code, reason = "runs what it has just compiled")]
     pub fn with(graph: Graph, options: &Options, session: &ic_runtime::Options) -> Result<Runner, CompileError> {
         let host =
             Target::host().ok_or_else(|| refuse("calibration runs on the CPU; there is no code for this one"))?;
@@ -52,12 +52,7 @@ impl Runner {
         let package = pipeline::lower_imported(models, &options, &mut |_| (), &mut |_, _| ())?;
         let mut kernels = String::new();
         package.models().iter().for_each(|model| print(&model.program.steps, &mut kernels));
-        let folder = tempfile::tempdir().map_err(|e| refuse(&format!("cannot make a temporary folder: {e}")))?;
-        let artifact = folder.path().join("calibration.ica");
-        pipeline::write(&package, &artifact, &options, &mut |_| ())?;
-        // SAFETY: this process wrote the artifact, into a folder of its own.
-        let model = unsafe { Model::load_with(&artifact, &LoadOptions::new()) }.map_err(|e| refuse(&e.to_string()))?;
-        let session = model.session(session).map_err(|e| refuse(&e.to_string()))?;
+        let (session, folder) = start(&package, &options, session)?;
         Ok(Runner { session, inputs, outputs, kernels, _folder: folder })
     }
 
@@ -96,6 +91,25 @@ fn print(steps: &[Step], text: &mut String) {
             }
         }
     }
+}
+
+/// Writes a package to a folder of its own, which must outlive the session, and loads it.
+///
+/// # Errors
+/// If it cannot be compiled, written or loaded.
+#[expect(unsafe_code, reason = "what runs has just been compiled")]
+pub(crate) fn start(
+    package: &Package,
+    options: &Options,
+    session: &ic_runtime::Options,
+) -> Result<(Session, TempDir), CompileError> {
+    let folder = tempfile::tempdir().map_err(|e| refuse(&format!("cannot make a temporary folder: {e}")))?;
+    let artifact = folder.path().join("package.ica");
+    pipeline::write(package, &artifact, options, &mut |_| ())?;
+    // SAFETY: this process wrote the artifact, into a folder of its own.
+    let model = unsafe { Model::load_with(&artifact, &LoadOptions::new()) }.map_err(|e| refuse(&e.to_string()))?;
+    let session = model.session(session).map_err(|e| refuse(&e.to_string()))?;
+    Ok((session, folder))
 }
 
 fn refuse(message: &str) -> CompileError {

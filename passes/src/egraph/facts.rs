@@ -39,6 +39,8 @@ pub(crate) struct Analysis {
     pub(crate) location: u32,
     /// Facts of the node that is about to be added.
     pub(crate) pending: Option<Facts>,
+    /// The nodes that a rule adds, where they are logged.
+    pub(crate) made: Option<Vec<ENode>>,
 }
 
 impl Facts {

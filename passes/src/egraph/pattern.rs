@@ -117,7 +117,7 @@ impl Pattern {
 }
 
 /// Every way in which one of `bindings` can be extended so that `part` matches class `id`.
-fn extend(egraph: &EGraph, part: &Part, id: Id, bindings: Vec<Bindings>) -> Vec<Bindings> {
+pub(super) fn extend(egraph: &EGraph, part: &Part, id: Id, bindings: Vec<Bindings>) -> Vec<Bindings> {
     let id = egraph.find(id);
     match part {
         Part::Var(var) => bindings.into_iter().filter_map(|b| b.bind_class(egraph, *var, id)).collect(),
@@ -186,7 +186,7 @@ fn extend_set(egraph: &EGraph, parts: &[Part], ids: &[Id], bindings: Vec<Binding
 }
 
 /// The ways to write a class as `function` of `n` classes.
-fn terms(egraph: &EGraph, function: ScalarOp, id: Id, n: usize) -> Vec<Vec<Id>> {
+pub(super) fn terms(egraph: &EGraph, function: ScalarOp, id: Id, n: usize) -> Vec<Vec<Id>> {
     if n == 1 {
         return vec![vec![id]];
     }
@@ -212,7 +212,8 @@ pub(crate) fn commutative(egraph: &EGraph, op: OpId) -> bool {
     matches!(egraph.analysis.ops.head(op), Head::Pointwise(function) if commutes(function))
 }
 
-fn fits(egraph: &EGraph, op: OpId, wanted: PartHead, attrs: &[(String, String)]) -> bool {
+/// Whether an op is what a node of a pattern wants.
+pub(super) fn fits(egraph: &EGraph, op: OpId, wanted: PartHead, attrs: &[(String, String)]) -> bool {
     let head = egraph.analysis.ops.head(op);
     let fits = match (wanted, head) {
         (PartHead::Op(wanted), head) => wanted == head,

@@ -3,6 +3,7 @@
 //! A plan says nothing about which values the leaves are: it is made once for all blocks of one form.
 
 use super::block::Block;
+use super::explain::{Chain, Explainer};
 use super::extract::Choice;
 use super::language::Kind;
 use super::{EGraph, ENode};
@@ -12,12 +13,15 @@ use crate::rebuild::{OperandList, Rebuild, copy_known};
 use egg::Id;
 use ic_ir::{Graph, GraphError, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The chosen nodes, operands first.
 pub(crate) struct Plan {
     steps: Vec<Step>,
     /// The step of each local value that is computed or read.
     values: Vec<Option<u32>>,
+    /// Why the steps that the model does not have are right, where that was asked for.
+    chains: Vec<Chain>,
 }
 
 struct Step {
@@ -29,8 +33,14 @@ struct Step {
 
 impl Plan {
     /// The chosen node of every class on which `roots` depend; `classes` are those of the local values.
-    pub(crate) fn new(egraph: &EGraph, choice: &Choice, roots: &[Id], classes: &[Id]) -> Plan {
-        let mut plan = Plan { steps: Vec::new(), values: Vec::new() };
+    pub(crate) fn new(
+        egraph: &EGraph,
+        choice: &Choice,
+        roots: &[Id],
+        classes: &[Id],
+        explainer: Option<&Explainer>,
+    ) -> Plan {
+        let mut plan = Plan { steps: Vec::new(), values: Vec::new(), chains: Vec::new() };
         let mut planned: BTreeMap<Id, u32> = BTreeMap::new();
         for root in roots {
             let mut stack = vec![(egraph.find(*root), false)];
@@ -42,6 +52,7 @@ impl Plan {
                 if are_operands_planned {
                     planned.insert(class, plan.steps.len() as u32);
                     plan.steps.push(step(egraph, class, node, &planned));
+                    plan.chains.extend(explainer.and_then(|explainer| explainer.chain(class, node)));
                 } else {
                     stack.push((class, true));
                     stack.extend(node.children.iter().rev().map(|&child| (egraph.find(child), false)));
@@ -56,6 +67,11 @@ impl Plan {
     pub(crate) fn leaves(&self) -> BTreeSet<u32> {
         let leaf = |step: &Step| if let Kind::Leaf(local) = step.kind { Some(local) } else { None };
         self.steps.iter().filter_map(leaf).collect()
+    }
+
+    /// Why what a block becomes is right: for each node that is not the model's its place in the model, and the rules.
+    pub(crate) fn explain(&self, graph: &Graph, block: &Block) -> Vec<(Arc<str>, Vec<String>)> {
+        self.chains.iter().map(|chain| chain.of_block(graph, block)).collect()
     }
 
     /// Adds the nodes for a block, and lets their values stand for the block's.

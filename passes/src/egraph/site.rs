@@ -93,6 +93,9 @@ impl Site<'_> {
             return Some(id);
         }
         let facts = facts_of(self.egraph, &node).ok()?;
+        if let Some(made) = &mut self.egraph.analysis.made {
+            made.push(node.clone());
+        }
         self.egraph.analysis.pending = Some(facts);
         let id = self.egraph.add(node);
         self.egraph.analysis.pending = None;

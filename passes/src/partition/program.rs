@@ -23,13 +23,15 @@ use std::sync::Arc;
 pub struct PartitionOptions {
     /// Whether nodes are put together in kernels; otherwise each node is a kernel of its own.
     pub fuse: bool,
+    /// Whether results may take over the memory of operands.
+    pub share: bool,
     /// Whether the kernel of a matrix product may also fold the rows of its result, as for a normalization.
     pub rows_of_products: bool,
 }
 
 impl Default for PartitionOptions {
     fn default() -> PartitionOptions {
-        PartitionOptions { fuse: true, rows_of_products: false }
+        PartitionOptions { fuse: true, share: true, rows_of_products: false }
     }
 }
 
@@ -90,7 +92,7 @@ pub fn partition_with_states(
     }
     program.constraints = constraints;
     program.steps = steps;
-    if options.fuse {
+    if options.fuse && options.share {
         share_buffers(&mut program);
     }
     Ok(program)

@@ -51,7 +51,7 @@ pub(crate) fn check_graph(graph: &Graph, sizes: &[usize]) -> Program {
     let graph = hoist_branch_constants(graph).unwrap();
     let mut fused = None;
     for (fuse, rows_of_products) in [(false, false), (true, false), (true, true)] {
-        let program = partition(&graph, &PartitionOptions { fuse, rows_of_products });
+        let program = partition(&graph, &PartitionOptions { fuse, share: fuse, rows_of_products });
         let program = program.unwrap_or_else(|e| panic!("{e:?}\n{}", text::print(&graph)));
         for (seed, &size) in sizes.iter().enumerate() {
             compare(&graph, &program, size, seed as u64);

@@ -24,7 +24,7 @@ pub use check::{PlanContext, PlanError};
 pub use code::{CodeSection, CodeView};
 pub use error::ArtifactError;
 pub use format::{FORMAT_VERSION, Section, SectionKind, read_identity};
-pub use manifest::{Entry, EntryState, Manifest, Port, State, SymbolRange, Target};
+pub use manifest::{Certificate, Entry, EntryState, KernelError, Manifest, Port, State, SymbolRange, Target};
 pub use plan::{
     Buffer, BufferId, CallInput, Callback, DimCheck, DimOp, DimSlot, Epilogue, KernelRef, Operand, Place, Plan,
     Segment, StateUse, Step, SymbolSource,

@@ -21,8 +21,8 @@ pub struct Manifest {
     pub world: u32,
     /// The model's `metadata_props`, in their order.
     pub metadata: Vec<(String, String)>,
-    /// Rules applied with their counts, and the errors measured for them.
-    pub certificate: Vec<(String, u64)>,
+    /// How the models became what is here.
+    pub certificate: Certificate,
     /// Contractions that the model quantizes and that run on floats all the same: their nodes, and why.
     pub float_contractions: Vec<(String, String)>,
 }
@@ -33,6 +33,36 @@ impl Manifest {
         let end = self.entries.iter().position(|entry| entry.name.starts_with('#'));
         &self.entries[..end.unwrap_or(self.entries.len())]
     }
+}
+
+/// How models became kernels: with which options, by which rewrite rules, and what each kernel gets wrong.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The options of `ic compile` that decide about kernels, as on its command line.
+    pub options: Vec<String>,
+    /// How often each rewrite rule changed something, by name.
+    pub rules: Vec<(String, u64)>,
+    /// The errors of each entry's kernels on seeded random inputs, by the portable kernels, if they were asked for.
+    pub kernels: Vec<(String, Vec<KernelError>)>,
+}
+
+/// The largest differences between what a kernel computes and its reference evaluation.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct KernelError {
+    /// Its number, in the order of steps.
+    pub kernel: String,
+    /// What it does.
+    pub what: String,
+    /// Names of the model's nodes that it computes.
+    pub nodes: String,
+    /// Elements that were compared.
+    pub elements: u64,
+    /// The largest difference of two elements.
+    pub absolute: f64,
+    /// The same over the largest magnitude of the reference.
+    pub relative: f64,
+    /// In numbers that the element type can tell apart; 0 for what are no floats.
+    pub ulps: u64,
 }
 
 /// One callable entry.

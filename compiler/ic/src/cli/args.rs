@@ -96,6 +96,13 @@ pub(crate) struct CompileArgs {
     /// Print the graph after this pass; repeat for several
     #[arg(long = "print-after", value_name = "PASS")]
     pub(crate) print_after: Vec<String>,
+    /// Print, for each kernel, the chain of rewrite rules that led to it from the model's nodes
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Measure what each kernel gets wrong on seeded random inputs, and keep it in the artifact's certificate; takes as long
+    /// as evaluating the model by the reference evaluator
+    #[arg(long)]
+    pub(crate) certify: bool,
     /// Print one JSON object instead of a sentence at the end
     #[arg(long)]
     pub(crate) json: bool,
@@ -229,6 +236,10 @@ pub(crate) struct VerifyArgs {
     /// Largest error, as a share of each output's largest magnitude
     #[arg(long, default_value_t = 1e-3)]
     pub(crate) tolerance: f64,
+    /// Also compile the model as the artifact was, and compare each kernel with its reference evaluation on the inputs that
+    /// reach it
+    #[arg(long)]
+    pub(crate) per_kernel: bool,
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,5 +1,7 @@
 //! `ic compile`.
 
+mod explain;
+
 use super::args::{CalibrationMethod, CompileArgs, Fp, Precision, Quantize};
 use super::feed::parse_dims;
 use super::output::Say;
@@ -12,7 +14,7 @@ use ic_artifact::Manifest;
 use ic_codegen::{Products, Target, TargetClass, ascend, cpu, nvptx};
 use ic_ir::kernel::Step;
 use ic_ir::{Graph, text};
-use ic_passes::{FpMode, IntegerWeights, PASSES};
+use ic_passes::{FpMode, IntegerWeights, PASSES, Search};
 use serde_json::json;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -41,6 +43,9 @@ pub(crate) fn compile(args: &CompileArgs, say: &mut Say) -> Result<()> {
     lowered.models().iter().for_each(warn);
     for emit in emits.iter().filter(|emit| emit.kind.form().is_none()) {
         emit.write(&emit.texts(&lowered, &options)?, say)?;
+    }
+    if args.explain {
+        say.text(&explain::explanations(&lowered))?;
     }
     let written = pipeline::write(&lowered, &output, &options, &mut |what| say.phase(what))?;
     for emit in &emits {
@@ -126,7 +131,8 @@ fn sources(models: &[String]) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-fn options(args: &CompileArgs) -> Result<Options> {
+/// What the arguments ask for.
+pub(super) fn options(args: &CompileArgs) -> Result<Options> {
     let names: Vec<&str> =
         if args.targets.is_empty() { vec!["cpu"] } else { args.targets.iter().map(|t| &**t).collect() };
     let known = || Target::all().map(Target::name).collect::<Vec<_>>().join(", ");
@@ -160,11 +166,13 @@ fn options(args: &CompileArgs) -> Result<Options> {
     let (dims, ranges) = parse_dims(&args.dims)?;
     let import = ImportOptions { dims, ranges, outputs, ..Default::default() };
     let opt_level = args.opt_level;
-    let passes = ic_passes::Options { opt_level, fp, precision, integer_weights, ..Default::default() };
+    let explain = args.explain;
+    let passes = ic_passes::Options { opt_level, fp, precision, integer_weights, explain, ..Default::default() };
     let states = args.states.iter().map(|text| state_pair(text)).collect::<Result<_>>()?;
     let products = if args.precision == Precision::Tf32 { Products::Tf32 } else { Products::F32 };
     let calibration = calibration(args)?;
-    Ok(Options { import, passes, targets, products, states, hoist: args.hoist.clone(), calibration })
+    let (hoist, certify) = (args.hoist.clone(), args.certify);
+    Ok(Options { import, passes, targets, products, states, hoist, calibration, certify, ..Options::default() })
 }
 
 /// How the model is calibrated, if it is.
@@ -406,7 +414,20 @@ fn report(lowered: &Lowered) -> String {
     let passes = lowered.report.passes.iter().map(|(name, nodes)| format!("{name}: {nodes} nodes\n"));
     let rules = lowered.report.rules.iter().map(|(name, hits)| format!("rule {name}: {hits}\n"));
     let ops = ops.into_iter().map(|(name, count)| format!("op {name}: {count}\n"));
-    passes.chain(rules).chain(ops).collect()
+    passes.chain(rules).chain(search(&lowered.report)).chain(ops).collect()
+}
+
+/// What equality saturation did, and how often the rules that were found changed something.
+fn search(report: &ic_passes::Report) -> Vec<String> {
+    let Search { stretches, searched, rounds, e_nodes, matches } = &report.search;
+    let summary = format!(
+        "saturation: {stretches} stretches, {searched} searched, at most {rounds} rounds and {e_nodes} e-nodes\n"
+    );
+    let of_rule = |(rule, n): (&&str, &usize)| {
+        let n_changes = report.rules.get(rule).unwrap_or(&0);
+        format!("saturation {rule}: {n} matches, {n_changes} changes\n")
+    };
+    std::iter::once(summary).chain(matches.iter().map(of_rule)).collect()
 }
 
 fn count_ops(graph: &Graph, ops: &mut std::collections::BTreeMap<&'static str, usize>) {

@@ -4,7 +4,9 @@ use super::args::InspectArgs;
 use super::output::Say;
 use anyhow::{Context, Result};
 use ic::import::{ImportOptions, import};
-use ic_artifact::{ArtifactReader, EntryState, Manifest, Operand, Place, Plan, Port, State, Step, Target};
+use ic_artifact::{
+    ArtifactReader, Certificate, EntryState, KernelError, Manifest, Operand, Place, Plan, Port, State, Step, Target,
+};
 use ic_ir::Graph;
 use ic_types::DType;
 use serde_json::{Value, json};
@@ -84,10 +86,27 @@ fn describe_artifact(path: &Path) -> Result<Value> {
             "kind": section.kind.name(), "offset": section.offset, "bytes": section.length,
             "targets": users(manifest, index as u32),
         })).collect::<Vec<_>>(),
+        "certificate": describe_certificate(&manifest.certificate),
         "metadata": manifest.metadata.iter().cloned().collect::<BTreeMap<_, _>>(),
         "quantized in the model, run in float": manifest.float_contractions.iter()
             .map(|(node, reason)| format!("{node}: {reason}")).collect::<Vec<_>>(),
     }))
+}
+
+/// How the artifact came about.
+fn describe_certificate(certificate: &Certificate) -> Value {
+    let kernel = |error: &KernelError| {
+        let KernelError { kernel, what, nodes, absolute, relative, ulps, .. } = error;
+        format!("{kernel} {what}: {absolute:.2e}, {relative:.2e} of the scale, {ulps} ulps ({nodes})")
+    };
+    let of_entry = |(entry, errors): &(String, Vec<KernelError>)| {
+        (entry.clone(), json!(errors.iter().map(kernel).collect::<Vec<_>>()))
+    };
+    json!({
+        "options": certificate.options.join(" "),
+        "rules": certificate.rules.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "errors of kernels": certificate.kernels.iter().map(of_entry).collect::<serde_json::Map<_, _>>(),
+    })
 }
 
 /// The targets that read a section of code or plans.

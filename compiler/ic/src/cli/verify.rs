@@ -6,6 +6,7 @@
 //! to the model's own output: see [`roundoff`].
 
 mod compare;
+mod kernels;
 mod roundoff;
 
 use self::compare::{Row, compare};
@@ -25,6 +26,10 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn verify(args: &VerifyArgs, say: &mut Say) -> Result<()> {
     let (entry, file) = named(&args.model);
+    ensure!(
+        !args.per_kernel || file.extension().is_none_or(|extension| extension != "npz"),
+        "`--per-kernel` needs the model, and not its outputs alone"
+    );
     let model = open(&args.session)?;
     model.verify_weights()?;
     let arguments = SessionArgs { entry: args.session.entry.clone().or(entry), ..args.session.clone() };
@@ -55,9 +60,21 @@ pub(crate) fn verify(args: &VerifyArgs, say: &mut Say) -> Result<()> {
     }
     let worst = rows.iter().map(|row| row.relative).fold(0.0, f64::max);
     let agrees = rows.iter().all(|row| row.agrees(args.tolerance));
+    let watched = match args.per_kernel {
+        true => {
+            say.phase("measuring kernels");
+            Some(kernels::watch(&model, &file, &run.fed, args)?)
+        }
+        false => None,
+    };
     if args.json {
-        say.json(&json!({ "agrees": agrees, "outputs": rows.iter().map(Row::json).collect::<Vec<_>>() }))?;
+        let kernels = watched.as_ref().map(kernels::json);
+        let outputs: Vec<_> = rows.iter().map(Row::json).collect();
+        say.json(&json!({ "agrees": agrees, "outputs": outputs, "kernels": kernels }))?;
     } else {
+        if let Some(watched) = &watched {
+            say.text(&kernels::table(watched))?;
+        }
         for row in &rows {
             say.line(&row.line())?;
         }

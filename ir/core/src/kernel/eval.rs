@@ -2,6 +2,8 @@
 //!
 //! Temporaries start as NaN or a poison integer, so that reading what nothing wrote shows in results.
 
+mod kernels;
+
 use super::program::{BufferId, BufferKind, Loop, Program, ReadSymbol, Step};
 use super::stage::{Anchor, Bound, Expr, Kernel, Load, Operand, Stage};
 use crate::eval::Symbols;
@@ -9,6 +11,7 @@ use crate::graph::ValueId;
 use crate::op::{OpError, Tensors};
 use crate::scalar::{ReduceFn, Scalar, ScalarOp};
 use ic_types::{DType, Data, Dim, Tensor, symbols_of};
+pub use kernels::{Evaluated, eval_kernels};
 
 /// Evaluates a program on `inputs`, given in declaration order. `constants` gives the constant values of the graph that
 /// it came from, `symbols` the symbols that no step reads.
