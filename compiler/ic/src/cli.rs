@@ -12,6 +12,7 @@ mod interrupt;
 mod open;
 mod opt;
 mod output;
+mod report;
 mod run;
 mod sign;
 mod verify;

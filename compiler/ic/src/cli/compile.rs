@@ -5,6 +5,7 @@ mod explain;
 use super::args::{CalibrationMethod, CompileArgs, Fp, Precision, Quantize};
 use super::feed::parse_dims;
 use super::output::Say;
+use super::report::{collect_kernels, report};
 use anyhow::{Context, Result, bail, ensure};
 use ic::import::ImportOptions;
 use ic::pipeline::{self, Lowered, Options, Package, Source, StatePair, Variant};
@@ -13,8 +14,8 @@ use ic::{Form, bindings};
 use ic_artifact::Manifest;
 use ic_codegen::{Products, Target, TargetClass, ascend, cpu, nvptx};
 use ic_ir::kernel::Step;
-use ic_ir::{Graph, text};
-use ic_passes::{FpMode, IntegerWeights, PASSES, Search};
+use ic_ir::text;
+use ic_passes::{FpMode, IntegerWeights, PASSES};
 use serde_json::json;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -388,51 +389,9 @@ impl Emit {
     }
 }
 
-/// Each kernel in order, branches included.
+/// Each kernel in order, branches included, as text.
 fn kernel_texts(steps: &[Step]) -> Vec<(String, String)> {
-    fn collect(steps: &[Step], texts: &mut Vec<(String, String)>) {
-        for step in steps {
-            match step {
-                Step::Kernel { kernel, .. } => texts.push((format!("k{:04}", texts.len()), kernel.to_string())),
-                Step::Read(_) => {}
-                Step::Loop(of) => collect(&of.body, texts),
-                Step::If { then, otherwise, .. } => {
-                    collect(then, texts);
-                    collect(otherwise, texts);
-                }
-            }
-        }
-    }
-    let mut texts = Vec::new();
-    collect(steps, &mut texts);
-    texts
-}
-
-fn report(lowered: &Lowered) -> String {
-    let mut ops = std::collections::BTreeMap::new();
-    count_ops(&lowered.graph, &mut ops);
-    let passes = lowered.report.passes.iter().map(|(name, nodes)| format!("{name}: {nodes} nodes\n"));
-    let rules = lowered.report.rules.iter().map(|(name, hits)| format!("rule {name}: {hits}\n"));
-    let ops = ops.into_iter().map(|(name, count)| format!("op {name}: {count}\n"));
-    passes.chain(rules).chain(search(&lowered.report)).chain(ops).collect()
-}
-
-/// What equality saturation did, and how often the rules that were found changed something.
-fn search(report: &ic_passes::Report) -> Vec<String> {
-    let Search { stretches, searched, rounds, e_nodes, matches } = &report.search;
-    let summary = format!(
-        "saturation: {stretches} stretches, {searched} searched, at most {rounds} rounds and {e_nodes} e-nodes\n"
-    );
-    let of_rule = |(rule, n): (&&str, &usize)| {
-        let n_changes = report.rules.get(rule).unwrap_or(&0);
-        format!("saturation {rule}: {n} matches, {n_changes} changes\n")
-    };
-    std::iter::once(summary).chain(matches.iter().map(of_rule)).collect()
-}
-
-fn count_ops(graph: &Graph, ops: &mut std::collections::BTreeMap<&'static str, usize>) {
-    for (_, node) in graph.nodes() {
-        *ops.entry(node.op.name()).or_default() += 1;
-        node.regions.iter().for_each(|region| count_ops(region, ops));
-    }
+    let mut kernels = Vec::new();
+    collect_kernels(steps, &mut kernels);
+    kernels.iter().enumerate().map(|(i, (kernel, ..))| (format!("k{i:04}"), kernel.to_string())).collect()
 }
