@@ -3,6 +3,9 @@
 //! Symbolic dims count as [`ASSUMED_EXTENT`]. The unit is the time in which a byte moves to or from memory. Pointwise
 //! ops mostly run in the kernel of their producer, so that they are charged for a part of what they would cost alone.
 
+mod device;
+
+use device::DEVICE;
 use ic_ir::scalar::ScalarOp;
 use ic_ir::{Op, TensorType, Type};
 use ic_types::Dim;
@@ -10,14 +13,17 @@ use ic_types::Dim;
 /// The extent that an unbound symbol is taken to have.
 const ASSUMED_EXTENT: i64 = 64;
 
-/// Starting a kernel.
+/// One kernel more. What starting it takes is a tenth of this; what it keeps from running within its neighbours is the
+/// rest.
 const LAUNCH: u64 = 16 << 10;
 
-/// Multiply-adds per byte moved.
-const FLOPS: u64 = 16;
-
-/// 8-bit multiply-adds per byte moved. Their sums mostly leave the registers as bytes.
-const INTEGER_FLOPS: u64 = 64;
+/// What a device does in the time in which a byte moves.
+struct Device {
+    /// Multiply-adds of f32.
+    multiply_adds: u64,
+    /// Those of 8-bit integers. Their sums mostly leave the registers as bytes.
+    integer_multiply_adds: u64,
+}
 
 /// The value of a dim where every symbol has the assumed extent. What is not constant is at least 1, as nothing is
 /// free at every size.
@@ -69,7 +75,7 @@ pub(crate) fn node_cost(op: &Op, operands: &[Option<&Type>], results: &[Type]) -
         }
         Op::Matmul(_) => {
             let contracted = operand(0).and_then(|ty| ty.shape.last()).map_or(1, assumed);
-            LAUNCH + read + written + elements.saturating_mul(contracted) / FLOPS
+            LAUNCH + read + written + elements.saturating_mul(contracted) / DEVICE.multiply_adds
         }
         // The scores stay in cache.
         Op::Attention(_) => {
@@ -80,7 +86,7 @@ pub(crate) fn node_cost(op: &Op, operands: &[Option<&Type>], results: &[Type]) -
             };
             let (n, d, e) = (extent(1, 2), extent(1, 1), extent(2, 1));
             let scores = elements.checked_div(e).unwrap_or(0).saturating_mul(n);
-            let work = scores.saturating_mul(d + e) / FLOPS;
+            let work = scores.saturating_mul(d + e) / DEVICE.multiply_adds;
             let exp = scores.saturating_mul(weight(ScalarOp::Exp));
             LAUNCH + read + written + work + exp
         }
@@ -92,19 +98,19 @@ pub(crate) fn node_cost(op: &Op, operands: &[Option<&Type>], results: &[Type]) -
             });
             let matrices = (1..operands.len()).filter_map(operand).filter(|ty| ty.rank() == 3);
             let per_row: u64 = matrices.map(|ty| ty.shape[1..].iter().map(assumed).fold(1, u64::saturating_mul)).sum();
-            LAUNCH + read + written + rows.saturating_mul(per_row) / FLOPS
+            LAUNCH + read + written + rows.saturating_mul(per_row) / DEVICE.multiply_adds
         }
         Op::IntegerMatmul(_) => {
             let contracted = operand(0).and_then(|ty| ty.shape.last()).map_or(1, assumed);
-            LAUNCH + read + written / 4 + elements.saturating_mul(contracted) / INTEGER_FLOPS
+            LAUNCH + read + written / 4 + elements.saturating_mul(contracted) / DEVICE.integer_multiply_adds
         }
         Op::IntegerConvolution(_) => {
             let window = operand(1).map_or(1, |w| w.shape[1..].iter().map(assumed).fold(1, u64::saturating_mul));
-            LAUNCH + read + written / 4 + elements.saturating_mul(window) / INTEGER_FLOPS
+            LAUNCH + read + written / 4 + elements.saturating_mul(window) / DEVICE.integer_multiply_adds
         }
         Op::Convolution(_) | Op::ConvTranspose(_) => {
             let window = operand(1).map_or(1, |w| w.shape[1..].iter().map(assumed).fold(1, u64::saturating_mul));
-            LAUNCH + read + written + elements.saturating_mul(window) / FLOPS
+            LAUNCH + read + written + elements.saturating_mul(window) / DEVICE.multiply_adds
         }
         _ => LAUNCH + read + written,
     }

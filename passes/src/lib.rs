@@ -3,6 +3,7 @@
 //! [`PASSES`] is the list, in order; [`optimize`] runs it. A pass reads one graph and builds another, recurses into
 //! regions, and leaves a graph that verifies.
 
+pub mod alternatives;
 mod assign_layout;
 mod canonicalize;
 mod choose_winograd;

@@ -1,5 +1,6 @@
 //! What the user decides about optimization.
 
+use crate::egraph::extract::Extraction;
 use ic_ir::Literal;
 use ic_types::DType;
 
@@ -82,6 +83,8 @@ pub struct Options {
     pub native_halves: bool,
     /// Whether every target has kernels for attention and for mixtures of experts.
     pub native_compounds: bool,
+    /// How the nodes of an e-graph are chosen.
+    pub extraction: Extraction,
     /// Rounds of equality saturation.
     pub iterations: usize,
     /// Nodes that one e-graph may hold.
@@ -104,6 +107,7 @@ impl Default for Options {
             rounded: Vec::new(),
             native_halves: false,
             native_compounds: true,
+            extraction: Extraction::Cheapest,
             iterations: 12,
             e_nodes: 60_000,
             stretch: 1500,

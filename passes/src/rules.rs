@@ -33,7 +33,7 @@ mod tests {
     use super::instances::{Random, instance, near_miss};
     use crate::egraph::block::{Block, Surroundings};
     use crate::egraph::convert::convert;
-    use crate::egraph::extract::extract;
+    use crate::egraph::extract::{Extraction, extract};
     use crate::egraph::plan::Plan;
     use crate::egraph::rule::{FpClass, Rule};
     use crate::known::known_values;
@@ -135,7 +135,7 @@ mod tests {
             // Both were evaluated to the same constant.
             return None;
         }
-        let choice = extract(egraph, &[root, right])?;
+        let choice = extract(egraph, &[root, right], Extraction::Cheapest)?;
         // Both sides stand for the output, one after the other.
         let sides = [(root, "left"), (right, "right")].map(|(side, name)| {
             let mut classes = converted.classes.clone();

@@ -5,7 +5,7 @@
 //! within them. Stretches of one form are searched once, and all get the same choice.
 
 mod context;
-mod stretches;
+pub(crate) mod stretches;
 
 use crate::egraph::EGraph;
 use crate::egraph::block::{Block, Form, Surroundings};
@@ -159,7 +159,7 @@ impl<'b> Templates<'b> {
             let roots: Vec<Id> = roots.iter().map(|&local| classes[local as usize]).collect();
             let explainer = log.map(|log| Explainer::new(egraph, log));
             let plan = |choice| Plan::new(egraph, &choice, &roots, classes, explainer.as_ref());
-            extract(egraph, &roots).map(|choice| Rc::new(plan(choice)))
+            extract(egraph, &roots, options.extraction).map(|choice| Rc::new(plan(choice)))
         });
         let plan = plan.clone();
         let left = self.left.entry(form).or_insert(1);

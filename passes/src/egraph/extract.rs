@@ -17,6 +17,22 @@ const ROUNDS: usize = 2;
 /// Trials of the local search: each costs a walk over the chosen nodes.
 const MAX_TRIALS: usize = 4000;
 
+/// How nodes are chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extraction {
+    /// As this file's header says.
+    Cheapest,
+    /// For each class the node whose tree costs least, where what is shared counts as often as it is used.
+    Trees,
+    /// As for trees, with every node's cost times 2 to a power drawn from `0..=spread`.
+    Drawn {
+        /// What the draws follow from.
+        seed: u64,
+        /// 0 is none at all.
+        spread: u32,
+    },
+}
+
 /// The chosen node of each class, by class.
 pub(crate) struct Choice {
     nodes: Vec<Option<usize>>,
@@ -50,11 +66,19 @@ struct Problem {
 }
 
 /// Chooses nodes for `roots` and what they depend on; `None` if there is no choice without cycles.
-pub(crate) fn extract(egraph: &EGraph, roots: &[Id]) -> Option<Choice> {
+pub(crate) fn extract(egraph: &EGraph, roots: &[Id], extraction: Extraction) -> Option<Choice> {
     let problem = Problem::new(egraph);
-    let mut choice = problem.greedy();
     let roots: Vec<u32> = roots.iter().map(|&root| problem.number[usize::from(egraph.find(root))]).collect();
-    problem.improve(&mut choice, &roots)?;
+    let choice = match extraction {
+        Extraction::Cheapest => {
+            let mut choice = problem.greedy();
+            problem.improve(&mut choice, &roots)?;
+            choice
+        }
+        Extraction::Trees => problem.trees(&problem.costs).1,
+        Extraction::Drawn { seed, spread } => problem.trees(&drawn(&problem.costs, seed, spread)).1,
+    };
+    problem.total(&choice, &roots)?;
     let mut nodes = smallest_known(egraph);
     for (class, chosen) in problem.classes.iter().zip(&choice) {
         if let Some(node) = chosen {
@@ -100,14 +124,14 @@ impl Problem {
     }
 
     /// For each class the node whose set of needed classes costs least, of those that need only classes that come
-    /// before it in [`Problem::order`]: so no choice is a cycle. Of equal ones, movement comes last, where it meets what
+    /// before it in [`Problem::trees`]: so no choice is a cycle. Of equal ones, movement comes last, where it meets what
     /// absorbs it.
     fn greedy(&self) -> Vec<Option<usize>> {
         let n = self.classes.len();
         let mut choice: Vec<Option<usize>> = vec![None; n];
         let mut paid = vec![0u64; n];
         let mut sets: Vec<Vec<u64>> = vec![Vec::new(); n];
-        for class in self.order() {
+        for class in self.trees(&self.costs).0 {
             let mut best: Option<((u64, bool), usize, Vec<u64>)> = None;
             for (node, children) in self.children[class].iter().enumerate() {
                 if children.iter().any(|&child| choice[child as usize].is_none()) {
@@ -130,35 +154,38 @@ impl Problem {
         choice
     }
 
-    /// The classes in the order of the cost of their cheapest tree, each after the children of that tree.
-    fn order(&self) -> Vec<usize> {
+    /// The classes in the order of the cost of their cheapest tree, each after the children of that tree; and the root of
+    /// that tree for each class.
+    fn trees(&self, node_costs: &[Vec<u64>]) -> (Vec<usize>, Vec<Option<usize>>) {
         let n = self.classes.len();
+        let mut choice: Vec<Option<usize>> = vec![None; n];
         let mut missing: Vec<Vec<usize>> =
             self.children.iter().map(|nodes| nodes.iter().map(Vec::len).collect()).collect();
         let mut costs: Vec<Option<u128>> = vec![None; n];
-        let mut queue: BinaryHeap<Reverse<(u128, usize)>> = BinaryHeap::new();
-        for class in 0..n {
-            let ready = self.children[class].iter().zip(&self.costs[class]).filter(|(children, _)| children.is_empty());
-            queue.extend(ready.map(|(_, &cost)| Reverse((u128::from(cost), class))));
+        let mut queue: BinaryHeap<Reverse<(u128, usize, usize)>> = BinaryHeap::new();
+        for (class, (nodes, costs)) in self.children.iter().zip(node_costs).enumerate() {
+            let ready = nodes.iter().zip(costs).enumerate();
+            let ready = ready.filter(|(_, (children, _))| children.is_empty());
+            queue.extend(ready.map(|(node, (_, &cost))| Reverse((u128::from(cost), class, node))));
         }
         let mut order = Vec::with_capacity(n);
-        while let Some(Reverse((cost, class))) = queue.pop() {
+        while let Some(Reverse((cost, class, node))) = queue.pop() {
             if costs[class].is_some() {
                 continue;
             }
-            costs[class] = Some(cost);
+            (costs[class], choice[class]) = (Some(cost), Some(node));
             order.push(class);
             for &(parent, node) in &self.parents[class] {
                 let (parent, node) = (parent as usize, node as usize);
                 missing[parent][node] -= 1;
                 if missing[parent][node] == 0 {
                     let children = self.children[parent][node].iter().map(|&child| costs[child as usize].unwrap_or(0));
-                    let total = children.fold(u128::from(self.costs[parent][node]), u128::saturating_add);
-                    queue.push(Reverse((total, parent)));
+                    let total = children.fold(u128::from(node_costs[parent][node]), u128::saturating_add);
+                    queue.push(Reverse((total, parent, node)));
                 }
             }
         }
-        order
+        (order, choice)
     }
 
     /// Tries other nodes of the chosen classes, one at a time, and keeps what makes the whole cheaper.
@@ -227,6 +254,20 @@ impl Problem {
         }
         Some((total, used))
     }
+}
+
+/// Costs times powers of 2, the exponents from `0..=spread`.
+fn drawn(costs: &[Vec<u64>], seed: u64, spread: u32) -> Vec<Vec<u64>> {
+    let mut state = seed;
+    let mut draw = || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        1 << ((z ^ (z >> 31)) % u64::from(spread.min(40) + 1))
+    };
+    let of_class = |costs: &Vec<u64>| costs.iter().map(|cost| (cost + 1).saturating_mul(draw())).collect();
+    costs.iter().map(of_class).collect()
 }
 
 /// The numbers in a bitset.

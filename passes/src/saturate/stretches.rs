@@ -14,7 +14,7 @@ const MIN_BLOCK: usize = 32;
 const MIN_BLOCKS: usize = 3;
 
 /// Ranges of `nodes`, in order, of at most `limit` nodes each; one if they are no more than that.
-pub(super) fn stretches(graph: &Graph, nodes: &[(NodeId, &Node)], known: &[bool], limit: usize) -> Vec<Range<usize>> {
+pub(crate) fn stretches(graph: &Graph, nodes: &[(NodeId, &Node)], known: &[bool], limit: usize) -> Vec<Range<usize>> {
     let crossing = crossing(graph, nodes);
     let (mut found, mut start) = (Vec::new(), 0);
     if nodes.len() > limit {

@@ -46,6 +46,23 @@ enum Task {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Measure the extraction's picks against other choices: MODEL… [--dim NAME=N]… [--json OUT.json]
+    Regret {
+        /// See `testsuite/src/bin/regret.rs`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Measure the device description of the cost model, and print it or write it to a file
+    FitCost {
+        /// `passes/src/cost/device.rs`
+        file: Option<String>,
+    },
+    /// Compare quantized models with f32: IC MODEL CALIBRATION.npz INPUTS.npz
+    Quantization {
+        /// See `testsuite/src/bin/quantization.rs`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
@@ -55,6 +72,9 @@ fn main() -> Result<()> {
         Task::Models { all } => models(all),
         Task::Conformance { only } => script("conformance/run.sh", &only),
         Task::Pairs { only } => script("conformance/pairs.sh", &only),
+        Task::Regret { args } => measurement("regret", &args),
+        Task::FitCost { file } => measurement("fit_cost", &Vec::from_iter(file)),
+        Task::Quantization { args } => measurement("quantization", &args),
     }
 }
 
@@ -112,6 +132,14 @@ fn models(all: bool) -> Result<()> {
             println!("{}", fetch::obtain(model)?.display());
         }
     }
+    Ok(())
+}
+
+/// Runs a program of this crate in a release build: it measures.
+fn measurement(name: &str, args: &[String]) -> Result<()> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["run", "--release", "--quiet", "-p", "ic-testsuite", "--bin", name, "--"]).args(args);
+    ensure!(command.status().context("cannot run cargo")?.success(), "{name} failed");
     Ok(())
 }
 
