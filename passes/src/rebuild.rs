@@ -7,7 +7,8 @@
 use crate::operand_order::OperandOrder;
 use ic_ir::{Graph, GraphError, Node, NodeId, Op, ValueDef, ValueId};
 use ic_types::{Dim, symbols_of};
-use std::collections::{BTreeMap, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Operands of a node; `None` for an absent optional one.
@@ -20,7 +21,7 @@ pub(crate) struct Rebuild<'a> {
     /// The graph that is built.
     pub(crate) new: Graph,
     values: Vec<Option<ValueId>>,
-    seen: HashMap<(Op, OperandList), Vec<ValueId>>,
+    seen: FxHashMap<(Op, OperandList), Vec<ValueId>>,
     order: OperandOrder,
 }
 
@@ -35,7 +36,7 @@ impl<'a> Rebuild<'a> {
             let name = value.name.clone().unwrap_or_else(|| Arc::from(""));
             values[input.index()] = Some(new.add_input(name, value.ty.clone()));
         }
-        Rebuild { old, new, values, seen: HashMap::new(), order: OperandOrder::default() }
+        Rebuild { old, new, values, seen: FxHashMap::default(), order: OperandOrder::default() }
     }
 
     /// The nodes of the old graph on which its outputs and bound symbols depend, in order.

@@ -22,8 +22,8 @@ use crate::rules::all_rules;
 use crate::{Options, PassError, Report};
 use egg::Id;
 use ic_ir::{Graph, Node, NodeId};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// See the file's header.
@@ -98,10 +98,10 @@ fn choose(
     graph.roots().for_each(|v| wanted[v.index()] = true);
     let mut templates = Templates::new(blocks, options);
     let mut plans: Vec<Option<Rc<Plan>>> = Vec::with_capacity(blocks.len());
-    for block in blocks.iter().rev() {
+    for (number, block) in blocks.iter().enumerate().rev() {
         let results = block.results().into_iter();
         let roots: Vec<u32> = results.filter(|(_, v)| wanted[v.index()]).map(|(local, _)| local).collect();
-        let plan = templates.plan(&block.form, roots, rules, options, report);
+        let plan = templates.plan(number, roots, rules, options, report);
         match &plan {
             Some(plan) => plan.leaves().into_iter().for_each(|local| {
                 wanted[block.values[local as usize].index()] = true;
@@ -118,8 +118,10 @@ fn choose(
 
 /// What has been found out about the forms of blocks. An e-graph lives as long as blocks of its form are left.
 struct Templates<'b> {
-    left: HashMap<&'b Form, usize>,
-    searched: HashMap<&'b Form, Searched>,
+    /// Each form, how many blocks of it are left, and its search.
+    forms: Vec<(&'b Form, usize, Option<Searched>)>,
+    /// The form of each block.
+    numbers: Vec<usize>,
     reuse: bool,
 }
 
@@ -127,45 +129,51 @@ struct Templates<'b> {
 struct Searched {
     converted: Converted,
     outcome: Outcome,
-    plans: HashMap<Vec<u32>, Option<Rc<Plan>>>,
+    plans: FxHashMap<Vec<u32>, Option<Rc<Plan>>>,
 }
 
 impl<'b> Templates<'b> {
     fn new(blocks: &'b [Block], options: &Options) -> Templates<'b> {
-        let mut left = HashMap::new();
-        blocks.iter().for_each(|block| *left.entry(&block.form).or_default() += 1);
-        Templates { left, searched: HashMap::new(), reuse: options.reuse }
+        let (mut forms, mut number_of): (Vec<(&Form, usize, Option<Searched>)>, _) = (Vec::new(), FxHashMap::default());
+        let mut numbers = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            let number = *number_of.entry(&block.form).or_insert_with(|| {
+                forms.push((&block.form, 0, None));
+                forms.len() - 1
+            });
+            forms[number].1 += 1;
+            numbers.push(number);
+        }
+        Templates { forms, numbers, reuse: options.reuse }
     }
 
+    /// What becomes of a block, of which `roots` are wanted.
     fn plan(
         &mut self,
-        form: &'b Form,
+        block: usize,
         roots: Vec<u32>,
         rules: &[Rule],
         options: &Options,
         report: &mut Report,
     ) -> Option<Rc<Plan>> {
-        let searched = match self.searched.entry(form) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                report.search.searched += 1;
-                entry.insert(search_form(form, rules, options))
-            }
-        };
-        searched.outcome.add_to(report);
-        let log = searched.outcome.log.as_ref();
-        let Converted { egraph, classes } = &searched.converted;
-        let plan = searched.plans.entry(roots).or_insert_with_key(|roots| {
+        let (form, left, searched) = &mut self.forms[self.numbers[block]];
+        let of_form = searched.get_or_insert_with(|| {
+            report.search.searched += 1;
+            search_form(form, rules, options)
+        });
+        of_form.outcome.add_to(report);
+        let log = of_form.outcome.log.as_ref();
+        let Converted { egraph, classes } = &of_form.converted;
+        let plan = of_form.plans.entry(roots).or_insert_with_key(|roots| {
             let roots: Vec<Id> = roots.iter().map(|&local| classes[local as usize]).collect();
             let explainer = log.map(|log| Explainer::new(egraph, log));
             let plan = |choice| Plan::new(egraph, &choice, &roots, classes, explainer.as_ref());
             extract(egraph, &roots, options.extraction).map(|choice| Rc::new(plan(choice)))
         });
         let plan = plan.clone();
-        let left = self.left.entry(form).or_insert(1);
         *left -= 1;
         if *left == 0 || !self.reuse {
-            self.searched.remove(form);
+            *searched = None;
         }
         plan
     }
@@ -174,7 +182,7 @@ impl<'b> Templates<'b> {
 fn search_form(form: &Form, rules: &[Rule], options: &Options) -> Searched {
     let mut converted = convert(form);
     let outcome = run(&mut converted.egraph, rules, options);
-    Searched { converted, outcome, plans: HashMap::new() }
+    Searched { converted, outcome, plans: FxHashMap::default() }
 }
 
 /// What a search did: how often each rule matched and changed something, and what an explanation needs.

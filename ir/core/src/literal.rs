@@ -132,12 +132,22 @@ impl Ord for Literal {
         {
             return (self.dtype, &self.shape).cmp(&(other.dtype, &other.shape));
         }
+        if let (LiteralData::File { source: a, offset: x }, LiteralData::File { source: b, offset: y }) =
+            (&self.data, &other.data)
+            && Arc::ptr_eq(a, b)
+        {
+            return (self.dtype, &self.shape, x).cmp(&(other.dtype, &other.shape, y));
+        }
         self.key().cmp(&other.key())
     }
 }
 
 impl Hash for Literal {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
+        match &self.data {
+            // Paths take long to hash, and most models have one file.
+            LiteralData::File { offset, .. } => (self.dtype, &self.shape, offset).hash(state),
+            LiteralData::Inline(_) => self.key().hash(state),
+        }
     }
 }

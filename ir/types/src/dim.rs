@@ -4,15 +4,18 @@
 //! Symbols stand for extents and are never negative. Arithmetic saturates at the limits of `i64`; a tensor that large
 //! is refused wherever a type is made, and evaluation at run time reports overflow.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod terms;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use terms::Terms;
 
 /// An integer expression over symbolic dimensions.
 ///
 /// A sum of `coefficient × monomial`, sorted by monomial, with no zero coefficients.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Dim {
-    terms: BTreeMap<Monomial, i64>,
+    terms: Terms,
 }
 
 /// A product of atoms, sorted; the empty product is 1.
@@ -84,16 +87,7 @@ impl Dim {
     }
 
     fn add_term(&mut self, monomial: Monomial, coefficient: i64) {
-        let entry = self.terms.entry(monomial);
-        let total = match &entry {
-            std::collections::btree_map::Entry::Occupied(old) => old.get().saturating_add(coefficient),
-            std::collections::btree_map::Entry::Vacant(_) => coefficient,
-        };
-        if total != 0 {
-            entry.insert_entry(total);
-        } else if let std::collections::btree_map::Entry::Occupied(old) = entry {
-            old.remove();
-        }
+        self.terms.add(monomial, coefficient);
     }
 
     /// The terms in canonical order: monomial and non-zero coefficient.
@@ -105,14 +99,14 @@ impl Dim {
     pub fn as_const(&self) -> Option<i64> {
         match self.terms.len() {
             0 => Some(0),
-            1 => self.terms.get(&Monomial::default()).copied(),
+            1 => self.terms.get(&Monomial::default()),
             _ => None,
         }
     }
 
     /// The symbol's name, if this is a bare symbol.
     pub fn as_symbol(&self) -> Option<&Arc<str>> {
-        let (monomial, &coefficient) = self.terms.first_key_value()?;
+        let (monomial, coefficient) = self.terms.first()?;
         match (self.terms.len(), coefficient, monomial.0.as_slice()) {
             (1, 1, [Atom::Symbol(name)]) => Some(name),
             _ => None,
@@ -165,7 +159,7 @@ impl Dim {
                 return Dim::from_terms(terms).floor_div(&Dim::constant(b / factor));
             }
             // floordiv(floordiv(x, a) + c, b) = floordiv(x + a * c, a * b) for positive a and b.
-            let offset = self.terms.get(&Monomial::default()).copied().unwrap_or(0);
+            let offset = self.terms.get(&Monomial::default()).unwrap_or(0);
             if let Some(Atom::FloorDiv(inner)) = (self.clone() - Dim::constant(offset)).as_atom()
                 && let Some(a) = inner.1.as_const().filter(|&a| a > 0)
                 && let (Some(shift), Some(b)) = (a.checked_mul(offset), a.checked_mul(b))
@@ -266,7 +260,7 @@ impl Dim {
     }
 
     fn as_atom(&self) -> Option<&Atom> {
-        let (monomial, &coefficient) = self.terms.first_key_value()?;
+        let (monomial, coefficient) = self.terms.first()?;
         match (self.terms.len(), coefficient, monomial.0.as_slice()) {
             (1, 1, [atom]) => Some(atom),
             _ => None,
@@ -323,7 +317,7 @@ impl Dim {
 
     /// What is left of `budget` after the parts of this are taken from it.
     fn remaining(&self, budget: usize) -> Option<usize> {
-        self.terms.keys().try_fold(budget, |budget, monomial| {
+        self.terms.monomials().try_fold(budget, |budget, monomial| {
             monomial.0.iter().try_fold(budget.checked_sub(1)?, |budget, atom| {
                 let budget = budget.checked_sub(1)?;
                 match atom {
@@ -338,7 +332,7 @@ impl Dim {
 
     /// Adds the names of all symbols to `names`.
     pub fn collect_symbols(&self, names: &mut BTreeSet<Arc<str>>) {
-        for atom in self.terms.keys().flat_map(|m| &m.0) {
+        for atom in self.terms.monomials().flat_map(|m| &m.0) {
             match atom {
                 Atom::Symbol(name) => {
                     names.insert(name.clone());
@@ -492,8 +486,8 @@ impl From<i64> for Dim {
 impl std::ops::Add for Dim {
     type Output = Dim;
     fn add(mut self, other: Dim) -> Dim {
-        for (monomial, coefficient) in other.terms {
-            self.add_term(monomial, coefficient);
+        for (monomial, &coefficient) in &other.terms {
+            self.add_term(monomial.clone(), coefficient);
         }
         self
     }
@@ -502,7 +496,7 @@ impl std::ops::Add for Dim {
 impl std::ops::Neg for Dim {
     type Output = Dim;
     fn neg(mut self) -> Dim {
-        for coefficient in self.terms.values_mut() {
+        for coefficient in self.terms.coefficients_mut() {
             *coefficient = coefficient.saturating_neg();
         }
         self

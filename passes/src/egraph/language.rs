@@ -5,7 +5,7 @@
 use egg::{Id, Language};
 use ic_ir::scalar::ScalarOp;
 use ic_ir::{NodeId, Op};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// An interned [`Kind`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -88,7 +88,7 @@ impl Head {
 #[derive(Default)]
 pub(crate) struct Interner {
     kinds: Vec<(Kind, Head)>,
-    index: HashMap<Kind, OpId>,
+    index: FxHashMap<Kind, OpId>,
 }
 
 impl Interner {
