@@ -1,5 +1,5 @@
-//! What the tests and tasks share: the catalogue of real models and how to obtain them, and Ascend kernels without
-//! hardware.
+//! What the tests and tasks share: the catalogue of real models and how to obtain them, Ascend kernels without
+//! hardware, and what rewrite rules do in models.
 
 pub mod ascend;
 pub mod catalog;
@@ -7,5 +7,6 @@ mod compare;
 pub mod fetch;
 pub mod gpu;
 pub mod magika;
+pub mod rules;
 
 pub use compare::{compare, largest_error};

