@@ -33,6 +33,8 @@ rules! {
     Exact "transpose-transpose": "(transpose:p (transpose:q ?x))" => build(transpose_transpose);
     /// A transpose of matrices goes through a reshape of their batch.
     Exact "transpose-reshape-batch": "(transpose:p (reshape:r ?x))" => build(transpose_matrices);
+    /// Rows of a product change places with those of its left operand.
+    Exact "transpose-rows": "(transpose:p (reshape:r (matmul ?x ?w)))" => build(transpose_rows);
     /// A transpose that leaves the axes in their order is nothing.
     Exact "transpose-identity": "(transpose:p ?x)" => "?x", if |m| matches!(m.op("p"), Op::Transpose(op) if op.perm.is_sorted());
     /// reshape(reshape(x)) = reshape(x).
@@ -76,6 +78,21 @@ fn transpose_matrices(site: &mut Site) -> Option<Id> {
     let mut shape = r.shape;
     shape.swap(rank - 2, rank - 1);
     site.reshape(transposed, shape)
+}
+
+fn transpose_rows(site: &mut Site) -> Option<Id> {
+    let (Op::Transpose(p), Op::Reshape(r)) = (site.op("p").clone(), site.op("r").clone()) else { return None };
+    let (rows, w) = (&site.ty(site.var("x"))?.shape, &site.ty(site.var("w"))?.shape);
+    let (k, [_, n]) = (rows.last()?.clone(), w.as_slice()) else { return None };
+    let columns = r.shape.len().checked_sub(1)?;
+    if r.shape[columns] != *n || p.perm[columns] != columns {
+        return None;
+    }
+    let mut apart = r.shape;
+    apart[columns] = k;
+    let x = site.reshape(site.var("x"), apart)?;
+    let x = site.add(p, &[x])?;
+    site.add(ic_ir::ops::Matmul {}, &[x, site.var("w")])
 }
 
 fn sink_transpose_reduce(site: &mut Site) -> Option<Id> {

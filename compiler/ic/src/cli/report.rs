@@ -2,7 +2,7 @@
 
 use ic::pipeline::Lowered;
 use ic_ir::Graph;
-use ic_ir::kernel::{BufferId, BufferKind, Kernel, Program, Step, Traffic, traffic};
+use ic_ir::kernel::{Anchor, BufferId, BufferKind, Kernel, Program, Step, Traffic, traffic};
 use ic_passes::Search;
 use ic_types::Dim;
 
@@ -38,11 +38,21 @@ fn traffic_lines(program: &Program) -> Vec<String> {
         let is_activation =
             |param: u32| !matches!(program.buffers[args[param as usize] as usize].kind, BufferKind::Constant(_));
         let Traffic { read, written } = traffic(kernel, &is_activation);
-        lines.push(format!("kernel {location}: reads {read} bytes of activations, writes {written}\n"));
+        let word = word(kernel);
+        lines.push(format!("kernel {word} {location}: reads {read} bytes of activations, writes {written}\n"));
         total = total + read + written;
     }
     lines.push(format!("activations: {total} bytes read and written\n"));
     lines
+}
+
+/// The op that a kernel is of, or the form of a generated one.
+fn word(kernel: &Kernel) -> &'static str {
+    match kernel.stages.first().map(|stage| &stage.anchor) {
+        Some(Anchor::Op { op, .. }) => op.name(),
+        _ if kernel.stages.iter().any(|stage| !stage.inner.is_empty()) => "rows",
+        _ => "pointwise",
+    }
 }
 
 fn count_ops(graph: &Graph, ops: &mut std::collections::BTreeMap<&'static str, usize>) {

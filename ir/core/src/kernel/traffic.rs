@@ -21,7 +21,9 @@ pub fn traffic(kernel: &Kernel, counts: &dyn Fn(u32) -> bool) -> Traffic {
     for stage in &kernel.stages {
         if let Anchor::Op { operands, results, .. } = &stage.anchor {
             let whole = |param: u32| kernel.params[param as usize].shape.iter().cloned().product();
-            operands.iter().flatten().for_each(|x| read[x.param as usize].push(elements(x)));
+            for (param, reads) in read.iter_mut().enumerate() {
+                reads.extend(viewed(operands, param as u32));
+            }
             results.iter().flatten().for_each(|&param| written[param as usize].push(whole(param)));
         }
         for expr in &stage.body {
@@ -44,10 +46,19 @@ pub fn traffic(kernel: &Kernel, counts: &dyn Fn(u32) -> bool) -> Traffic {
     Traffic { read: bytes(read), written: bytes(written) }
 }
 
-/// The elements of a view, repeated ones once.
-fn elements(operand: &Operand) -> Dim {
-    let axes = operand.shape.iter().zip(&operand.strides).filter(|(_, stride)| !stride.is(0));
-    axes.map(|(extent, _)| extent.clone()).product()
+/// The elements of a parameter that an op sees, if any: those of different views are taken to be different.
+fn viewed(operands: &[Option<Operand>], param: u32) -> Option<Dim> {
+    let mut views: Vec<&Operand> = Vec::new();
+    for operand in operands.iter().flatten().filter(|operand| operand.param == param) {
+        if !views.contains(&operand) {
+            views.push(operand);
+        }
+    }
+    let elements = |operand: &Operand| {
+        let axes = operand.shape.iter().zip(&operand.strides).filter(|(_, stride)| !stride.is(0));
+        axes.map(|(extent, _)| extent.clone()).product::<Dim>()
+    };
+    views.into_iter().map(elements).reduce(|a, b| a + b)
 }
 
 fn loaded(kernel: &Kernel, stage: &Stage, load: &Load) -> Dim {
