@@ -52,7 +52,7 @@ struct Args {
     #[arg(long, default_value_t = 16)]
     choices: usize,
     /// Measurements of each choice
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 40)]
     rounds: usize,
     /// Where to write all results
     #[arg(long)]
