@@ -65,13 +65,18 @@ fn main() -> Result<()> {
     let mut n_alike = 0;
     for model in &args.models {
         let name = model.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-        for (index, graph) in distinct_windows(model, &args)?.into_iter().enumerate() {
-            match Window::measured(&graph, &args).with_context(|| format!("{name}, window {index}"))? {
-                Some(window) => {
+        let graphs = distinct_windows(model, &args).unwrap_or_else(|error| {
+            println!("{name} is left out: {error:#}");
+            Vec::new()
+        });
+        for (index, graph) in graphs.into_iter().enumerate() {
+            match Window::measured(&graph, &args) {
+                Ok(Some(window)) => {
                     println!("{name} {index}: {window}");
                     found.push(Window { model: name.clone(), index, ..window });
                 }
-                None => n_alike += 1,
+                Ok(None) => n_alike += 1,
+                Err(error) => println!("{name} {index} is left out: {error:#}"),
             }
         }
     }
