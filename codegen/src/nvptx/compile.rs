@@ -167,6 +167,7 @@ impl Launches<'_, '_> {
         let blocks = slot(&scheduled.blocks)?;
         let one = slot(&Dim::constant(1))?;
         let block = [scheduled.function.threads, 1, 1];
+        let shared_bytes = scheduled.function.dynamic_bytes();
         let packings = scheduled.packings.clone();
         let function = self.function(scheduled, &what);
         let packing = |param: usize| packings.iter().find(|(of, _)| *of == param).map(|(_, packing)| packing.clone());
@@ -176,7 +177,7 @@ impl Launches<'_, '_> {
         });
         let buffers = buffers.collect();
         let (name, grid) = (location.to_string(), [blocks, one, one]);
-        self.built.steps.push(Step::Launch { name, function, buffers, dims, grid, block, shared_bytes: 0 });
+        self.built.steps.push(Step::Launch { name, function, buffers, dims, grid, block, shared_bytes });
         Ok(())
     }
 

@@ -24,10 +24,20 @@ pub(crate) struct Function {
     pub(crate) n_dims: usize,
     /// Threads of a block.
     pub(crate) threads: u32,
-    /// Bytes of static shared memory.
+    /// Bytes of shared memory.
     pub(crate) shared_bytes: u32,
     /// Number of registers of each [`Class`].
     pub(crate) registers: [u32; Class::ALL.len()],
     /// The instructions.
     pub(crate) body: Vec<Instruction>,
+}
+
+/// Bytes of shared memory that a function may declare.
+const STATIC_BYTES: u32 = 48 * 1024;
+
+impl Function {
+    /// Bytes of shared memory that its launch provides: all, where they are more than it may declare.
+    pub(crate) fn dynamic_bytes(&self) -> u32 {
+        if self.shared_bytes > STATIC_BYTES { self.shared_bytes } else { 0 }
+    }
 }

@@ -89,6 +89,7 @@ impl Module {
         let statements = statements(text.split('\0').next().unwrap_or_default());
         let mut module = Module { version: String::new(), target: String::new(), functions: Vec::new() };
         let mut rest = statements.into_iter().peekable();
+        let mut externs: Vec<Statement> = Vec::new();
         while let Some(statement) = rest.next() {
             let error = |message: &str| statement.error(message);
             let word = statement.text.split_whitespace().next().unwrap_or_default();
@@ -100,6 +101,7 @@ impl Module {
                         return Err(error("expected 64 bits"));
                     }
                 }
+                ".extern" if statement.text.contains(".shared") => externs.push(statement),
                 ".visible" | ".entry" => {
                     let mut body = Vec::new();
                     if statement.end != End::Open {
@@ -117,7 +119,7 @@ impl Module {
                             break;
                         }
                     }
-                    module.functions.push(function(&statement, &body)?);
+                    module.functions.push(function(&statement, &body, &externs)?);
                 }
                 "" if statement.end == End::Close => return Err(error("a `}` too many")),
                 _ => return Err(error("not supported at this place")),
@@ -236,7 +238,8 @@ fn is_label(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
 }
 
-fn function(header: &Statement, body: &[Statement]) -> Result<Function, ParseError> {
+/// A kernel, which sees the module's `externs` unless it declares the same name.
+fn function(header: &Statement, body: &[Statement], externs: &[Statement]) -> Result<Function, ParseError> {
     let error = |message: &str| header.error(message);
     let text = header.text.replace(".visible", "");
     let text = text.trim().strip_prefix(".entry").ok_or_else(|| error("expected `.entry`"))?.trim();
@@ -246,6 +249,15 @@ fn function(header: &Statement, body: &[Statement]) -> Result<Function, ParseErr
     let params = parameters(params, &mut scope).map_err(|message| header.error(message))?;
     let max_threads = max_threads(directives).map_err(|message| header.error(message))?;
     let shared_bytes = declarations(body, &mut scope)?;
+    for statement in externs {
+        let (name, _) = array(statement.text.split_whitespace().last().unwrap_or_default())
+            .map_err(|message| statement.error(message))?;
+        if !scope.symbols.contains_key(name) {
+            let at = shared_bytes.next_multiple_of(128);
+            scope.symbols.insert(name.into(), Symbol::Shared(at));
+            scope.dynamic_shared = Some(at);
+        }
+    }
     // Labels are numbers of the instructions after them.
     let mut labels: HashMap<&str, usize> = HashMap::new();
     let mut n = 0;

@@ -320,12 +320,14 @@ pub(crate) enum Instruction {
     Branch { to: Label, guard: Option<(Reg, bool)> },
     /// Where branches lead.
     Label(Label),
+    /// `.pragma "nounroll"` at the start of a loop (11.5.1).
+    NoUnroll,
     /// `bar.sync 0` (9.7.13.1).
     Barrier,
     /// `shfl.sync.bfly.b32` over the whole warp (9.7.9.6): the value of lane `lane ^ mask`.
     Shuffle { dst: Reg, src: Reg, mask: u32 },
     /// `cp.async.cg.shared.global` of 16 bytes (9.7.9.25.3), the last `16 - bytes` of which are zeros.
-    CopyAsync { to: Operand, offset: i32, from: Reg, bytes: Operand },
+    CopyAsync { to: Operand, offset: i32, from: Reg, bytes: Operand, guard: Option<Reg> },
     /// `cp.async.commit_group` (9.7.9.25.3).
     CommitGroup,
     /// `cp.async.wait_group n` (9.7.9.25.3): all but the last `n` groups have arrived.

@@ -17,6 +17,9 @@ pub(crate) fn module_text(target: NvptxTarget, functions: &[Function]) -> String
         NvptxTarget::Sm100a => "8.6",
     };
     let mut text = format!(".version {version}\n.target {}\n.address_size 64\n", target.arch());
+    if functions.iter().any(|function| function.dynamic_bytes() > 0) {
+        text += "\n.extern .shared .align 128 .b8 shared[];\n";
+    }
     for function in functions {
         text += "\n";
         text += &function_text(function);
@@ -41,7 +44,7 @@ pub(crate) fn function_text(function: &Function) -> String {
             let _ = writeln!(text, "\t.reg .{} {}<{count}>;", class.declared(), class.prefix());
         }
     }
-    if function.shared_bytes > 0 {
+    if function.shared_bytes > function.dynamic_bytes() {
         let _ = writeln!(text, "\t.shared .align 128 .b8 shared[{}];", function.shared_bytes);
     }
     for instruction in &function.body {
@@ -178,10 +181,12 @@ fn memory_text(instruction: &Instruction) -> String {
         I::Shuffle { dst, src, mask } => {
             format!("shfl.sync.bfly.b32 {}, {}, {mask}, 31, -1", reg(*dst), reg(*src))
         }
-        I::CopyAsync { to, offset, from, bytes } => {
-            let to = address(Space::Shared, *to, *offset);
-            format!("cp.async.cg.shared.global {to}, [{}], 16, {}", reg(*from), operand(*bytes))
+        I::CopyAsync { to, offset, from, bytes, guard } => {
+            let (to, guard) = (address(Space::Shared, *to, *offset), guarded(*guard));
+            let ignored = if *bytes == Operand::Int(16) { String::new() } else { format!(", {}", operand(*bytes)) };
+            format!("{guard}cp.async.cg.shared.global {to}, [{}], 16{ignored}", reg(*from))
         }
+        I::NoUnroll => ".pragma \"nounroll\"".into(),
         I::CommitGroup => "cp.async.commit_group".into(),
         I::WaitGroup(n) => format!("cp.async.wait_group {n}"),
         I::LoadMatrix { dst, base, offset, transposed } => {

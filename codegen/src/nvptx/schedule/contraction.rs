@@ -237,6 +237,36 @@ fn place(e: &mut Emitter, problem: &Contraction, block: Reg, rows: i64, columns:
     Place { row, column, batch }
 }
 
+/// Rows of tiles that are walked together.
+const GROUP: i64 = 8;
+
+/// The tile of block `block`: down a group of rows of tiles, then across, so that blocks at work at a time share both
+/// rows of A and columns of B; then the next group, then the next batch.
+fn place_in_groups(e: &mut Emitter, problem: &Contraction, block: Reg, rows: i64, columns: i64) -> Place {
+    let n_columns = e.dim(&super::ceil_div(&problem.b.extent, columns));
+    let n_rows = e.dim(&super::ceil_div(&problem.a.extent, rows));
+    let n = e.b.mul(n_rows, n_columns);
+    let (batch, tile) =
+        if problem.batch.is_empty() { (Operand::Int(0), block.into()) } else { e.b.div_rem(block.into(), n) };
+    let batch = e.unflatten(batch, &problem.batch);
+    let per_group = e.b.mul(n_columns, Operand::Int(GROUP));
+    let (group, tile) = e.b.div_rem(tile, per_group);
+    let first = e.b.mul(group, Operand::Int(GROUP));
+    let size = match n_rows {
+        Operand::Int(n) if n % GROUP == 0 => Operand::Int(GROUP),
+        n => {
+            let n = e.b.in_register(Ty::B32, n);
+            let left = e.b.binary(Binary::Sub, Ty::S32, n, first);
+            e.b.binary(Binary::Min, Ty::S32, left, GROUP).into()
+        }
+    };
+    let (column, row) = e.b.div_rem(tile, size);
+    let row = e.b.add(first, row);
+    let row = e.b.mul(row, Operand::Int(rows));
+    let column = e.b.mul(column, Operand::Int(columns));
+    Place { row, column, batch }
+}
+
 /// The address of a side's first element in the block's batch.
 fn base(e: &mut Emitter, side: &Side, place: &Place, bytes: u32) -> Reg {
     let mut index = e.dim(&side.offset);

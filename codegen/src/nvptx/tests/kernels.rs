@@ -95,13 +95,13 @@ fn run(plan: &Plan, module: &Module, weights: &[u8], inputs: &[Tensor]) -> (Vec<
     }
     let mut counts = Counts::default();
     for step in &plan.steps {
-        let Step::Launch { function, buffers, dims, grid, block, .. } = step else { panic!("{step:?}") };
+        let Step::Launch { function, buffers, dims, grid, block, shared_bytes, .. } = step else { panic!("{step:?}") };
         let function = module.function(&plan.functions[*function as usize]).unwrap();
         let grid = grid.map(|slot| slots[slot as usize] as u32);
         let buffers = buffers.iter().map(|&b| bases[b as usize]);
         let params = buffers.chain(dims.iter().map(|&slot| slots[slot as usize] as u64)).collect::<Vec<_>>();
         let params = function.pack(&params).unwrap();
-        let how = Launch { grid, block: *block, params, dynamic_shared: 0, host_threads: 0 };
+        let how = Launch { grid, block: *block, params, dynamic_shared: *shared_bytes, host_threads: 0 };
         counts += &launch(function, &memory, &how).unwrap_or_else(|fault| panic!("{fault}"));
     }
     let contents = outputs.into_values().map(|(base, bytes)| {
