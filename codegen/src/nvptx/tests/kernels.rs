@@ -212,6 +212,25 @@ fn a_large_product_of_halves() {
     }
 }
 
+/// Enough tiles for the widest ones, whose stages take more shared memory than a function may declare.
+#[test]
+fn a_product_of_many_tiles() {
+    let counts = check(&product(DType::F16, [1216, 72, 2568], [false, false]), &[], 2e-3);
+    assert_eq!(counts.tensor_flops, 2 * 1280 * 96 * 2816);
+    assert_eq!(counts.bank_conflicts, 0);
+}
+
+/// Few rows: narrow tiles, of each layout of B.
+#[test]
+fn products_of_few_rows() {
+    for transposed in [[false, false], [false, true]] {
+        for shape in [[16, 1096, 64], [5, 600, 72]] {
+            let counts = check(&product(DType::F16, shape, transposed), &[], 2e-3);
+            assert_eq!(counts.bank_conflicts, 0, "{transposed:?}");
+        }
+    }
+}
+
 /// `--precision` brings products of f32 to tensor cores.
 #[test]
 fn products_of_rounded_factors() {
