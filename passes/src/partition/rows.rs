@@ -157,14 +157,7 @@ pub(crate) fn emit_after<'a>(
     let at = rows.element(product)?;
     rows.emitter.set_staged(product, Staged::Result(0), at);
     rows.stage_sum(sum, roots)?;
-    for &id in nodes {
-        let node = facts.graph.node(id);
-        if facts.kinds[id.index()] == Kind::Rows {
-            rows.stage_operand(facts, node, nodes)?;
-            rows.fold(node)?;
-        }
-        rows.stage_shared(facts, node.results[0], nodes)?;
-    }
+    rows.stage_nodes(facts, nodes)?;
     for (root, target) in roots.iter().filter(|(root, _)| *root != sum) {
         rows.store(*root, target)?;
     }
@@ -181,14 +174,7 @@ pub(crate) fn emit<'a>(
 ) -> Result<Emitter<'a>, Misaligned> {
     let extents = [space.outer(), space.inner()].concat();
     let mut rows = Rows { space, emitter: Emitter::new(facts.graph, is_buffer, extents) };
-    for &id in nodes {
-        let node = facts.graph.node(id);
-        if facts.kinds[id.index()] == Kind::Rows {
-            rows.stage_operand(facts, node, nodes)?;
-            rows.fold(node)?;
-        }
-        rows.stage_shared(facts, node.results[0], nodes)?;
-    }
+    rows.stage_nodes(facts, nodes)?;
     for (root, target) in roots {
         rows.store(*root, target)?;
     }
@@ -201,6 +187,19 @@ struct Rows<'a, 's> {
 }
 
 impl Rows<'_, '_> {
+    /// Emits the folds of nodes, and what several of them share.
+    fn stage_nodes(&mut self, facts: &Facts, nodes: &[NodeId]) -> Result<(), Misaligned> {
+        for &id in nodes {
+            let node = facts.graph.node(id);
+            if facts.kinds[id.index()] == Kind::Rows {
+                self.stage_operand(facts, node, nodes)?;
+                self.fold(node)?;
+            }
+            self.stage_shared(facts, node.results[0], nodes)?;
+        }
+        Ok(())
+    }
+
     /// Makes a stage of what an op's epilogue ends in.
     fn stage_sum(&mut self, sum: ValueId, roots: &[(ValueId, Target)]) -> Result<(), Misaligned> {
         let (at, dtype) = (self.element(sum)?, self.emitter.graph.dtype(sum));
