@@ -6,7 +6,6 @@ mod block;
 mod collective;
 mod convert;
 mod mma;
-mod warpgroup;
 
 use crate::counts::Counts;
 use crate::fault::{Fault, FaultKind};
