@@ -1,6 +1,7 @@
 //! `expand_attention`: attention as products and a softmax, for targets that have no kernel for it.
 //!
-//! Where every target has one, only attention on f64 is expanded.
+//! Where every target has one, only attention on f64 is expanded. Where every target has one on matrix units, attention of
+//! 16-bit floats is kept that has no mask of data and whose heads are 64 or 128 wide.
 
 use crate::rebuild::{Rebuild, map_regions};
 use crate::{Options, PassError, Report};
@@ -19,7 +20,7 @@ pub(crate) fn expand_attention(graph: &Graph, options: &Options, report: &mut Re
     let mut rebuild = Rebuild::new(graph);
     for (_, node) in rebuild.live_nodes() {
         match &node.op {
-            Op::Attention(op) if !options.native_compounds || graph.dtype(node.results[0]) == DType::F64 => {
+            Op::Attention(op) if !has_kernel(graph, node, op, options) => {
                 expand(&mut rebuild, node, op)?;
             }
             _ => {
@@ -29,6 +30,36 @@ pub(crate) fn expand_attention(graph: &Graph, options: &Options, report: &mut Re
         }
     }
     Ok(rebuild.finish())
+}
+
+/// Whether every target has a kernel for a node.
+fn has_kernel(graph: &Graph, node: &Node, op: &Attention, options: &Options) -> bool {
+    let dtype = graph.dtype(node.results[0]);
+    if options.native_compounds {
+        return dtype != DType::F64;
+    }
+    options.flash_attention && matches!(dtype, DType::F16 | DType::BF16) && is_flash(graph, node, op)
+}
+
+/// Fewest queries that are worth a tile of matrix units.
+const FEWEST_QUERIES: i64 = 16;
+/// Hidden keys of this score or less have no weight beside keys that are seen.
+const HIDDEN: f32 = -1e4;
+
+/// Whether attention is plain: some keys are seen by each query, by its position alone.
+fn is_flash(graph: &Graph, node: &Node, op: &Attention) -> bool {
+    let [Some(q), Some(k), Some(v), mask @ ..] = &node.operands[..] else { return false };
+    let [q, k, v] = [q, k, v].map(|&operand| &graph.tensor_ty(operand).shape);
+    let width = q.last().and_then(Dim::as_const);
+    let is_width = width.is_some_and(|width| [64, 128].contains(&width)) && v.last().and_then(Dim::as_const) == width;
+    let has_keys = k[k.len() - 2].as_const().is_none_or(|n| n > 0);
+    let has_queries = q[q.len() - 2].as_const().is_none_or(|m| m >= FEWEST_QUERIES);
+    let sees_some = op
+        .causal
+        .as_ref()
+        .is_none_or(|offset| offset.as_const().is_some_and(|offset| offset >= 0) && op.fill.0 <= HIDDEN);
+    let is_plain = op.softcap.0 == 0.0 && op.scale.0 > 0.0 && mask.iter().all(Option::is_none);
+    is_width && has_keys && has_queries && sees_some && is_plain
 }
 
 /// The nodes of one expansion.

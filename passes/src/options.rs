@@ -83,6 +83,8 @@ pub struct Options {
     pub native_halves: bool,
     /// Whether every target has kernels for attention and for mixtures of experts.
     pub native_compounds: bool,
+    /// Whether every target has a kernel for plain attention of 16-bit floats.
+    pub flash_attention: bool,
     /// How the nodes of an e-graph are chosen.
     pub extraction: Extraction,
     /// Rounds of equality saturation.
@@ -107,6 +109,7 @@ impl Default for Options {
             rounded: Vec::new(),
             native_halves: false,
             native_compounds: true,
+            flash_attention: false,
             extraction: Extraction::Cheapest,
             iterations: 12,
             e_nodes: 60_000,

@@ -2,7 +2,7 @@
 
 use super::lower::lower;
 use super::ptx::{Function, module_text};
-use super::schedule::{Contraction, Scheduled, contraction, convolution, generate};
+use super::schedule::{Contraction, Cores, Scheduled, attention, contraction, convolution, flash, generate};
 use crate::backend::{Code, Compiled, Products, Refused, Source, TargetCode};
 use crate::shared::dims::DimBuilder;
 use crate::shared::form::describe;
@@ -16,13 +16,13 @@ use ic_types::Dim;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Compiles programs. All targets share the plans.
+/// Compiles programs. All targets share the plans, so that products of warpgroups are there only if all have them.
 ///
 /// # Errors
 /// Everything that has no kernel, with its node.
 pub(crate) fn compile(sources: &[Source], targets: &[Target]) -> Result<Compiled, Refused> {
     let mut functions = Functions::default();
-    let planned = plan_all(sources, &mut functions)?;
+    let planned = plan_all(sources, cores(targets), &mut functions)?;
     Ok(compile_with(planned, &functions, targets))
 }
 
@@ -55,7 +55,7 @@ pub struct Listing {
 /// Everything that has no kernel, with its node.
 pub fn listings(sources: &[Source], targets: &[Target]) -> Result<Vec<Listing>, Refused> {
     let mut functions = Functions::default();
-    plan_all(sources, &mut functions)?;
+    plan_all(sources, cores(targets), &mut functions)?;
     let listing = |(target, gpu): (Target, NvptxTarget)| Listing {
         target,
         module: module_text(gpu, &functions.list),
@@ -75,12 +75,18 @@ fn gpus(targets: &[Target]) -> impl Iterator<Item = (Target, NvptxTarget)> {
     })
 }
 
-pub(super) fn plan_all(sources: &[Source], functions: &mut Functions) -> Result<Vec<Planned>, Refused> {
+/// The matrix instructions that all of these GPUs have, as they share plans.
+pub(super) fn cores(targets: &[Target]) -> Cores {
+    if gpus(targets).all(|(_, gpu)| gpu == NvptxTarget::Sm90a) { Cores::Warpgroups } else { Cores::Warps }
+}
+
+pub(super) fn plan_all(sources: &[Source], cores: Cores, functions: &mut Functions) -> Result<Vec<Planned>, Refused> {
     let (mut plans, mut refused) = (Vec::new(), Vec::new());
     for (index, source) in sources.iter().enumerate() {
         let result = plan_with(source.program, source.graph, &mut |dims, buffers, segments| {
             let (program, products) = (source.program, source.products);
-            let mut launches = Launches { program, products, functions, dims, buffers, built: Built::default() };
+            let built = Built::default();
+            let mut launches = Launches { program, products, cores, functions, dims, buffers, built };
             add_steps(&mut launches, &source.program.steps, segments);
             launches.built
         });
@@ -117,6 +123,7 @@ impl Functions {
 struct Launches<'a, 'b> {
     program: &'a Program,
     products: Products,
+    cores: Cores,
     functions: &'b mut Functions,
     dims: &'b mut DimBuilder,
     buffers: &'b mut Buffers<'a>,
@@ -141,13 +148,16 @@ impl Launches<'_, '_> {
         let (scheduled, what) = match kernel.stages.first().map(|stage| &stage.anchor) {
             Some(Anchor::Op { op: Op::Matmul(_), operands, results }) => {
                 let problem = Contraction::new(kernel, operands, results)?;
-                (contraction(&problem, &aligned, self.products)?, "matmul".to_string())
+                (contraction(&problem, &aligned, self.products, self.cores)?, "matmul".to_string())
             }
             Some(Anchor::Op { op: Op::Convolution(op), operands, results })
                 if convolution::is_product(op, kernel, operands, &|param| self.is_constant(args[param])) =>
             {
                 let problem = convolution::new(op, kernel, operands, results)?;
-                (contraction(&problem, &aligned, self.products)?, "convolution".to_string())
+                (contraction(&problem, &aligned, self.products, self.cores)?, "convolution".to_string())
+            }
+            Some(Anchor::Op { op: Op::Attention(op), operands, results }) if self.cores == Cores::Warpgroups => {
+                (attention(&flash(op, kernel, operands, results)?, &aligned)?, "attention".to_string())
             }
             Some(Anchor::Op { op, .. }) => {
                 let lowered = lower(kernel).ok_or_else(|| format!("`{}` has no kernel", op.name()))?;

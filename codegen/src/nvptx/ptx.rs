@@ -1,7 +1,8 @@
 //! PTX as data: registers of a class, instructions as an enum, a builder per function, and the printer.
 //!
 //! Section numbers refer to NVIDIA's *Parallel Thread Execution ISA*, version 8.6. Every operation is one that `sm_80`
-//! has. Float arithmetic is IEEE with denormals: nothing is flushed, and `.approx` does not occur.
+//! has, but for those of warpgroups, which only `sm_90a` has. Float arithmetic is IEEE with denormals: nothing is flushed, and `.approx` does not occur,
+//! but for the exponentials of attention.
 
 mod builder;
 mod instruction;
@@ -9,7 +10,7 @@ mod print;
 
 pub(crate) use builder::Builder;
 pub(crate) use instruction::{
-    Binary, Class, Compare, Instruction, MmaKind, Operand, Reg, Rounding, Space, Special, Ty, Unary,
+    Binary, Class, Compare, Instruction, Left, MmaKind, Operand, Reg, Rounding, Space, Special, Ty, Unary, WarpgroupMma,
 };
 pub(crate) use print::{function_text, module_text};
 

@@ -10,7 +10,16 @@ use crate::shared::form::Form;
 use crate::shared::weights::Packing;
 use ic_types::Dim;
 
-pub(crate) use contraction::{Contraction, contraction, convolution};
+pub(crate) use contraction::{Contraction, attention, contraction, convolution, flash};
+
+/// The matrix instructions that all GPUs of a plan have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cores {
+    /// Those of warps.
+    Warps,
+    /// Those of warpgroups too.
+    Warpgroups,
+}
 
 /// A kernel as PTX, and how it is launched.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use super::scores::{Finish, Gather, Rows, Soften};
 use super::shape::{MaskKind, Offsets, Shape};
 use super::{KEYS, Scoring};
-use crate::gemm::{Ahead, MAX_ROWS, Matrix, Start, TileArgs, Tiles, pack_panels, part};
+use crate::gemm::{MAX_ROWS, Matrix, Start, TileArgs, Tiles, pack_panels, part};
 use crate::pack::PANEL;
 use std::ops::Range;
 
@@ -267,12 +267,11 @@ impl Product {
                 false => V::tile(rows.len(), width - done),
             };
             let column = (panel + done) * PANEL;
-            let b = self.b.data.wrapping_add((panel + done) * self.b.panel);
             let args = TileArgs {
                 a: pointers.as_ptr(),
                 segments: 1,
                 segment_len: self.k,
-                b,
+                b: self.b.data.wrapping_add((panel + done) * self.b.panel),
                 b_step: self.b.step,
                 b_panel: self.b.panel,
                 start: self.start,
@@ -281,7 +280,6 @@ impl Product {
                 column,
                 columns: (n * PANEL).min(self.columns - column),
                 epilogue: &[],
-                ahead: Ahead::nothing(b),
             };
             // SAFETY: the pointers cover the tile.
             unsafe { tile(&args) };

@@ -6,6 +6,7 @@ mod block;
 mod collective;
 mod convert;
 mod mma;
+mod warpgroup;
 
 use crate::counts::Counts;
 use crate::fault::{Fault, FaultKind};

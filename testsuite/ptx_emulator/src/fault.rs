@@ -15,6 +15,9 @@ pub enum FaultKind {
     Race,
     /// An access to the destination of an asynchronous copy that has not been waited for.
     CopyInFlight,
+    /// An access to registers of a product of a warpgroup that has not been waited for, or that no fence has ordered
+    /// before it.
+    ProductInFlight,
     /// A barrier, or an instruction of whole warps, that not all threads reach together.
     Divergence,
     /// No warp can go on.
@@ -34,6 +37,7 @@ impl FaultKind {
             FaultKind::Uninitialized => "uninitialized read",
             FaultKind::Race => "race",
             FaultKind::CopyInFlight => "access to a copy in flight",
+            FaultKind::ProductInFlight => "access to a product in flight",
             FaultKind::Divergence => "divergence",
             FaultKind::Deadlock => "deadlock",
             FaultKind::Operand => "invalid operand",

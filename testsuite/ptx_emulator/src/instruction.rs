@@ -3,6 +3,7 @@
 use crate::counts::Class;
 use crate::float::{Format, Rounding};
 use crate::types::Ty;
+use crate::warpgroup::WarpgroupMma;
 
 /// A virtual register, by its number in the function.
 pub(crate) type Reg = u32;
@@ -376,6 +377,14 @@ pub(crate) enum Op {
         transposed: bool,
     },
     Mma(Mma),
+    /// `fence.proxy.async`: products of warpgroups see what the thread has written.
+    ProxyFence,
+    /// `wgmma.fence`: products see what the warp's registers hold.
+    WarpgroupFence,
+    WarpgroupMma(Box<WarpgroupMma>),
+    WarpgroupCommit,
+    /// All but the last groups of products are done.
+    WarpgroupWait(usize),
 }
 
 /// An instruction, its guard and where it is from.
@@ -408,12 +417,13 @@ impl Op {
                 Space::Param => Class::Parameter,
             },
             Op::Branch { .. } | Op::Exit => Class::Control,
-            Op::Barrier { .. } | Op::WarpBarrier { .. } | Op::Fence => Class::Barrier,
+            Op::Barrier { .. } | Op::WarpBarrier { .. } | Op::Fence | Op::ProxyFence => Class::Barrier,
             Op::Shuffle { .. } | Op::Vote { .. } | Op::ActiveMask { .. } | Op::Reduce { .. } => Class::Shuffle,
             Op::CopyAsync { .. } => Class::CopyAsync,
             Op::CommitGroup | Op::WaitGroup(_) | Op::WaitAll => Class::Barrier,
+            Op::WarpgroupFence | Op::WarpgroupCommit | Op::WarpgroupWait(_) => Class::Barrier,
             Op::LoadMatrix { .. } | Op::StoreMatrix { .. } => Class::Matrix,
-            Op::Mma(_) => Class::TensorCore,
+            Op::Mma(_) | Op::WarpgroupMma(_) => Class::TensorCore,
         }
     }
 }

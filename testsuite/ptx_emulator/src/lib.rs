@@ -3,7 +3,7 @@
 //! [`Module::parse`] reads a module and refuses what it does not know, by line and instruction. [`launch`] runs a kernel
 //! on [`Memory`], its blocks in parallel on the host's cores, and gives [`Counts`] or the first [`Fault`]. Warps run in
 //! lockstep, part at branches and meet again at the immediate post-dominator. Asynchronous copies land when they are
-//! waited for and no sooner. Section numbers are those of NVIDIA's *Parallel Thread Execution ISA*, version 8.6.
+//! waited for and no sooner; products of warpgroups hold their registers and factors as long. Section numbers are those of NVIDIA's *Parallel Thread Execution ISA*, version 8.6.
 //!
 //! Faults are what a run on a GPU would hide: reads of what nobody wrote, accesses outside of allocations, out of line
 //! or in a race, barriers that not all threads reach, copies that are read before they were waited for.
@@ -22,6 +22,7 @@ mod parse;
 mod shared;
 mod types;
 mod warp;
+mod warpgroup;
 
 pub use counts::{Class, Counts};
 pub use device::{Bound, Device, Estimate, estimate};

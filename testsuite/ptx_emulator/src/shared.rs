@@ -63,6 +63,10 @@ struct Word {
     written: u8,
     /// Asynchronous copies to it that have not landed.
     in_flight: u8,
+    /// Products of warpgroups in flight that read it.
+    reading: u16,
+    /// Whether it was written since the writer's last proxy fence.
+    unfenced: bool,
 }
 
 /// Several lanes wrote parts of a word at a time.
@@ -83,20 +87,25 @@ pub(crate) struct Shared {
     /// When each warp last read each word.
     reads: Vec<u32>,
     n_warps: usize,
+    /// Words that each warp has written since its last proxy fence, if anybody reads by another proxy.
+    unfenced: Option<Vec<Vec<usize>>>,
 }
 
 impl Shared {
-    pub(crate) fn new(bytes: usize, n_warps: usize) -> Shared {
+    pub(crate) fn new(bytes: usize, n_warps: usize, has_proxies: bool) -> Shared {
         let n_words = bytes.div_ceil(4);
         // Noise: what nobody has written must not look like zeros.
         let noise = (0..bytes).map(|i| (i * 37 + 11) as u8).collect();
-        Shared { bytes: noise, words: vec![Word::default(); n_words], reads: vec![0; n_words * n_warps], n_warps }
+        let (words, reads) = (vec![Word::default(); n_words], vec![0; n_words * n_warps]);
+        let unfenced = has_proxies.then(|| vec![Vec::new(); n_warps]);
+        Shared { bytes: noise, words, reads, n_warps, unfenced }
     }
 
     /// Forgets all, for the next block.
     pub(crate) fn reset(&mut self) {
         self.words.fill(Word::default());
         self.reads.fill(0);
+        self.unfenced.iter_mut().flatten().for_each(Vec::clear);
     }
 
     /// Checks an access's place: all bytes inside, at a multiple of their number.
@@ -134,6 +143,43 @@ impl Shared {
         }
         out.copy_from_slice(&self.bytes[at..at + out.len()]);
         Ok(())
+    }
+
+    /// Reads bytes whose place was checked by the asynchronous proxy: nobody may write them before
+    /// [`has_read`](Self::has_read).
+    pub(crate) fn read_asynchronously(
+        &mut self,
+        clocks: &Clocks,
+        who: Who,
+        at: usize,
+        out: &mut [u8],
+    ) -> Result<(), Trap> {
+        self.read(clocks, who, at, out)?;
+        for (word, _) in granules(at, out.len()) {
+            if self.words[word].unfenced {
+                let message = format!("reads word {word} of shared memory, which was written without a proxy fence");
+                return Err(Trap::new(FaultKind::Race, who.lane, message));
+            }
+            self.words[word].reading += 1;
+        }
+        Ok(())
+    }
+
+    /// Ends an asynchronous read.
+    pub(crate) fn has_read(&mut self, clocks: &Clocks, warp: usize, at: usize, bytes: usize) {
+        for (word, _) in granules(at, bytes) {
+            self.words[word].reading = self.words[word].reading.saturating_sub(1);
+            self.reads[word * self.n_warps + warp] = clocks.now(warp);
+        }
+    }
+
+    /// Shows the asynchronous proxy what a warp has written.
+    pub(crate) fn fence_proxy(&mut self, warp: usize) {
+        let Some(unfenced) = &mut self.unfenced else { return };
+        for word in unfenced[warp].drain(..) {
+            let shadow = &mut self.words[word];
+            shadow.unfenced &= usize::from(shadow.warp) != warp;
+        }
     }
 
     /// Writes bytes whose place was checked.
@@ -176,11 +222,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Lands an asynchronous write.
+    /// Lands an asynchronous write. Products of warpgroups see it without a proxy fence, as on hardware, though the ISA
+    /// counts `cp.async` to the generic proxy.
     pub(crate) fn land(&mut self, clocks: &Clocks, who: Who, at: usize, bytes: &[u8]) {
         for (word, mask) in granules(at, bytes.len()) {
             self.words[word].in_flight = self.words[word].in_flight.saturating_sub(1);
             self.note_write(clocks, who, word, mask);
+            self.words[word].unfenced = false;
         }
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
@@ -196,12 +244,20 @@ impl Shared {
         };
         (shadow.time, shadow.warp) = (time, warp);
         shadow.written |= mask;
+        if let Some(unfenced) = &mut self.unfenced {
+            shadow.unfenced = true;
+            unfenced[who.warp].push(word);
+        }
     }
 
     fn check_write(&self, clocks: &Clocks, who: Who, word: usize, mask: u8) -> Result<(), Trap> {
         let shadow = self.words[word];
         if shadow.bytes & mask != 0 {
             self.check(clocks, who, word, shadow, "writes")?;
+        }
+        if shadow.reading > 0 {
+            let message = format!("writes word {word} of shared memory, which a product in flight reads");
+            return Err(Trap::new(FaultKind::Race, who.lane, message));
         }
         let reads = &self.reads[word * self.n_warps..][..self.n_warps];
         for (warp, &time) in reads.iter().enumerate() {
@@ -290,7 +346,7 @@ mod tests {
     #[test]
     fn barriers_order_warps() {
         let mut clocks = Clocks::new(2);
-        let mut shared = Shared::new(16, 2);
+        let mut shared = Shared::new(16, 2, false);
         let [a, b] = [0, 1].map(|warp| Who { warp, lane: 3 });
         shared.write(&clocks, a, 4, &[1; 4]).unwrap();
         let mut out = [0; 4];

@@ -5,6 +5,7 @@ use crate::fault::{FaultKind, Trap};
 use crate::instruction::Reg;
 use crate::parse::Function;
 use crate::types::mask;
+use std::collections::VecDeque;
 
 /// Lanes of a warp.
 pub(crate) const LANES: u32 = 32;
@@ -29,6 +30,16 @@ pub(crate) struct Copy {
     /// Where in shared memory.
     pub(crate) at: usize,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// A product of a warpgroup that has not been waited for: what of it is in this warp.
+#[derive(Debug)]
+pub(crate) struct Product {
+    accumulators: Vec<Reg>,
+    /// Factors in registers, with what they must stay.
+    held: Vec<(Reg, Lanes)>,
+    /// Where it reads 16 bytes of shared memory each.
+    pub(crate) reads: Vec<usize>,
 }
 
 /// Why a warp does not run.
@@ -57,6 +68,14 @@ pub(crate) struct Warp {
     pub(crate) copies: Vec<Copy>,
     /// Groups of copies that each lane has committed.
     pub(crate) committed: [u32; LANES as usize],
+    /// Products whose group is not closed yet, and the closed groups.
+    open: Vec<Product>,
+    groups: VecDeque<Vec<Product>>,
+    /// How many products in flight each register accumulates.
+    accumulating: Vec<u32>,
+    /// Number of fences before each register was last set, and of fences so far.
+    set_after: Vec<u32>,
+    n_fences: u32,
 }
 
 impl Warp {
@@ -73,6 +92,11 @@ impl Warp {
             defined: vec![0; function.registers.len()],
             copies: Vec::new(),
             committed: [0; 32],
+            open: Vec::new(),
+            groups: VecDeque::new(),
+            accumulating: vec![0; function.registers.len()],
+            set_after: vec![0; function.registers.len()],
+            n_fences: 0,
         }
     }
 
@@ -113,6 +137,10 @@ impl Warp {
     pub(crate) fn get(&self, function: &Function, reg: Reg, lanes: u32) -> Result<&Lanes, Trap> {
         let missing = lanes & !self.defined[reg as usize];
         if missing != 0 {
+            if self.accumulating[reg as usize] > 0 {
+                let message = format!("reads `{}`, to which a product in flight adds", function.names[reg as usize]);
+                return Err(Trap::new(FaultKind::ProductInFlight, missing.trailing_zeros(), message));
+            }
             let message = format!("`{}` has not been set", function.names[reg as usize]);
             return Err(Trap::new(FaultKind::Uninitialized, missing.trailing_zeros(), message));
         }
@@ -129,5 +157,83 @@ impl Warp {
             (0..32).filter(|lane| lanes >> lane & 1 == 1).for_each(|lane| register[lane] = values[lane] & bits);
         }
         self.defined[reg as usize] |= lanes;
+        self.set_after[reg as usize] = self.n_fences;
+    }
+
+    /// `wgmma.fence`.
+    pub(crate) fn fence_registers(&mut self) {
+        self.n_fences += 1;
+    }
+
+    /// Whether a fence came after a register was set.
+    pub(crate) fn need_fence(&self, function: &Function, reg: Reg) -> Result<(), Trap> {
+        if self.set_after[reg as usize] < self.n_fences {
+            return Ok(());
+        }
+        let message = format!("`{}` was set, and no `wgmma.fence` followed", function.names[reg as usize]);
+        Err(Trap::new(FaultKind::ProductInFlight, 0, message))
+    }
+
+    /// What a product adds to, which may be what another one in flight adds to.
+    pub(crate) fn accumulator(&self, function: &Function, reg: Reg, is_read: bool) -> Result<Lanes, Trap> {
+        if self.accumulating[reg as usize] == 0 {
+            self.need_fence(function, reg)?;
+            if is_read {
+                return self.get(function, reg, u32::MAX).copied();
+            }
+        }
+        Ok(self.values[reg as usize])
+    }
+
+    /// Notes a product whose sums are `sums`; nobody else may touch those before it is waited for.
+    pub(crate) fn begin_product(
+        &mut self,
+        function: &Function,
+        accumulators: &[Reg],
+        sums: &[Lanes],
+        held: &[Reg],
+        reads: Vec<usize>,
+    ) {
+        let held = held.iter().map(|&reg| (reg, self.values[reg as usize])).collect();
+        for (&reg, sums) in accumulators.iter().zip(sums) {
+            let before = self.set_after[reg as usize];
+            self.set(function, reg, u32::MAX, sums);
+            self.set_after[reg as usize] = before;
+            self.defined[reg as usize] = 0;
+            self.accumulating[reg as usize] += 1;
+        }
+        self.open.push(Product { accumulators: accumulators.to_vec(), held, reads });
+    }
+
+    /// Closes the group of the products since the last one.
+    pub(crate) fn commit_products(&mut self) {
+        self.groups.push_back(std::mem::take(&mut self.open));
+    }
+
+    /// Takes the products of all groups but the last `pending`.
+    pub(crate) fn products_beyond(&mut self, pending: usize) -> Vec<Product> {
+        let n = self.groups.len().saturating_sub(pending);
+        self.groups.drain(..n).flatten().collect()
+    }
+
+    /// Gives the registers of a product back.
+    pub(crate) fn finish_product(&mut self, function: &Function, product: Product) -> Result<(), Trap> {
+        let fault = |reg: Reg| {
+            let message = format!("`{}` was set while a product in flight used it", function.names[reg as usize]);
+            Err(Trap::new(FaultKind::ProductInFlight, 0, message))
+        };
+        for reg in product.accumulators {
+            if self.defined[reg as usize] != 0 {
+                return fault(reg);
+            }
+            self.accumulating[reg as usize] -= 1;
+            if self.accumulating[reg as usize] == 0 {
+                self.defined[reg as usize] = u32::MAX;
+            }
+        }
+        match product.held.iter().find(|(reg, values)| self.values[*reg as usize] != *values) {
+            Some((reg, _)) => fault(*reg),
+            None => Ok(()),
+        }
     }
 }

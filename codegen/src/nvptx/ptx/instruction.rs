@@ -185,6 +185,8 @@ pub(crate) enum Unary {
     Not,
     /// `sqrt.rn` (9.7.3.14): correctly rounded.
     Sqrt,
+    /// `ex2.approx.ftz` (9.7.3.20): within 2 units in the last place.
+    Exp2,
 }
 
 /// Operations of two sources. Float ones round to nearest even.
@@ -310,6 +312,8 @@ pub(crate) enum Instruction {
     Cvt { rounding: Rounding, to: Ty, from: Ty, dst: Reg, a: Operand },
     /// `mov.b32 dst, {low, high}` (9.7.9.3).
     Pack { dst: Reg, parts: [Reg; 2] },
+    /// `cvt.rn` of two f32, the first lowest, to a pair of 16-bit floats (9.7.9.21).
+    Round { ty: Ty, dst: Reg, parts: [Reg; 2] },
     /// `mov.b32 {low, high}, src` (9.7.9.3).
     Unpack { parts: [Reg; 2], src: Reg },
     /// `ld`, of as many neighbours as there are registers: 1, 2 or 4 (9.7.9.8).
@@ -336,6 +340,39 @@ pub(crate) enum Instruction {
     LoadMatrix { dst: [Reg; 4], base: Reg, offset: i32, transposed: bool },
     /// `mma.sync.aligned.row.col` (9.7.14.5.14): `acc += a × b`.
     Mma { kind: MmaKind, acc: [Reg; 4], a: [Reg; 4], b: [Reg; 2] },
+    /// `fence.proxy.async` (9.7.13.4): products of warpgroups see what the thread has written to shared memory.
+    ProxyFence,
+    /// `wgmma.fence` (9.7.15.7.1): products of warpgroups see what registers hold.
+    WarpgroupFence,
+    /// `wgmma.mma_async` (9.7.15.5.2).
+    WarpgroupMma(Box<WarpgroupMma>),
+    /// `wgmma.commit_group` (9.7.15.7.2).
+    WarpgroupCommit,
+    /// `wgmma.wait_group n` (9.7.15.7.3): all but the last `n` groups are done.
+    WarpgroupWait(u32),
     /// `ret` (9.7.12.6).
     Return,
+}
+
+/// `acc += a × b` of a warpgroup, 64 rows by `2 acc.len()` columns over 16 steps of K, which runs until it is waited for.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct WarpgroupMma {
+    pub(crate) kind: MmaKind,
+    pub(crate) acc: Vec<Reg>,
+    pub(crate) a: Left,
+    /// B's descriptor.
+    pub(crate) b: Reg,
+    /// Whether rows of B's memory are along N, not along K.
+    pub(crate) b_across: bool,
+    /// Whether the old sums are added.
+    pub(crate) accumulates: Reg,
+}
+
+/// Operand A of a warpgroup's product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Left {
+    /// A fragment as that of `mma`, 16 rows a warp.
+    Registers([Reg; 4]),
+    /// A descriptor, and whether rows of memory are along M, not along K.
+    Memory(Reg, bool),
 }

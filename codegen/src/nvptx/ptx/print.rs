@@ -2,7 +2,8 @@
 
 use super::Function;
 use super::instruction::{
-    Binary, Class, Compare, Instruction, Label, MmaKind, Operand, Reg, Rounding, Space, Special, Ty, Unary,
+    Binary, Class, Compare, Instruction, Label, Left, MmaKind, Operand, Reg, Rounding, Space, Special, Ty, Unary,
+    WarpgroupMma,
 };
 use crate::target::NvptxTarget;
 use std::fmt::Write;
@@ -18,7 +19,7 @@ pub(crate) fn module_text(target: NvptxTarget, functions: &[Function]) -> String
     };
     let mut text = format!(".version {version}\n.target {}\n.address_size 64\n", target.arch());
     if functions.iter().any(|function| function.dynamic_bytes() > 0) {
-        text += "\n.extern .shared .align 128 .b8 shared[];\n";
+        text += "\n.extern .shared .align 1024 .b8 shared[];\n";
     }
     for function in functions {
         text += "\n";
@@ -45,7 +46,7 @@ pub(crate) fn function_text(function: &Function) -> String {
         }
     }
     if function.shared_bytes > function.dynamic_bytes() {
-        let _ = writeln!(text, "\t.shared .align 128 .b8 shared[{}];", function.shared_bytes);
+        let _ = writeln!(text, "\t.shared .align 1024 .b8 shared[{}];", function.shared_bytes);
     }
     for instruction in &function.body {
         match instruction {
@@ -156,6 +157,9 @@ fn instruction_text(instruction: &Instruction, function: &str) -> String {
             format!("cvt{}.{}.{} {}, {}", rounding_name(*rounding), to.name(), from.name(), reg(*dst), operand(*a))
         }
         I::Pack { dst, parts } => format!("mov.b32 {}, {}", reg(*dst), braces(parts)),
+        I::Round { ty, dst, parts: [low, high] } => {
+            format!("cvt.rn.{}x2.f32 {}, {}, {}", ty.name(), reg(*dst), reg(*high), reg(*low))
+        }
         I::Unpack { parts, src } => format!("mov.b32 {}, {}", braces(parts), reg(*src)),
         _ => memory_text(instruction),
     }
@@ -203,8 +207,27 @@ fn memory_text(instruction: &Instruction) -> String {
             let (acc, a, b) = (braces(acc), braces(a), braces(b));
             format!("mma.sync.aligned.m16n8k{k}.row.col.f32.{ty}.{ty}.f32 {acc}, {a}, {b}, {acc}")
         }
+        I::ProxyFence => "fence.proxy.async".into(),
+        I::WarpgroupFence => "wgmma.fence.sync.aligned".into(),
+        I::WarpgroupMma(mma) => warpgroup_mma(mma),
+        I::WarpgroupCommit => "wgmma.commit_group.sync.aligned".into(),
+        I::WarpgroupWait(n) => format!("wgmma.wait_group.sync.aligned {n}"),
         _ => "ret".into(),
     }
+}
+
+fn warpgroup_mma(mma: &WarpgroupMma) -> String {
+    let ty = if mma.kind == MmaKind::Bf16 { "bf16" } else { "f16" };
+    let (acc, b, accumulates) = (braces(&mma.acc), reg(mma.b), reg(mma.accumulates));
+    let (a, a_across) = match &mma.a {
+        Left::Registers(words) => (braces(words), String::new()),
+        Left::Memory(descriptor, across) => (reg(*descriptor), format!(" {},", u8::from(*across))),
+    };
+    format!(
+        "wgmma.mma_async.sync.aligned.m64n{}k16.f32.{ty}.{ty} {acc}, {a}, {b}, {accumulates}, 1, 1,{a_across} {}",
+        2 * mma.acc.len(),
+        u8::from(mma.b_across)
+    )
 }
 
 fn unary_name(op: Unary, ty: Ty) -> String {
@@ -214,6 +237,7 @@ fn unary_name(op: Unary, ty: Ty) -> String {
         (Unary::Abs, _) => "abs",
         (Unary::Not, _) => "not",
         (Unary::Sqrt, _) => "sqrt.rn",
+        (Unary::Exp2, _) => "ex2.approx.ftz",
     };
     format!("{name}.{}", ty.name())
 }

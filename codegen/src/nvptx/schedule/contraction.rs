@@ -1,19 +1,23 @@
 //! Batched matrix products with fused epilogues.
 //!
 //! f32 is a sequential FMA over K per output ([`fma`]): the bits of the CPU. f16, bf16 and, if the user allows it, f32
-//! rounded to tf32 run on tensor cores with f32 accumulators ([`mma`]). Batch axes that only the left operand has are rows, so that a projection is one product.
+//! rounded to tf32 run on tensor cores with f32 accumulators ([`mma`], or [`wgmma`] where there are warpgroups). Batch axes that only the left operand has are rows, so that a projection is one product.
 
+mod attention;
 pub(crate) mod convolution;
 mod fma;
 mod mma;
+mod result;
+mod wgmma;
 mod window;
 
-use super::Scheduled;
+use super::{Cores, Scheduled};
 use crate::backend::Products;
 use crate::nvptx::emit::{Emitter, Point, Value};
 use crate::nvptx::ptx::{Binary, Compare, MmaKind, Operand, Reg, Ty};
 use crate::shared::form::{Pass, merge_pair, points_of};
 use crate::shared::weights::Packing;
+pub(crate) use attention::{attention, flash};
 use ic_ir::kernel::{Anchor, Axis, Expr, Index, Kernel, Load, Operand as View, Param, Stage, Store};
 use ic_ir::scalar::ScalarOp;
 use ic_types::{DType, Dim};
@@ -77,15 +81,27 @@ struct Bias {
 ///
 /// # Errors
 /// What there is no code for.
-pub(crate) fn contraction(problem: &Contraction, aligned: &[bool], products: Products) -> Result<Scheduled, String> {
+pub(crate) fn contraction(
+    problem: &Contraction,
+    aligned: &[bool],
+    products: Products,
+    cores: Cores,
+) -> Result<Scheduled, String> {
     let scheduled = match (problem.dtype, products) {
         (DType::F32, Products::F32) => fma::generate(problem, aligned),
         (DType::F32, Products::Tf32) => mma::generate(problem, MmaKind::Tf32, aligned),
-        (DType::F16, _) => mma::generate(problem, MmaKind::F16, aligned),
-        (DType::BF16, _) => mma::generate(problem, MmaKind::Bf16, aligned),
+        (DType::F16, _) => halves(problem, MmaKind::F16, aligned, cores),
+        (DType::BF16, _) => halves(problem, MmaKind::Bf16, aligned, cores),
         (dtype, _) => Err(format!("`matmul` of {dtype} has no code for nvptx")),
     };
     Ok(Scheduled { packings: problem.packings.clone(), ..scheduled? })
+}
+
+fn halves(problem: &Contraction, kind: MmaKind, aligned: &[bool], cores: Cores) -> Result<Scheduled, String> {
+    match wgmma::choose(problem, kind, aligned) {
+        Some(tile) if cores == Cores::Warpgroups => wgmma::generate(problem, tile, kind, aligned),
+        _ => mma::generate(problem, kind, aligned),
+    }
 }
 
 impl Contraction {

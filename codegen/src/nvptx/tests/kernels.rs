@@ -2,14 +2,14 @@
 
 use crate::WeightPool;
 use crate::backend::{Code, Products, Source};
-use crate::nvptx::compile::{Functions, compile_with, plan_all};
+use crate::nvptx::compile::{Functions, compile_with, cores, plan_all};
 use crate::target::{NvptxTarget, Target};
 use ic_artifact::{Place, Plan, Step, SymbolSource};
 use ic_ir::eval::{eval_graph, from_ints, from_reals, ints, reals};
 use ic_ir::text;
 use ic_ir::{Graph, Type};
 use ic_passes::{Options, PartitionOptions, Precision, optimize, partition};
-use ic_ptx_emulator::{Counts, Launch, Memory, Module, launch};
+use ic_ptx_emulator::{Class, Counts, Launch, Memory, Module, launch};
 use ic_types::{DType, Data, Tensor};
 use std::collections::BTreeMap;
 
@@ -126,6 +126,24 @@ pub(super) fn check_with(
     options: &Options,
     products: Products,
 ) -> Counts {
+    check_on(NvptxTarget::Sm80, text, dims, tolerance, options, products)
+}
+
+/// [`check`] of a GPU with products of warpgroups.
+fn check_warpgroups(text: &str, dims: &[(&str, i64)], tolerance: f64) -> Counts {
+    let options = Options { native_halves: true, native_compounds: false, flash_attention: true, ..Default::default() };
+    check_on(NvptxTarget::Sm90a, text, dims, tolerance, &options, Products::F32)
+}
+
+fn check_on(
+    gpu: NvptxTarget,
+    text: &str,
+    dims: &[(&str, i64)],
+    tolerance: f64,
+    options: &Options,
+    products: Products,
+) -> Counts {
+    let targets = [Target::Nvptx(gpu)];
     let graph = text::parse(text).unwrap();
     let inputs = inputs(&graph, dims);
     let expected = eval_graph(&graph, &inputs, &Default::default()).unwrap();
@@ -133,8 +151,8 @@ pub(super) fn check_with(
     let program = partition(&graph, &PartitionOptions::default()).unwrap();
     let source = Source { program: &program, graph: &graph, products };
     let mut functions = Functions::default();
-    let planned = plan_all(&[source], &mut functions).unwrap();
-    let mut compiled = compile_with(planned, &functions, &[Target::Nvptx(NvptxTarget::Sm80)]);
+    let planned = plan_all(&[source], cores(&targets), &mut functions).unwrap();
+    let mut compiled = compile_with(planned, &functions, &targets);
     let mut weights = Vec::new();
     compiled.write_weights(&[&graph], &mut WeightPool::new(&mut weights)).unwrap();
     let Code::Device(code) = &compiled.code[0].code else { panic!("no device's code") };
@@ -218,6 +236,85 @@ fn a_product_of_many_tiles() {
     let counts = check(&product(DType::F16, [1216, 72, 2568], [false, false]), &[], 2e-3);
     assert_eq!(counts.tensor_flops, 2 * 1280 * 96 * 2816);
     assert_eq!(counts.bank_conflicts, 0);
+}
+
+/// Products of warpgroups: tiles of each size that are not full, steps of K that are no whole stages, every layout.
+#[test]
+fn products_of_warpgroups() {
+    for transposed in [[false, false], [true, false], [false, true], [true, true]] {
+        for shape in [[64, 64, 128], [72, 200, 136], [200, 72, 264]] {
+            let counts = check_warpgroups(&product(DType::F16, shape, transposed), &[], 2e-3);
+            assert!(counts.of(Class::Matrix) == 0 && counts.tensor_flops > 0, "{transposed:?}");
+            assert_eq!(counts.bank_conflicts, 0, "{transposed:?}");
+        }
+    }
+    check_warpgroups(&product(DType::BF16, [128, 1032, 128], [false, false]), &[], 1.6e-2);
+    let rows = "graph @rows(%a: f16[N, 96], %b: f16[96, 152], %r: f16[N, 152]) {
+  %c = matmul(%a, %b) : f16[N, 152]
+  %d = add(%c, %r) : f16[N, 152]
+  return \"y\" = %d
+}
+";
+    for n in [0, 1, 65, 130] {
+        check_warpgroups(rows, &[("N", n)], 2e-3);
+    }
+}
+
+/// Enough tiles for the largest ones of warpgroups.
+#[test]
+fn products_of_many_warpgroups() {
+    let wide = check_warpgroups(&product(DType::F16, [1224, 136, 2568], [false, false]), &[], 2e-3);
+    assert_eq!(wide.tensor_flops, 2 * 1280 * 192 * 2816);
+    let large = check_warpgroups(&product(DType::F16, [1160, 72, 1300 / 8 * 8], [false, true]), &[], 2e-3);
+    assert_eq!(large.tensor_flops, 2 * 1280 * 128 * 1408);
+    assert_eq!(wide.bank_conflicts + large.bank_conflicts, 0);
+}
+
+/// Attention in one kernel: tiles of queries and keys that are not full, several batches, shared keys, both widths.
+#[test]
+fn attention_in_one_kernel() {
+    let cases = [
+        ("f16", 64, [2, 2, 2], [130, 70], ""),
+        ("f16", 64, [1, 2, 1], [200, 264], "causal = 64, "),
+        ("bf16", 128, [1, 1, 1], [64, 256], ""),
+        ("f16", 128, [1, 2, 2], [300, 300], "causal = 0, "),
+    ];
+    for (ty, width, [batch, heads, of_keys], [m, n], causal) in cases {
+        let text = format!(
+            "graph @attention(%q: {ty}[{batch}, {heads}, {m}, {width}], %k: {ty}[{batch}, {of_keys}, {n}, {width}], \
+             %v: {ty}[{batch}, {of_keys}, {n}, {width}]) {{\n  \
+             %0 = attention(%q, %k, %v) {{scale = 0.5, {causal}softcap = 0.0}} : {ty}[{batch}, {heads}, {m}, {width}]\n  \
+             return \"y\" = %0\n}}\n"
+        );
+        let counts = check_warpgroups(&text, &[], if ty == "bf16" { 1.6e-2 } else { 4e-3 });
+        let tiles = |n: i64| n.div_euclid(128) + i64::from(n % 128 != 0);
+        if causal.is_empty() {
+            let steps = batch * heads * tiles(m) * tiles(n);
+            assert_eq!(counts.tensor_flops as i64, 4 * 128 * 128 * width * steps, "{text}");
+        }
+        assert_eq!((counts.of(Class::Special) > 0, counts.bank_conflicts), (true, 0), "{text}");
+    }
+}
+
+/// Heads that are columns of a projection, symbolic numbers of queries, keys that are stored by columns.
+#[test]
+fn attention_of_moved_operands() {
+    let text = "graph @heads(%q: f16[S, 128], %k: f16[2, 64, 96], %v: f16[96, 128]) {
+  %0 = reshape(%q) {shape = [S, 2, 64]} : f16[S, 2, 64]
+  %1 = transpose(%0) {perm = [1, 0, 2]} : f16[2, S, 64]
+  %2 = transpose(%k) {perm = [0, 2, 1]} : f16[2, 96, 64]
+  %3 = reshape(%v) {shape = [96, 2, 64]} : f16[96, 2, 64]
+  %4 = transpose(%3) {perm = [1, 0, 2]} : f16[2, 96, 64]
+  %5 = attention(%1, %2, %4) {scale = 0.125} : f16[2, S, 64]
+  %6 = transpose(%5) {perm = [1, 0, 2]} : f16[S, 2, 64]
+  %7 = reshape(%6) {shape = [S, 128]} : f16[S, 128]
+  return \"y\" = %7
+}
+";
+    for s in [1, 129] {
+        let counts = check_warpgroups(text, &[("S", s)], 4e-3);
+        assert!(counts.tensor_flops > 0);
+    }
 }
 
 /// Few rows: narrow tiles, of each layout of B.

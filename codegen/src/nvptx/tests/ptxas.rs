@@ -21,6 +21,33 @@ fn ptxas() -> Option<PathBuf> {
     std::env::split_paths(&paths).map(|folder| folder.join("ptxas")).find(|path| path.is_file())
 }
 
+/// Products and attention of the largest tiles.
+const WIDE: &[(&str, &str)] = &[
+    (
+        "products",
+        "graph @products(%a: f16[1536, 512], %b: f16[512, 2560], %c: bf16[N, 4096], %d: bf16[1024, 4096], \
+         %r: bf16[N, 1024]) {
+  %0 = matmul(%a, %b) : f16[1536, 2560]
+  %1 = transpose(%d) {perm = [1, 0]} : bf16[4096, 1024]
+  %2 = matmul(%c, %1) : bf16[N, 1024]
+  %3 = add(%2, %r) : bf16[N, 1024]
+  return \"x\" = %0, \"y\" = %3
+}
+",
+    ),
+    (
+        "attention",
+        "graph @attention(%q: f16[4, S, 128], %k: f16[4, 512, 128], %v: f16[4, 512, 128], %x: bf16[S, 128]) {
+  %0 = attention(%q, %k, %v) {scale = 0.125} : f16[4, S, 128]
+  %1 = reshape(%x) {shape = [S, 2, 64]} : bf16[S, 2, 64]
+  %2 = transpose(%1) {perm = [1, 0, 2]} : bf16[2, S, 64]
+  %3 = attention(%2, %2, %2) {scale = 0.125, causal = 0} : bf16[2, S, 64]
+  return \"x\" = %0, \"y\" = %3
+}
+",
+    ),
+];
+
 #[test]
 fn every_kernel_assembles_without_spills() {
     let Some(ptxas) = ptxas() else {
@@ -29,19 +56,18 @@ fn every_kernel_assembles_without_spills() {
     };
     let folder = std::env::temp_dir().join(format!("ic-ptxas-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let products = [Products::F32, Products::Tf32];
-    let all = PROGRAMS.iter().flat_map(|program| products.map(|products| (program, products)));
-    for ((name, program), products) in all {
-        let graph = optimize(
-            &text::parse(program).unwrap(),
-            &Options { native_halves: true, native_compounds: false, ..Default::default() },
-        )
-        .unwrap()
-        .graph;
+    let programs = PROGRAMS.iter().chain(WIDE);
+    let choices = [(NvptxTarget::Sm80, Products::F32), (NvptxTarget::Sm80, Products::Tf32)];
+    let choices =
+        choices.into_iter().chain([(NvptxTarget::Sm90a, Products::F32), (NvptxTarget::Sm90a, Products::Tf32)]);
+    let all = programs.flat_map(|program| choices.clone().map(move |choice| (program, choice)));
+    for ((name, program), (gpu, products)) in all {
+        let flash_attention = gpu == NvptxTarget::Sm90a;
+        let options = Options { native_halves: true, native_compounds: false, flash_attention, ..Default::default() };
+        let graph = optimize(&text::parse(program).unwrap(), &options).unwrap().graph;
         let program = partition(&graph, &PartitionOptions::default()).unwrap();
-        let targets = [NvptxTarget::Sm80, NvptxTarget::Sm90a].map(Target::Nvptx);
-        for listing in listings(&[Source { program: &program, graph: &graph, products }], &targets).unwrap() {
-            let Target::Nvptx(gpu) = listing.target else { panic!("{}", listing.target) };
+        let source = Source { program: &program, graph: &graph, products };
+        for listing in listings(&[source], &[Target::Nvptx(gpu)]).unwrap() {
             let file = folder.join(format!("{name}.{}.ptx", gpu.arch()));
             std::fs::write(&file, &listing.module).unwrap();
             let arch = format!("-arch={}", gpu.arch());

@@ -29,6 +29,11 @@ pub(super) struct Block<'a> {
     pub(super) last: Option<&'a Allocation>,
 }
 
+/// Whether anything of the kernel accesses shared memory by the asynchronous proxy.
+fn has_proxies(function: &Function) -> bool {
+    function.body.iter().any(|instruction| matches!(instruction.op, Op::WarpgroupMma(_)))
+}
+
 /// What an instruction does to the flow of its warp.
 pub(super) enum Flow {
     Next,
@@ -46,7 +51,7 @@ impl<'a> Block<'a> {
             launch,
             coordinates: [0; 3],
             warps: Vec::new(),
-            shared: Shared::new(shared_bytes(function, launch), n_warps),
+            shared: Shared::new(shared_bytes(function, launch), n_warps, has_proxies(function)),
             clocks: Clocks::new(n_warps),
             counts: Counts::default(),
             touched: Touched::default(),

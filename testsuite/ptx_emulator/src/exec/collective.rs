@@ -82,6 +82,11 @@ impl<'a> Block<'a> {
                 self.need_warp(lanes, "`stmatrix`")?;
                 self.store_matrix((warp, lanes), src, *at, *transposed)?;
             }
+            Op::ProxyFence => self.shared.fence_proxy(warp),
+            Op::WarpgroupFence | Op::WarpgroupMma(_) | Op::WarpgroupCommit | Op::WarpgroupWait(_) => {
+                self.need_warp(lanes, "`wgmma`")?;
+                self.warpgroup(warp, op)?;
+            }
             Op::Mma(mma) => {
                 self.need_warp(lanes, "`mma`")?;
                 self.mma(warp, mma)?;

@@ -5,6 +5,7 @@
 mod arithmetic;
 mod memory;
 mod warp;
+mod warpgroup;
 
 use super::operand::{Scope, split};
 use crate::float::Rounding;
@@ -53,6 +54,9 @@ impl<'a> Decoder<'a> {
             return Ok(op);
         }
         if let Some(op) = self.warp(name)? {
+            return Ok(op);
+        }
+        if let Some(op) = self.warpgroup(name)? {
             return Ok(op);
         }
         match name {

@@ -9,14 +9,15 @@
 //! the barrier between stages too.
 
 mod fragments;
-mod staged;
+pub(super) mod staged;
 
-use super::{Contraction, Scheduled, Side, finish, place_in_groups};
+use super::result::store;
+use super::{Contraction, Scheduled, Side, place_in_groups};
 use crate::nvptx::emit::Emitter;
 use crate::nvptx::ptx::{Binary, Compare, Instruction, MmaKind, Operand, Reg, Special, Ty};
 use fragments::{Fragments, Order};
 use ic_types::Dim;
-use staged::Staged;
+use staged::{Layout, Ring, Staged};
 
 /// Bytes of K of a stage: two steps of tensor cores.
 const DEPTH_BYTES: i64 = 64;
@@ -27,7 +28,7 @@ const N_BLOCKS: i64 = 100;
 
 /// Sizes in elements of the factors' type.
 impl MmaKind {
-    fn bytes(self) -> i64 {
+    pub(super) fn bytes(self) -> i64 {
         if self == MmaKind::Tf32 { 4 } else { 2 }
     }
 
@@ -78,6 +79,10 @@ impl Tile {
         self.rows / self.warp_rows * self.warps_across() * 32
     }
 
+    fn ring(&self) -> Ring {
+        Ring { layout: Layout::Rows, threads: self.threads(), depth_bytes: DEPTH_BYTES }
+    }
+
     /// Bytes of a stage: A's rows, then B's columns.
     fn stage_bytes(&self) -> i64 {
         (self.rows + self.columns) * DEPTH_BYTES
@@ -117,29 +122,21 @@ pub(super) fn generate(problem: &Contraction, kind: MmaKind, aligned: &[bool]) -
     let warp_row = e.b.mul(warp_row, Operand::Int(tile.warp_rows));
     let warp_column = e.b.mul(warp_column, Operand::Int(tile.warp_columns));
     let (rows, columns) = ((place.row, tile.rows), (place.column, tile.columns));
-    let a = Staged::new(&mut e, &problem.a, &place, rows, thread, (tile, kind), shared, aligned);
+    let a = Staged::new(&mut e, &problem.a, &place, rows, thread, (tile.ring(), kind), shared, aligned);
     let shared = shared + (tile.rows * DEPTH_BYTES) as u32;
-    let b = Staged::new(&mut e, &problem.b, &place, columns, thread, (tile, kind), shared, aligned);
+    let b = Staged::new(&mut e, &problem.b, &place, columns, thread, (tile.ring(), kind), shared, aligned);
     let a_fragments = Fragments::new(&mut e, &a, lane, warp_row, tile.warp_rows, Order::RowsFirst);
     let b_fragments = Fragments::new(&mut e, &b, lane, warp_column, tile.warp_columns, Order::DepthFirst);
     let n = (tile.warp_rows / 16 * tile.warp_columns / 8) as usize;
     let accumulators: Vec<[Reg; 4]> = (0..n).map(|_| [(); 4].map(|()| e.b.mov(Ty::F32, 0.0f32))).collect();
     let warp = Warp { tile, kind, a: a_fragments, b: b_fragments, accumulators };
     main_loop(&mut e, problem, [&a, &b], &warp);
-    // Section 9.7.14.5.8: a thread has two columns of rows `lane / 4` and 8 further.
-    let group = e.b.binary(Binary::Shr, Ty::U32, lane, 2);
-    let pair = e.b.binary(Binary::And, Ty::B32, lane, 3);
     let row = e.b.add(place.row, warp_row);
-    let row = e.b.add(row, group.into());
     let column = e.b.add(place.column, warp_column);
-    let column = e.b.fma(Ty::S32, pair, 2, column);
     let across = (tile.warp_columns / 8) as usize;
-    for (i, accumulator) in warp.accumulators.iter().enumerate() {
-        let column = e.b.add(column.into(), Operand::Int((i % across) as i64 * 8));
-        for half in 0..2 {
-            let row = e.b.add(row, Operand::Int((i / across) as i64 * 16 + half as i64 * 8));
-            finish(&mut e, problem, &place, row, column, &accumulator[half * 2..half * 2 + 2])?;
-        }
+    for (i, blocks) in warp.accumulators.chunks(across).enumerate() {
+        let row = e.b.add(row, Operand::Int(i as i64 * 16));
+        store(&mut e, problem, &place, (row, column), lane, blocks)?;
     }
     Ok(Scheduled::new(e, tile.threads() as u32, problem.tiles(tile.rows, tile.columns), tile.name))
 }

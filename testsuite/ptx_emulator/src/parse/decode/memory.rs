@@ -25,6 +25,13 @@ impl Decoder<'_> {
             }
             "atom" | "red" => self.atomic(name)?,
             "cp" => self.copy()?,
+            "fence" if self.accept("proxy") => {
+                if !self.accept("async") {
+                    return Err("only `fence.proxy.async` is supported".into());
+                }
+                self.space();
+                Op::ProxyFence
+            }
             "membar" | "fence" => {
                 self.modifiers.clear();
                 Op::Fence

@@ -1,22 +1,50 @@
 //! A side's tiles in shared memory, and how threads copy them there.
 
-use super::{CHUNK_BYTES, DEPTH_BYTES, Tile};
+mod elements;
+
+use super::CHUNK_BYTES;
 use crate::nvptx::emit::Emitter;
-use crate::nvptx::ptx::{Binary, Compare, Instruction, MmaKind, Operand, Reg, Space, Ty};
-use crate::nvptx::schedule::contraction::window::{Origin, Window};
+use crate::nvptx::ptx::{Binary, Compare, Instruction, MmaKind, Operand, Reg, Ty};
+use crate::nvptx::schedule::contraction::window::Origin;
 use crate::nvptx::schedule::contraction::{Contraction, Place, Side, base, is_aligned};
 use ic_types::Dim;
 
+/// How tiles lie in shared memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Layout {
+    /// Row by row, for `ldmatrix`.
+    Rows,
+    /// In blocks of [`BLOCK_BYTES`] of each row, for `wgmma`.
+    Blocks,
+}
+
+/// A ring of stages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ring {
+    pub(crate) layout: Layout,
+    /// Threads that copy.
+    pub(crate) threads: i64,
+    /// Bytes of K of a stage.
+    pub(crate) depth_bytes: i64,
+}
+
+/// Bytes of a row of a block.
+pub(crate) const BLOCK_BYTES: i64 = 128;
+
 /// A side's tiles in shared memory.
-pub(super) struct Staged<'a> {
+pub(crate) struct Staged<'a> {
     side: &'a Side,
     pub(super) kind: MmaKind,
     /// Whether rows of the tile are along K.
-    pub(super) along_k: bool,
+    pub(crate) along_k: bool,
     /// Bytes of a row of the tile.
     pub(super) pitch: i64,
+    /// Bytes from a row to the next in shared memory.
+    row_bytes: i64,
+    /// Steps of K of a stage.
+    depth: i64,
     /// The start of the first stage.
-    pub(super) start: Reg,
+    pub(crate) start: Reg,
     base: Reg,
     /// Rows of the tile, and how many all threads copy at a time.
     n_rows: i64,
@@ -46,22 +74,23 @@ enum Chunks {
 }
 
 impl<'a> Staged<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         e: &mut Emitter,
         side: &'a Side,
         place: &Place,
         (first, width): (Operand, i64),
         thread: Reg,
-        (tile, kind): (&Tile, MmaKind),
+        (ring, kind): (Ring, MmaKind),
         shared: u32,
         aligned: &[bool],
     ) -> Staged<'a> {
         let base = base(e, side, place, kind.bytes() as u32);
         let along_k = is_along_k(side);
         let is_async = is_async(side, kind, aligned);
-        let pitch = if along_k { DEPTH_BYTES } else { width * kind.bytes() };
-        let n_rows = if along_k { width } else { kind.depth() };
-        let per_round = tile.threads() * CHUNK_BYTES / pitch;
+        let depth = ring.depth_bytes / kind.bytes();
+        let pitch = if along_k { ring.depth_bytes } else { width * kind.bytes() };
+        let n_rows = if along_k { width } else { depth };
+        let per_round = ring.threads * CHUNK_BYTES / pitch;
         debug_assert!(per_round % 8 == 0, "a thread's rows have one swizzle");
         let start = e.b.shared_address(shared);
         let (row, chunk) = e.b.div_rem(thread.into(), Operand::Int(pitch / CHUNK_BYTES));
@@ -70,11 +99,34 @@ impl<'a> Staged<'a> {
         let element = e.b.binary(Binary::Shl, Ty::B32, chunk, i64::from(kind.chunk().ilog2()));
         let swizzle = swizzle(e, kind, pitch, row);
         let chunk = e.b.binary(Binary::Xor, Ty::B32, chunk, swizzle);
-        let at = e.b.fma(Ty::S32, row, pitch, start);
-        let to = e.b.fma(Ty::S32, chunk, CHUNK_BYTES, at);
+        let row_bytes = if ring.layout == Layout::Blocks { BLOCK_BYTES } else { pitch };
+        let mut at = e.b.fma(Ty::S32, row, row_bytes, start);
+        let mut in_row = chunk;
+        if pitch > row_bytes {
+            let per_block = BLOCK_BYTES / CHUNK_BYTES;
+            let block = e.b.binary(Binary::Shr, Ty::U32, chunk, i64::from(per_block.ilog2()));
+            at = e.b.fma(Ty::S32, block, depth * BLOCK_BYTES, at);
+            in_row = e.b.binary(Binary::And, Ty::B32, chunk, per_block - 1);
+        }
+        let to = e.b.fma(Ty::S32, in_row, CHUNK_BYTES, at);
         let from = Chunks::Strided;
-        let mut staged =
-            Staged { side, kind, along_k, pitch, start, base, n_rows, per_round, first, row, element, to, from };
+        let mut staged = Staged {
+            side,
+            kind,
+            along_k,
+            pitch,
+            row_bytes,
+            depth,
+            start,
+            base,
+            n_rows,
+            per_round,
+            first,
+            row,
+            element,
+            to,
+            from,
+        };
         staged.from = staged.chunks(e, is_async, width);
         staged
     }
@@ -117,6 +169,11 @@ impl<'a> Staged<'a> {
         self.n_rows / self.per_round
     }
 
+    /// How much further a round stores.
+    fn round_offset(&self, round: i64) -> i32 {
+        (round * self.per_round * self.row_bytes) as i32
+    }
+
     /// The thread's row each round, for `k` = 0. Rows beyond the matrix are its last, as nobody reads what comes of them.
     fn rows(&self, e: &mut Emitter) -> Vec<Operand> {
         let first = if self.along_k { self.first } else { Operand::Int(0) };
@@ -142,7 +199,7 @@ impl<'a> Staged<'a> {
     }
 
     /// Copies the tile that begins at `k` into the stage at `stage`, zeros beyond K.
-    pub(super) fn copy(&self, e: &mut Emitter, problem: &Contraction, k: Operand, stage: Reg) {
+    pub(crate) fn copy(&self, e: &mut Emitter, problem: &Contraction, k: Operand, stage: Reg) {
         let to = e.b.binary(Binary::Add, Ty::S32, self.to, stage);
         match &self.from {
             Chunks::Pointer { address, step } => {
@@ -180,7 +237,7 @@ impl<'a> Staged<'a> {
         mut from: impl FnMut(&mut Emitter, i64) -> Reg,
     ) {
         let extent = e.dim(&problem.k);
-        let is_whole = problem.k.as_const().is_some_and(|extent| extent > 0 && extent % self.kind.depth() == 0);
+        let is_whole = problem.k.as_const().is_some_and(|extent| extent > 0 && extent % self.depth == 0);
         let guard = match k {
             _ if !is_whole => None,
             Operand::Int(k) if problem.k.as_const().is_some_and(|extent| k < extent) => None,
@@ -192,7 +249,7 @@ impl<'a> Staged<'a> {
         let of_row = (is_whole && self.along_k).then_some(Operand::Int(CHUNK_BYTES));
         let of_row = of_row.unwrap_or_else(|| self.bytes_of_row(e, problem, k));
         for round in 0..self.rounds() {
-            let offset = (round * self.per_round * self.pitch) as i32;
+            let offset = self.round_offset(round);
             let bytes = if is_whole || self.along_k {
                 of_row
             } else {
@@ -209,7 +266,7 @@ impl<'a> Staged<'a> {
     /// How many bytes of the thread's chunk of a row are in the matrix.
     fn bytes_of_row(&self, e: &mut Emitter, problem: &Contraction, k: Operand) -> Operand {
         let (extent, first) = if self.along_k { (&problem.k, k) } else { (&self.side.extent, self.first) };
-        let tile = if self.along_k { self.kind.depth() } else { self.pitch / self.kind.bytes() };
+        let tile = if self.along_k { self.depth } else { self.pitch / self.kind.bytes() };
         if !self.along_k && extent.exact_div(&Dim::constant(tile)).is_some() {
             return Operand::Int(CHUNK_BYTES);
         }
@@ -232,52 +289,22 @@ impl<'a> Staged<'a> {
         let of_row = self.bytes_of_row(e, problem, k);
         let tap = window.tap(e, element);
         for (round, origin) in origins.iter().enumerate() {
-            let offset = (round as i64 * self.per_round * self.pitch) as i32;
+            let offset = self.round_offset(round as i64);
             let (index, inside) = window.element(e, origin, &tap);
             let bytes = inside.map_or(of_row, |inside| e.b.select(Ty::B32, inside, of_row, 0).into());
             let from = e.b.address(self.base, index, self.kind.bytes() as u32);
             e.b.push(Instruction::CopyAsync { to: to.into(), offset, from, bytes, guard: None });
         }
     }
-
-    /// Copies chunks element by element.
-    fn copy_elements(&self, e: &mut Emitter, problem: &Contraction, k: Operand, to: Reg) {
-        let (side, k_extent) = (self.side, &problem.k);
-        let (first_row, first_element) = if self.along_k { (self.first, k) } else { (k, self.first) };
-        let (row_extent, element_extent) =
-            if self.along_k { (&side.extent, k_extent) } else { (k_extent, &side.extent) };
-        let (row_stride, element_stride) =
-            if self.along_k { (&side.stride, &side.k_stride) } else { (&side.k_stride, &side.stride) };
-        let (n, m) = (e.dim(row_extent), e.dim(element_extent));
-        let (row_stride, element_stride) = (e.dim(row_stride), e.dim(element_stride));
-        let element = e.b.add(first_element, self.element.into());
-        let row = e.b.add(first_row, self.row.into());
-        let rest = e.b.binary(Binary::Sub, Ty::S32, m, element);
-        for round in 0..self.rounds() {
-            let row = e.b.add(row, Operand::Int(round * self.per_round));
-            let valid = e.b.compare(Compare::Lt, Ty::S32, row, n);
-            let from = match (&self.side.window, &self.from) {
-                (Some(window), Chunks::Scattered(origins)) => Source::Window(window, &origins[round as usize], element),
-                _ => {
-                    let of_row = e.b.mul(row, row_stride);
-                    let of_element = e.b.mul(element, element_stride);
-                    Source::Strided(e.b.add(of_row, of_element), element_stride)
-                }
-            };
-            let words = gather(e, self, &from, rest, valid);
-            let offset = (round * self.per_round * self.pitch) as i32;
-            e.b.store(Space::Shared, Ty::B32, &words, to, offset, None);
-        }
-    }
 }
 
 /// Whether rows of the tile are along K.
-pub(super) fn is_along_k(side: &Side) -> bool {
+pub(crate) fn is_along_k(side: &Side) -> bool {
     side.window.is_some() || side.k_stride.is(1) || !side.stride.is(1)
 }
 
 /// Whether 16 bytes are copied at a time.
-pub(super) fn is_async(side: &Side, kind: MmaKind, aligned: &[bool]) -> bool {
+pub(crate) fn is_async(side: &Side, kind: MmaKind, aligned: &[bool]) -> bool {
     let (stride, k_stride) = (&side.stride, &side.k_stride);
     let (unit, other) = if is_along_k(side) { (k_stride, stride) } else { (stride, k_stride) };
     unit.is(1) && is_aligned(side, aligned, other, kind.chunk())
@@ -287,7 +314,7 @@ pub(super) fn is_async(side: &Side, kind: MmaKind, aligned: &[bool]) -> bool {
 pub(super) fn swizzle(e: &mut Emitter, kind: MmaKind, pitch: i64, row: Reg) -> Reg {
     match (pitch, kind) {
         // Two rows are 128 bytes.
-        (DEPTH_BYTES, _) => {
+        (64, _) => {
             let pair = e.b.binary(Binary::Shr, Ty::U32, row, 1);
             e.b.binary(Binary::And, Ty::B32, pair, 3)
         }
@@ -298,43 +325,4 @@ pub(super) fn swizzle(e: &mut Emitter, kind: MmaKind, pitch: i64, row: Reg) -> R
         }
         _ => e.b.binary(Binary::And, Ty::B32, row, 7),
     }
-}
-
-/// Where the elements of a chunk are.
-enum Source<'a> {
-    /// From an index on at a stride.
-    Strided(Operand, Operand),
-    /// In a window, from an element on.
-    Window(&'a Window, &'a Origin, Operand),
-}
-
-/// Elements of a chunk one by one, zeros outside of the matrix.
-fn gather(e: &mut Emitter, side: &Staged, from: &Source, rest: Reg, valid: Reg) -> Vec<Reg> {
-    let kind = side.kind;
-    let mut elements = Vec::new();
-    for i in 0..kind.chunk() {
-        let inside = e.b.compare(Compare::Gt, Ty::S32, rest, i);
-        let mut guard = Some(e.b.binary(Binary::And, Ty::Pred, inside, valid));
-        let index = match *from {
-            Source::Strided(index, stride) => {
-                let distance = e.b.mul(Operand::Int(i), stride);
-                e.b.add(index, distance)
-            }
-            Source::Window(window, origin, element) => {
-                let k = e.b.add(element, Operand::Int(i));
-                let tap = window.tap(e, k);
-                let (index, inside) = window.element(e, origin, &tap);
-                guard = e.b.both(guard, inside);
-                index
-            }
-        };
-        let address = e.b.address(side.base, index, kind.bytes() as u32);
-        let element = e.b.mov(kind.ty(), 0);
-        e.b.load(Space::Global, kind.ty(), &[element], address, 0, guard);
-        elements.push(element);
-    }
-    if kind == MmaKind::Tf32 {
-        return elements;
-    }
-    elements.chunks(2).map(|pair| e.pair(pair[0], pair[1])).collect()
 }
