@@ -5,6 +5,7 @@
 //! then comes the generated callback. Elementwise operations in the same order give the same bits wherever they run.
 
 use crate::abi::{Call, EpilogueOp, Strip, StripFn, Tile};
+use crate::cache::prefetch;
 use crate::strips::{self, functions};
 use crate::vector::{LANES, Task, Vector};
 use std::ops::Range;
@@ -201,6 +202,27 @@ pub(crate) unsafe fn in_registers<V: Vector, const ROWS: usize, const PANELS: us
                     each_row!(|x, _at| quantizer.quantize(x));
                 }
             }
+        }
+    }
+}
+
+/// Asks for what an operation will read of a tile of `rows` by `panels`, before the sums are there.
+///
+/// # Safety
+/// There are `offsets` for all rows.
+#[inline(always)]
+pub(crate) unsafe fn prefetch_operand(
+    op: &EpilogueOp,
+    rows: usize,
+    panels: usize,
+    tile: Columns,
+    offsets: *const isize,
+) {
+    if let EpilogueOp::AddTensor(t) | EpilogueOp::MulTensor(t) = *op {
+        for row in 0..rows {
+            // SAFETY: the caller vouches for the offsets.
+            let first = t.wrapping_offset(unsafe { *offsets.add(row) } + tile.column as isize);
+            (0..panels).for_each(|panel| prefetch(first.wrapping_add(panel * LANES)));
         }
     }
 }

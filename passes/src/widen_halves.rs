@@ -73,6 +73,9 @@ fn computes_in_f32(op: &Op) -> bool {
             | Op::RoiAlign(_)
             | Op::Det(_)
             | Op::Dft(_)
+            | Op::Col2Im(_)
+            | Op::MaxUnpool(_)
+            | Op::NonZero(_)
     )
 }
 

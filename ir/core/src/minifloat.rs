@@ -108,11 +108,13 @@ fn magnitude_bits(format: &Format, x: f64) -> u64 {
 }
 
 fn encode_exponent(x: f64, overflow: Overflow) -> u16 {
-    if x.is_nan() || x < 0.0 {
+    // As ONNX's reference has it: the sign is dropped, and infinity has no code.
+    if !x.is_finite() {
         return 0xff;
     }
+    let x = x.abs();
     let exponent = exponent_of(x);
-    let up = i32::from(x.is_finite() && x > power_of_two(exponent.max(-200)));
+    let up = i32::from(x > power_of_two(exponent.max(-200)));
     match (exponent + up + 127, overflow) {
         (biased, _) if biased <= 0xfe => biased.max(0) as u16,
         (_, Overflow::Saturate) => 0xfe,
@@ -183,5 +185,7 @@ mod tests {
         assert_eq!(cast(DType::F4E2M1, 1e6, Overflow::Saturate), 6.0);
         assert_eq!(cast(DType::F8E8M0, 1.1, Overflow::Saturate), 2.0);
         assert_eq!(encode(DType::F8E8M0, 0.0, Overflow::Saturate), 0);
+        assert_eq!(cast(DType::F8E8M0, -3.0, Overflow::Saturate), 4.0);
+        assert!(cast(DType::F8E8M0, f64::INFINITY, Overflow::Saturate).is_nan());
     }
 }

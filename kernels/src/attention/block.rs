@@ -3,7 +3,7 @@
 use super::scores::{Finish, Gather, Rows, Soften};
 use super::shape::{MaskKind, Offsets, Shape};
 use super::{KEYS, Scoring};
-use crate::gemm::{MAX_ROWS, Matrix, Start, TileArgs, Tiles, pack_panels, part};
+use crate::gemm::{Ahead, MAX_ROWS, Matrix, Start, TileArgs, Tiles, pack_panels, part};
 use crate::pack::PANEL;
 use std::ops::Range;
 
@@ -267,11 +267,12 @@ impl Product {
                 false => V::tile(rows.len(), width - done),
             };
             let column = (panel + done) * PANEL;
+            let b = self.b.data.wrapping_add((panel + done) * self.b.panel);
             let args = TileArgs {
                 a: pointers.as_ptr(),
                 segments: 1,
                 segment_len: self.k,
-                b: self.b.data.wrapping_add((panel + done) * self.b.panel),
+                b,
                 b_step: self.b.step,
                 b_panel: self.b.panel,
                 start: self.start,
@@ -280,6 +281,7 @@ impl Product {
                 column,
                 columns: (n * PANEL).min(self.columns - column),
                 epilogue: &[],
+                ahead: Ahead::nothing(b),
             };
             // SAFETY: the pointers cover the tile.
             unsafe { tile(&args) };

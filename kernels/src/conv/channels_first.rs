@@ -147,6 +147,7 @@ impl Convolution<'_> {
                 scratch: self.scratch,
                 copy_len: 0,
                 widened_bytes: 0,
+                following: None,
             };
             // SAFETY: the caller vouches for the operands; the panels are packed.
             unsafe { contraction.run::<V>() };

@@ -188,6 +188,7 @@ pub(crate) unsafe fn conv<V: Tiles>(call: &Call) -> Result<(), KernelError> {
         scratch: copy.wrapping_add(plan.copy_len()).cast(),
         copy_len: 0,
         widened_bytes,
+        following: None,
     };
     // SAFETY: the caller vouches for the operands.
     unsafe { run_groups::<V, _>(call, attrs.groups, group) };

@@ -91,6 +91,7 @@ pub(crate) unsafe fn conv_transpose<V: Tiles>(call: &Call) -> Result<(), KernelE
             scratch: zeros.wrapping_add(zeros_len(&x, &attrs)).cast(),
             copy_len: 0,
             widened_bytes: 0,
+            following: None,
         };
         if pixels.pixels() * outputs > 0 {
             // SAFETY: the caller vouches for the operands.

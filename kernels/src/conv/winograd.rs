@@ -13,7 +13,7 @@ use super::shape::{Attrs, Image, check, operands};
 use crate::abi::{Call, EpilogueOp, KernelError, Operand};
 use crate::cache::caches;
 use crate::epilogue::{call_back, finish_rows, own_scratch, split};
-use crate::gemm::{MAX_ROWS, Start, TileArgs, Tiles, grid, part};
+use crate::gemm::{Ahead, MAX_ROWS, Start, TileArgs, Tiles, grid, part};
 use crate::pack::{PANEL, WINOGRAD_POINTS as POINTS, WINOGRAD_TILE as TILE};
 use crate::vector::LANES;
 use std::ops::Range;
@@ -187,11 +187,18 @@ impl Winograd<'_> {
                 let mut panel = chunk.start;
                 while panel < chunk.end {
                     let (width, tile) = V::tile(rows.len(), chunk.end - panel);
+                    let b = self.weights.wrapping_add(panel * panel_len + point * channels * PANEL);
+                    // The same panels of the next point.
+                    let next = b.wrapping_add(channels * PANEL);
+                    let next = |part: usize| next.wrapping_add(part * panel_len);
+                    let ahead = Ahead::share((row_tile, n_row_tiles), width, channels, next)
+                        .filter(|_| point + 1 < POINTS)
+                        .unwrap_or(Ahead::nothing(b));
                     let args = TileArgs {
                         a: pointers.as_ptr(),
                         segments: 1,
                         segment_len: channels,
-                        b: self.weights.wrapping_add(panel * panel_len + point * channels * PANEL),
+                        b,
                         b_step: PANEL,
                         b_panel: panel_len,
                         start: Start::Zero,
@@ -200,6 +207,7 @@ impl Winograd<'_> {
                         column: (panel - chunk.start) * PANEL,
                         columns: width * PANEL,
                         epilogue: &[],
+                        ahead,
                     };
                     // SAFETY: the pointers cover the tile.
                     unsafe { tile(&args) };

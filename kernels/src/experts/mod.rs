@@ -154,6 +154,7 @@ unsafe fn multiply<V: Tiles>(call: &Call, routes: Routes, rows: Chosen, w: &Oper
             scratch,
             copy_len: rows.copied,
             widened_bytes: widened_bytes::<V>(w, 1, k, n),
+            following: None,
         };
         // SAFETY: the caller vouches for the operands and the scratch.
         unsafe { contraction.run::<V>() };

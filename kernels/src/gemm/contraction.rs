@@ -1,15 +1,17 @@
 //! The outer loops of every f32 contraction: threads, cache blocks, tiles.
 //!
-//! Each thread has a rectangle of rows by panels. It walks blocks of panels that fit half of the second-level cache;
-//! within one, tiles of rows whose part of A stays in the first-level cache; within one, panels.
+//! Each thread has a rectangle of rows by panels. It walks blocks of panels that fit a part of the second-level cache;
+//! within one, tiles of rows whose part of A stays in the first-level cache; within one, panels. While the tiles compute,
+//! they bring the next block, so weights that come from memory are waited for once.
 
-use super::microkernel::{MAX_ROWS, Start, TileArgs};
+use super::blocking::{SERIAL, blocks, grid, part};
+use super::microkernel::{Ahead, MAX_ROWS, Start, TileArgs};
+use super::panels::Panels;
 use super::tiles::{SCALED_ROWS, Tiles};
 use super::widen::{Stored, widen, widen_scaled};
 use crate::abi::{Call, Operand, Parallel};
-use crate::cache::caches;
 use crate::epilogue::{call_back, call_back_rows, finish_rows, split};
-use crate::pack::{PANEL, Scaled, Width};
+use crate::pack::{PANEL, Scaled};
 use std::ops::Range;
 
 /// Where the rows of A and of the result lie.
@@ -20,48 +22,6 @@ pub(crate) trait Rows<T = f32>: Sync {
     /// # Safety
     /// The rows exist; `pointers` has room for all segments of these rows.
     unsafe fn locate(&self, first: usize, pointers: *mut *const T, offsets: &mut [isize], copies: *mut T);
-}
-
-/// Panels of B.
-#[derive(Clone, Copy)]
-pub(crate) struct Panels {
-    /// First element of the first panel.
-    pub(crate) data: *const f32,
-    /// Elements between neighbours on K. Of integers, how many share a scale.
-    pub(crate) step: usize,
-    /// Elements between panels: of integers, in units of 4 bytes.
-    pub(crate) panel: usize,
-    /// Whether columns are contiguous instead of rows: then neighbours on K are 1 apart, and `step` is between columns.
-    pub(crate) transposed: bool,
-    /// What the elements are; those that are not f32 are packed.
-    pub(crate) stored: Stored,
-}
-
-impl Panels {
-    /// A packed matrix with `k` rows.
-    pub(crate) fn packed(data: *const f32, k: usize) -> Panels {
-        Panels { data, step: PANEL, panel: k * PANEL, transposed: false, stored: Stored::F32 }
-    }
-
-    /// A packed matrix with `k` rows, `skipped` elements after the operand's start.
-    pub(crate) fn constant(b: &Operand, skipped: usize, k: usize) -> Panels {
-        let stored = Stored::of(b.dtype);
-        let size = if stored == Stored::F32 { 4 } else { 2 };
-        Panels { stored, ..Panels::packed(b.data.wrapping_add(skipped * size).cast(), k) }
-    }
-
-    /// A matrix of `k` rows, packed as integers of which `group` in a column share a scale.
-    pub(crate) fn scaled(b: &Operand, width: Width, group: usize, k: usize) -> Panels {
-        let shape = Scaled { k, n: PANEL, group, width };
-        let (data, panel) = (b.data.cast_const().cast(), shape.panel_bytes() / size_of::<f32>());
-        Panels { data, step: group, panel, transposed: false, stored: Stored::Scaled(width) }
-    }
-
-    /// Element `k` of the first column of panel `panel`.
-    fn at(&self, panel: usize, k: usize) -> *const f32 {
-        let step = if self.transposed { 1 } else { self.step };
-        self.data.wrapping_add(panel * self.panel + k * step)
-    }
 }
 
 /// `y[row, column] = epilogue(sum over k of a[row, k] * b[k, column])`.
@@ -90,6 +50,8 @@ pub(crate) struct Contraction<'a, R> {
     pub(crate) copy_len: usize,
     /// Bytes of each thread's widened panels, as [`widened_bytes`] gave them; they follow the rest of the scratch.
     pub(crate) widened_bytes: usize,
+    /// Dense panels that are read in the place of these after this contraction, if that is known.
+    pub(crate) following: Option<*const f32>,
 }
 
 // SAFETY: threads write disjoint parts of the result and of the scratch, and only read the rest.
@@ -111,41 +73,11 @@ pub(crate) fn widened_bytes<V: Tiles>(b: &Operand, segments: usize, segment_len:
     if Stored::of(b.dtype) == Stored::F32 {
         return 0;
     }
-    let (n_blocks, width) = blocks::<V>(segments * segment_len);
+    let (n_blocks, width) = blocks::<V>(segments * segment_len, usize::MAX);
     let longest =
         if segments == 1 { segment_len.div_ceil(n_blocks) } else { segments.div_ceil(n_blocks) * segment_len };
     width.min(columns.div_ceil(PANEL)) * longest * PANEL * 4
 }
-
-/// Number of blocks of a K of `k` elements, and panels in a block: half of the second-level cache holds panels of B;
-/// where K is too long for one tile's width, blocks of K follow each other.
-fn blocks<V: Tiles>(k: usize) -> (usize, usize) {
-    let budget = caches().l2 / 2 / (PANEL * 4);
-    let k_block = (budget / V::panels()).clamp(256, 1 << 20);
-    let n_blocks = k.div_ceil(k_block).max(1);
-    let width = (budget / k.div_ceil(n_blocks).max(1)).max(1).next_multiple_of(V::panels());
-    (n_blocks, width)
-}
-
-/// How many ways to split (rows, columns) so that `threads` threads have equal work: the least work of the busiest
-/// thread, in tiles, then the least memory to read.
-pub(crate) fn grid(threads: usize, row_tiles: usize, groups: usize) -> (usize, usize) {
-    let cost = |rows: usize| {
-        let columns = threads / rows;
-        let (tall, wide) = (row_tiles.div_ceil(rows), groups.div_ceil(columns));
-        (tall * wide, tall + wide)
-    };
-    let rows = (1..=threads).filter(|rows| threads.is_multiple_of(*rows)).min_by_key(|&rows| cost(rows)).unwrap_or(1);
-    (rows, threads / rows)
-}
-
-/// Part `index` of `parts` nearly equal parts of `0..len`.
-pub(crate) fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
-    len * index / parts..len * (index + 1) / parts
-}
-
-/// Multiply-adds below which one thread is faster than several.
-pub(crate) const SERIAL: usize = 1 << 15;
 
 impl<R: Rows> Contraction<'_, R> {
     /// Runs on the threads of the call.
@@ -208,9 +140,11 @@ impl<R: Rows> Contraction<'_, R> {
     /// As for [`run`](Self::run); `thread` is the caller's own.
     pub(crate) unsafe fn run_part<V: Tiles>(&self, rows: Range<usize>, panels: Range<usize>, thread: usize) {
         let as_stored = matches!(self.b.stored, Stored::Scaled(_)) && rows.len() <= SCALED_ROWS;
-        let (n_blocks, width) =
-            if as_stored { (1, panels.len().max(1)) } else { blocks::<V>(self.segments * self.segment_len) };
         let n_tiles = rows.len().div_ceil(V::ROWS);
+        let (n_blocks, width) = match as_stored {
+            true => (1, panels.len().max(1)),
+            false => blocks::<V>(self.segments * self.segment_len, n_tiles),
+        };
         for first in panels.clone().step_by(width) {
             let block = first..(first + width).min(panels.end);
             for k_part in 0..n_blocks {
@@ -219,14 +153,35 @@ impl<R: Rows> Contraction<'_, R> {
                     // SAFETY: the caller's pointers are valid.
                     false => unsafe { self.f32_panels::<V>(block.clone(), (k_part, n_blocks), thread) },
                 };
-                for tile in 0..n_tiles {
-                    let tile = part(rows.len(), n_tiles, tile);
+                let next = self.next(&block, &panels, (k_part, n_blocks));
+                for index in 0..n_tiles {
+                    let tile = part(rows.len(), n_tiles, index);
                     let tile = rows.start + tile.start..rows.start + tile.end;
+                    let ahead = |panel: usize, width: usize| {
+                        let next = next.as_ref()?;
+                        let at = |part: usize| next.data.wrapping_add((panel - block.start + part) * next.panel);
+                        Ahead::share((index, n_tiles), width, next.k, at)
+                    };
                     // SAFETY: the caller's pointers are valid.
-                    unsafe { self.run_tile::<V>(tile, block.clone(), b, (k_part, n_blocks), thread) };
+                    unsafe { self.run_tile::<V>(tile, block.clone(), b, (k_part, n_blocks), &ahead, thread) };
                 }
             }
         }
+    }
+
+    /// What is read after part `index` of `parts` of K of the panels `block`, if it lies in memory as it is read.
+    fn next(&self, block: &Range<usize>, panels: &Range<usize>, (index, parts): (usize, usize)) -> Option<Next> {
+        if let Some(following) = self.following {
+            let k = self.segments * self.segment_len;
+            return Some(Next { data: following.wrapping_add(block.start * k * PANEL), panel: k * PANEL, k });
+        }
+        let (first, index) = if index + 1 < parts { (block.start, index + 1) } else { (block.end, 0) };
+        let k = self.k_range(index, parts);
+        (first < panels.end && self.b.stored == Stored::F32 && !self.b.transposed).then(|| Next {
+            data: self.b.at(first, k.start),
+            panel: self.b.panel,
+            k: k.len(),
+        })
     }
 
     /// Where part `index` of `parts` of K of the panels `block` is in f32: in place, or widened into scratch.
@@ -282,6 +237,7 @@ impl<R: Rows> Contraction<'_, R> {
         block: Range<usize>,
         b: Panels,
         (index, parts): (usize, usize),
+        ahead: &dyn Fn(usize, usize) -> Option<Ahead>,
         thread: usize,
     ) {
         let own = self.scratch.wrapping_add(thread_scratch(self.segments, self.copy_len) * thread);
@@ -302,11 +258,12 @@ impl<R: Rows> Contraction<'_, R> {
                 _ => V::tile(rows.len(), block.end - panel),
             };
             let column = self.columns.start + panel * PANEL;
+            let data = b.at(panel, segments.k);
             let args = TileArgs {
                 a: segments.pointers,
                 segments: segments.n,
                 segment_len: segments.len,
-                b: b.at(panel, segments.k),
+                b: data,
                 b_step: b.step,
                 b_panel: b.panel,
                 start: if index == 0 { Start::Zero } else { Start::Stored },
@@ -315,6 +272,7 @@ impl<R: Rows> Contraction<'_, R> {
                 column,
                 columns: (width * PANEL).min(self.columns.end - column),
                 epilogue: if last { in_registers } else { &[] },
+                ahead: ahead(panel, width).unwrap_or(Ahead::nothing(data)),
             };
             // SAFETY: the pointers cover the tile.
             unsafe { tile(&args) };
@@ -346,6 +304,16 @@ impl<R: Rows> Contraction<'_, R> {
         let pointers = pointers.wrapping_add(segments.start * rows);
         Segments { pointers, n: segments.len(), len: self.segment_len, k: segments.start * self.segment_len }
     }
+}
+
+/// Panels that are read later.
+struct Next {
+    /// The first one.
+    data: *const f32,
+    /// Elements between panels.
+    panel: usize,
+    /// Rows of each.
+    k: usize,
 }
 
 /// A part of K.

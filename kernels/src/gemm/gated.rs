@@ -4,9 +4,12 @@
 //! block of the product lies in scratch, in the second-level cache, until its gates are applied; only the result is
 //! written to memory.
 
-use super::contraction::{Contraction, Panels, Rows, SERIAL, grid, part, scratch_bytes, widened_bytes};
+use super::blocking::{SERIAL, grid, part};
+use super::contraction::{Contraction, Rows, scratch_bytes, widened_bytes};
 use super::matmul::{MAX_AXES, copy_len, k_axis, packed_panels, row_axes};
+use super::panels::Panels;
 use super::tiles::Tiles;
+use super::widen::Stored;
 use crate::abi::{Call, EpilogueOp, KernelError, Operand, Parallel, Serial, Strip};
 use crate::cache::caches;
 use crate::epilogue::own_scratch;
@@ -131,6 +134,8 @@ impl Gated<'_> {
             let panels = 2 * first..2 * (first + width / 2).min(pairs.end);
             let stride = panels.len() * PANEL;
             for top in rows.clone().step_by(height) {
+                let is_last = top + height >= rows.end && panels.end < 2 * pairs.end;
+                let following = (is_last && self.b.stored == Stored::F32).then(|| self.b.at(panels.end, 0));
                 let rows = top..(top + height).min(rows.end);
                 let product = Contraction {
                     call: self.call,
@@ -145,6 +150,7 @@ impl Gated<'_> {
                     scratch: self.scratch,
                     copy_len: self.copy_len,
                     widened_bytes: self.widened_bytes,
+                    following,
                 };
                 // SAFETY: the block has room for these rows and panels, and is this thread's own, as these results are.
                 unsafe {

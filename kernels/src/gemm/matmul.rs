@@ -1,7 +1,9 @@
 //! `f32_matmul` and `f32_matmul_packed`: operands to rows and panels.
 
-use super::contraction::{Contraction, Panels, Rows, part, scratch_bytes, widened_bytes};
+use super::blocking::part;
+use super::contraction::{Contraction, Rows, scratch_bytes, widened_bytes};
 use super::pack_b::{Matrix, pack_panels};
+use super::panels::Panels;
 use super::tiles::Tiles;
 use super::widen::Stored;
 use crate::abi::{Call, KernelError, Operand};
@@ -194,6 +196,7 @@ pub(crate) unsafe fn matmul_packed<V: Tiles>(call: &Call) -> Result<(), KernelEr
         scratch: own_scratch(call),
         copy_len: copy_len::<V>(a),
         widened_bytes: packed_widened::<V>(call.operands),
+        following: None,
     };
     // SAFETY: the caller vouches for the operands.
     unsafe { contraction.run_whole_rows::<V>() };
@@ -229,7 +232,7 @@ pub(crate) fn batch_axes(b: &Operand, y: &Operand) -> usize {
 /// Panels of B that are packed at a time for each thread: they are still in its cache when they are multiplied.
 pub(crate) fn chunk(k: usize, columns: usize) -> usize {
     const WIDTH: usize = 4;
-    let fitting = caches().l2 / 2 / (PANEL * 4) / k.max(1) / WIDTH * WIDTH;
+    let fitting = caches().l2 / 4 / (PANEL * 4) / k.max(1) / WIDTH * WIDTH;
     fitting.max(WIDTH).min(columns.div_ceil(PANEL))
 }
 
@@ -386,18 +389,26 @@ impl<'a> Dynamic<'a> {
         let whole = direct.map_or(0, |(_, whole)| whole);
         let in_place = direct.filter(|_| whole > 0).map(|(direct, _)| {
             let columns = 0..(whole * PANEL).min(self.columns);
-            (self.contraction(batch, direct, columns), 0..0)
+            (self.contraction(batch, direct, columns, None), 0..0)
         });
         let width = chunk(self.k, self.columns) * threads;
         let chunks = (whole..panels).step_by(width.max(1)).map(move |first| {
             let end = (first + width).min(panels);
             let columns = first * PANEL..(end * PANEL).min(self.columns);
-            (self.contraction(batch, Panels::packed(packed, self.k), columns), first..end)
+            let is_dense = b.k_stride == 1 && b.column_stride == self.k as isize && end < panels;
+            let following = is_dense.then(|| b.data.wrapping_add(end * PANEL * self.k));
+            (self.contraction(batch, Panels::packed(packed, self.k), columns, following), first..end)
         });
         in_place.into_iter().chain(chunks)
     }
 
-    fn contraction(&self, batch: usize, b: Panels, columns: Range<usize>) -> Contraction<'a, StridedRows<'a>> {
+    fn contraction(
+        &self,
+        batch: usize,
+        b: Panels,
+        columns: Range<usize>,
+        following: Option<*const f32>,
+    ) -> Contraction<'a, StridedRows<'a>> {
         let [a, _, y] = self.operands;
         Contraction {
             call: self.call,
@@ -418,6 +429,7 @@ impl<'a> Dynamic<'a> {
             scratch: self.scratch,
             copy_len: self.copy_len,
             widened_bytes: 0,
+            following,
         }
     }
 }

@@ -4,7 +4,9 @@
 //! convolution one for each tap. For each segment there is one pointer for each row, so rows lie anywhere.
 
 use crate::abi::EpilogueOp;
-use crate::epilogue::{Columns, in_registers};
+use crate::cache::prefetch_l2;
+use crate::epilogue::{Columns, in_registers, prefetch_operand};
+use crate::pack::PANEL;
 use crate::vector::{LANES, Task, Vector};
 
 /// Most rows that any tile has.
@@ -46,6 +48,43 @@ pub(crate) struct TileArgs<'a> {
     pub(crate) columns: usize,
     /// What to do to the sums, as [`split`](crate::epilogue::split) gave it.
     pub(crate) epilogue: &'a [EpilogueOp],
+    /// What is read later.
+    pub(crate) ahead: Ahead,
+}
+
+/// Memory to bring near while a tile computes, some bytes for each element of K.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    data: *const u8,
+    /// Bytes for each element of K; 0 where there is nothing to bring.
+    step: usize,
+}
+
+impl Ahead {
+    /// Nothing: a line that is read anyway, because addresses that are not mapped take long.
+    pub(crate) fn nothing(b: *const f32) -> Ahead {
+        Ahead { data: b.cast(), step: 0 }
+    }
+
+    /// What tile `tile` of `tiles` brings of `panels` panels of packed B, of `k` rows each, that are read later. Tiles
+    /// share the panels evenly, so that memory has as much time as there is.
+    pub(crate) fn share(
+        (tile, tiles): (usize, usize),
+        panels: usize,
+        k: usize,
+        panel: impl FnOnce(usize) -> *const f32,
+    ) -> Option<Ahead> {
+        if tiles <= panels || panels == 0 {
+            return (tiles > 1)
+                .then(|| Ahead { data: panel(tile * panels / tiles).cast(), step: PANEL * size_of::<f32>() });
+        }
+        let index = tile * panels / tiles;
+        // The tiles that bring this panel.
+        let (first, end) = ((index * tiles).div_ceil(panels), ((index + 1) * tiles).div_ceil(panels));
+        let bytes = PANEL * size_of::<f32>();
+        let step = bytes.div_ceil(end - first);
+        Some(Ahead { data: panel(index).cast::<u8>().wrapping_add((tile - first) * step * k), step })
+    }
 }
 
 /// A tile of fixed height and number of panels.
@@ -86,6 +125,9 @@ impl<const ROWS: usize, const PANELS: usize, const TRANSPOSED: bool> Task for Bo
                     }
                 }
             }
+            for op in args.epilogue {
+                prefetch_operand(op, ROWS, PANELS, tile, args.offsets);
+            }
             if TRANSPOSED {
                 accumulate_transposed(args, &mut sums);
             } else {
@@ -110,7 +152,7 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const PANELS: usize>(
     args: &TileArgs,
     sums: &mut [[V; PANELS]; ROWS],
 ) {
-    let (mut a, mut b) = (args.a, args.b);
+    let (mut a, mut b, mut ahead) = (args.a, args.b, args.ahead.data);
     for _ in 0..args.segments {
         // SAFETY: the caller's pointers cover the tile.
         unsafe {
@@ -127,6 +169,8 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const PANELS: usize>(
                     }
                 }
                 b = b.add(args.b_step);
+                prefetch_l2(ahead);
+                ahead = ahead.wrapping_add(args.ahead.step);
             }
             a = a.add(ROWS);
         }

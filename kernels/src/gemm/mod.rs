@@ -20,19 +20,23 @@
 //! `a` and a `b` that is not packed take any strides (a transposed operand is a view). `y` takes any strides but that
 //! of its last axis, which is 1. The epilogue's tensors are laid out as `y` is: the same strides from their own start.
 
+mod blocking;
 mod contraction;
 mod gated;
 mod matmul;
 mod microkernel;
 mod pack_b;
+mod panels;
 mod scaled;
 mod tiles;
 mod widen;
 
-pub(crate) use contraction::{Contraction, Panels, Rows, SERIAL, grid, part, scratch_bytes, widened_bytes};
+pub(crate) use blocking::{SERIAL, grid, part};
+pub(crate) use contraction::{Contraction, Rows, scratch_bytes, widened_bytes};
 pub(crate) use matmul::{Axis, MAX_AXES, batch_axes, chunk, contiguous, copy_len, k_axis, row_axes, stride};
-pub(crate) use microkernel::{MAX_ROWS, Start, TileArgs};
+pub(crate) use microkernel::{Ahead, MAX_ROWS, Start, TileArgs};
 pub(crate) use pack_b::{Matrix, pack_panels};
+pub(crate) use panels::Panels;
 pub(crate) use tiles::Tiles;
 
 use crate::abi::Kernel;

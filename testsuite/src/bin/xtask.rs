@@ -53,6 +53,12 @@ enum Task {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Write docs/ops.md: which ops take which element types; needs Python's venv and pip
+    Ops {
+        /// Print this op alone
+        #[arg(long, default_value = "")]
+        only: String,
+    },
     /// Measure the extraction's picks against other choices: MODEL… [--dim NAME=N]… [--json OUT.json]
     Regret {
         /// See `testsuite/src/bin/regret.rs`
@@ -80,6 +86,7 @@ fn main() -> Result<()> {
         Task::Rules { models } => list_rules(models),
         Task::Conformance { only } => script("conformance/run.sh", &only),
         Task::Pairs { only } => script("conformance/pairs.sh", &only),
+        Task::Ops { only } => ops(&only),
         Task::Regret { args } => measurement("regret", &args),
         Task::FitCost { file } => measurement("fit_cost", &Vec::from_iter(file)),
         Task::Quantization { args } => measurement("quantization", &args),
@@ -163,6 +170,15 @@ fn list_rules(mut models: Vec<PathBuf>) -> Result<()> {
     let unexplained: Vec<&str> = unexplained.collect();
     ensure!(unexplained.is_empty(), "no model needs these rules, and no reason is given: {}", unexplained.join(", "));
     Ok(())
+}
+
+fn ops(only: &str) -> Result<()> {
+    let table: String = ic::import::onnx::ops()
+        .into_iter()
+        .map(|(domain, op)| format!("{} {op}\n", if domain.is_empty() { "-" } else { domain }))
+        .collect();
+    fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ops.txt"), table)?;
+    script("conformance/ops.sh", only)
 }
 
 /// Runs a script of this crate's folder.

@@ -45,7 +45,8 @@ impl OpDef for Quantize {
         // As the type of the scale divides, so that ties fall alike.
         let divide = |a: f64, b: f64| match scale.dtype() {
             DType::F64 => a / b,
-            DType::F32 => f64::from(a as f32 / b as f32),
+            // What has an exponent alone holds no quotient.
+            DType::F32 | DType::F8E8M0 => f64::from(a as f32 / b as f32),
             narrow => decode(narrow, encode(narrow, a / b, Overflow::Special)),
         };
         let quotients = values.iter().zip(&sources).map(|(&v, &s)| divide(v, scales[s]));

@@ -136,6 +136,7 @@ impl Product<'_> {
             scratch: own,
             copy_len: 0,
             widened_bytes: 0,
+            following: None,
         };
         // SAFETY: The caller's promise.
         unsafe { contraction.run::<V>() };

@@ -68,6 +68,12 @@ pub fn import(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diag
     finish(cx, path, &model, options)
 }
 
+/// Domain and name of every op that is imported, sorted; the domain of ONNX itself is empty.
+#[must_use]
+pub fn ops() -> Vec<(&'static str, &'static str)> {
+    ops::names()
+}
+
 /// Names of the model's inputs, those with a constant value left out, in their order.
 ///
 /// # Errors

@@ -41,6 +41,8 @@ pub(super) fn attention(cx: &mut Context, node: &NodeView) -> Results {
     let probabilities = softmax(cx, node, biased, dtype)?;
     let probabilities = bias.without_empty_rows(cx, probabilities)?;
     let values = scores.grouped(cx, v)?;
+    // Values may have a type of their own; the result has that of queries.
+    let values = cx.cast(values, dtype)?;
     let y = cx.matmul(probabilities, values)?;
     let mut shape = cx.shape(q)?;
     shape[3] = cx.shape(v)?[3].clone();

@@ -335,6 +335,14 @@ pub(crate) fn handler(domain: &str, op: &str) -> Option<Handler> {
     MAP.get(&(domain, op)).copied()
 }
 
+/// Domain and name of every op in the table, sorted.
+pub(crate) fn names() -> Vec<(&'static str, &'static str)> {
+    let rows = TABLE.iter().chain(FILES.iter().copied().flatten());
+    let mut names: Vec<_> = rows.map(|&(domain, op, _)| (domain, op)).collect();
+    names.sort_unstable();
+    names
+}
+
 /// The result of `along` for the axis of `x` that `axis` is in a run, out of its results for all axes.
 fn by_axis(
     cx: &mut Context,
