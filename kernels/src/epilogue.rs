@@ -227,38 +227,71 @@ pub(crate) unsafe fn prefetch_operand(
     }
 }
 
-/// One operation over `n` contiguous results.
-struct OverRow {
+/// One operation over `columns` of stored rows.
+struct OverRows<'a> {
     op: EpilogueOp,
     strips: &'static [StripFn],
-    row: *mut f32,
-    column: usize,
-    /// Offset of `row` from the start of `y`.
-    offset: isize,
-    n: usize,
+    y: *mut f32,
+    offsets: &'a [isize],
+    columns: Columns,
 }
 
-impl Task for OverRow {
+impl Task for OverRows<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<V: Vector>(self) {
-        // SAFETY: the caller covers the row.
+        // SAFETY: the caller covers the rows.
         unsafe {
-            if let EpilogueOp::Strip(strip) = self.op {
-                return self.strips[strip as usize](self.row, self.row, self.n);
-            }
-            for i in (0..self.n).step_by(LANES) {
-                let columns = Columns { column: self.column + i, n: LANES.min(self.n - i) };
-                let mut value = [[columns.load::<V>(self.row, i as isize)]];
-                in_registers(&self.op, &mut value, columns, &(self.offset - self.column as isize));
-                columns.store(value[0][0], self.row, i as isize);
+            match self.op {
+                EpilogueOp::Strip(strip) => self.strip(self.strips[strip as usize]),
+                // Apart from the others, whose loop would compute the quantizer's constants first.
+                EpilogueOp::Quantize { .. } | EpilogueOp::AddQuantized { .. } => self.each::<V>(self.op),
+                op => self.each::<V>(op),
             }
         }
     }
 }
 
-/// Applies what [`split`] put last to stored results: `columns` of the rows at `offsets` from `y`.
+impl OverRows<'_> {
+    #[inline(always)]
+    unsafe fn each<V: Vector>(&self, op: EpilogueOp) {
+        let Columns { column, n } = self.columns;
+        for offset in self.offsets {
+            for i in (0..n).step_by(LANES) {
+                let columns = Columns { column: column + i, n: LANES.min(n - i) };
+                // SAFETY: the caller covers the row.
+                unsafe {
+                    let at = *offset + columns.column as isize;
+                    let mut value = [[columns.load::<V>(self.y, at)]];
+                    in_registers(&op, &mut value, columns, offset);
+                    columns.store(value[0][0], self.y, at);
+                }
+            }
+        }
+    }
+
+    /// Rows that follow each other in memory are one.
+    #[inline(always)]
+    unsafe fn strip(&self, strip: StripFn) {
+        let Columns { column, n } = self.columns;
+        let adjoin = |pair: &[isize]| pair[1] - pair[0] == n as isize;
+        let (rows, n) = match self.offsets.windows(2).all(adjoin) {
+            true => (1, n * self.offsets.len()),
+            false => (self.offsets.len(), n),
+        };
+        for offset in &self.offsets[..rows] {
+            // SAFETY: the caller covers the row.
+            unsafe {
+                let row = self.y.offset(*offset + column as isize);
+                strip(row, row, n);
+            }
+        }
+    }
+}
+
+/// Applies what [`split`] put last to stored results: `columns` of the rows at `offsets` from `y`, of which there is at
+/// least one.
 ///
 /// # Safety
 /// The rows are writable and the operations' vectors and tensors cover them.
@@ -269,15 +302,10 @@ pub(crate) unsafe fn finish_rows<V: Vector>(
     columns: Range<usize>,
 ) {
     let strips = &strips::table_of::<V>().strips;
-    for &row_offset in offsets {
-        for &op in epilogue {
-            let offset = row_offset + columns.start as isize;
-            // SAFETY: the caller covers the row.
-            unsafe {
-                let row = y.offset(offset);
-                V::vectorize(OverRow { op, strips, row, column: columns.start, offset, n: columns.len() });
-            }
-        }
+    let columns = Columns { column: columns.start, n: columns.len() };
+    for &op in epilogue {
+        // SAFETY: the caller covers the rows.
+        unsafe { V::vectorize(OverRows { op, strips, y, offsets, columns }) };
     }
 }
 
