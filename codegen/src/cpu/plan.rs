@@ -6,6 +6,7 @@
 mod epilogue;
 mod following;
 mod integer_epilogue;
+mod reorder;
 mod steps;
 
 use crate::shared::dims::DimBuilder;

@@ -157,7 +157,7 @@ impl Site<'_> {
 }
 
 /// A call without packing or epilogue.
-fn plain(kernel: &'static str, operands: Vec<Option<CallOperand>>, attrs: Vec<Attr>) -> LibraryCall {
+pub(crate) fn plain(kernel: &'static str, operands: Vec<Option<CallOperand>>, attrs: Vec<Attr>) -> LibraryCall {
     LibraryCall { kernel, layout: 0, operands, attrs, bias: None, takes_epilogue: false }
 }
 

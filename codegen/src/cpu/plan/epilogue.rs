@@ -114,7 +114,7 @@ fn binary(kernel: &Kernel, stage: &Stage, function: ScalarOp, other: ExprId) -> 
     }
 }
 
-fn is_plain(load: &Load) -> bool {
+pub(super) fn is_plain(load: &Load) -> bool {
     load.bounds.is_empty() && load.gathered.is_empty()
 }
 

@@ -3,8 +3,9 @@
 use super::epilogue::{MenuOp, match_menu};
 use super::following::{Target, epilogue_target, following, rows_apart, used_params, with_temporary_sum};
 use super::integer_epilogue::match_integer_menu;
+use super::reorder::{Reorder, reorder};
 use super::{Generated, Generator, Tiling};
-use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, select};
+use crate::cpu::select::{Attr, CallOperand, LibraryCall, Site, View, plain, select};
 use crate::shared::dims::DimBuilder;
 use crate::shared::form::dense_strides;
 use crate::shared::plan::{Buffers, Built, KernelSteps, Parts};
@@ -85,6 +86,9 @@ impl<'a, 'b> Builder<'a, 'b> {
     }
 
     fn code(&mut self, kernel: &Kernel, args: &[kernel::BufferId], location: &Arc<str>) -> Result<(), String> {
+        if let Some(copy) = reorder(kernel) {
+            return self.reorder(kernel, &copy, args, location);
+        }
         let generated = self.generator.generate(kernel, Tiling::Free, self.dims)?;
         let buffers = args.iter().map(|&arg| self.buffers.place(arg)).collect();
         self.steps.push(Step::Code {
@@ -95,6 +99,30 @@ impl<'a, 'b> Builder<'a, 'b> {
             cost_ns: generated.cost_ns,
             scratch_bytes: generated.scratch_bytes,
         });
+        Ok(())
+    }
+
+    fn reorder(
+        &mut self,
+        kernel: &Kernel,
+        copy: &Reorder,
+        args: &[kernel::BufferId],
+        location: &Arc<str>,
+    ) -> Result<(), String> {
+        let call = plain("copy_strided", Vec::new(), Vec::new());
+        let shape = self.slots(&copy.shape)?;
+        let dtype = kernel.params[copy.from as usize].dtype as u8;
+        let offset = (!copy.offset.is(0)).then(|| self.slot(&copy.offset)).transpose()?;
+        let strides = Some(self.slots(&copy.strides)?);
+        let from = self.buffers.place(args[copy.from as usize]);
+        let to = self.buffers.place(args[copy.to as usize]);
+        let operands = vec![
+            Some(Operand { buffer: from, offset, dtype, shape: shape.clone(), strides }),
+            Some(Operand { buffer: to, offset: None, dtype, shape, strides: None }),
+        ];
+        let (kernel, name) = (self.kernel_ref(&call)?, location.to_string());
+        let (attrs, epilogue) = (Vec::new(), Vec::new());
+        self.steps.push(Step::Library { name, kernel, operands, attrs, epilogue, callback: None });
         Ok(())
     }
 
