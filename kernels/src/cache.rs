@@ -12,12 +12,12 @@ pub(crate) struct Caches {
 /// The caches of this machine.
 pub(crate) fn caches() -> Caches {
     static CACHES: OnceLock<Caches> = OnceLock::new();
-    *CACHES.get_or_init(|| Caches { l2: l2_bytes().unwrap_or(512 << 10).clamp(128 << 10, 4 << 20) })
+    *CACHES.get_or_init(|| Caches { l2: level_bytes(2).unwrap_or(512 << 10).clamp(128 << 10, 4 << 20) })
 }
 
-/// From the processor: leaf 4 of CPUID on Intel, 0x8000001d on AMD; both have the same fields.
+/// Bytes of the data cache of a level, from the processor: leaf 4 of CPUID on Intel, 0x8000001d on AMD; both have the same fields.
 #[cfg(target_arch = "x86_64")]
-fn l2_bytes() -> Option<usize> {
+pub(crate) fn level_bytes(level: u32) -> Option<usize> {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
     let amd = __cpuid(0).ecx == u32::from_le_bytes(*b"cAMD");
     let leaf = if amd { 0x8000_001d } else { 4 };
@@ -25,16 +25,16 @@ fn l2_bytes() -> Option<usize> {
     if max < leaf {
         return None;
     }
-    (0..8).map(|i| __cpuid_count(leaf, i)).take_while(|r| r.eax & 31 != 0).find(|r| r.eax >> 5 & 7 == 2).map(|r| {
+    (0..8).map(|i| __cpuid_count(leaf, i)).take_while(|r| r.eax & 31 != 0).find(|r| r.eax >> 5 & 7 == level).map(|r| {
         let field = |low: u32, bits: u32| (r.ebx >> low & ((1 << bits) - 1)) as usize + 1;
         field(22, 10) * field(12, 10) * field(0, 12) * (r.ecx as usize + 1)
     })
 }
 
-/// From the system, where the processor does not say.
+/// Bytes of the data cache of a level, from the system, where the processor does not say.
 #[cfg(not(target_arch = "x86_64"))]
-fn l2_bytes() -> Option<usize> {
-    let text = std::fs::read_to_string("/sys/devices/system/cpu/cpu0/cache/index2/size").ok()?;
+pub(crate) fn level_bytes(level: u32) -> Option<usize> {
+    let text = std::fs::read_to_string(format!("/sys/devices/system/cpu/cpu0/cache/index{level}/size")).ok()?;
     let (number, unit) = text.trim().split_at(text.trim().len().checked_sub(1)?);
     let scale = match unit {
         "K" => 1 << 10,

@@ -9,6 +9,7 @@ pub mod abi;
 pub mod host;
 pub mod isa;
 pub mod library;
+pub mod limits;
 pub mod pack;
 pub mod table;
 

@@ -5,6 +5,7 @@
 mod buffers;
 mod control;
 mod segments;
+mod work;
 
 use super::dims::DimBuilder;
 use super::weights::Weight;

@@ -13,6 +13,7 @@ mod open;
 mod opt;
 mod output;
 mod report;
+mod roofline;
 mod run;
 mod sign;
 mod verify;

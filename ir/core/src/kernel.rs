@@ -12,6 +12,7 @@ mod program;
 mod stage;
 mod symbols;
 mod traffic;
+mod work;
 
 pub use dtype::{expr_dtypes, op_result, stage_dtype};
 pub use eval::{Evaluated, eval_kernels, eval_program};
@@ -19,3 +20,4 @@ pub use index::{Atom, Index};
 pub use program::{Argument, Buffer, BufferId, BufferKind, Carried, Loop, Program, ReadSymbol, StateUse, Step};
 pub use stage::{Anchor, Axis, Bound, Expr, ExprId, Kernel, Load, Operand, Param, Stage, Store};
 pub use traffic::{Traffic, traffic};
+pub use work::{Work, work};

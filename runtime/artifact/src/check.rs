@@ -6,7 +6,7 @@
 //! Sizes that depend on symbols are checked when they are bound.
 
 use crate::{
-    Buffer, BufferId, Callback, DimOp, DimSlot, Entry, Epilogue, Operand, Place, Plan, Segment, State, Step,
+    Buffer, BufferId, Callback, DimOp, DimSlot, Entry, Epilogue, Operand, Place, Plan, PlanWork, Segment, State, Step,
     SymbolSource,
 };
 use ic_types::DType;
@@ -47,6 +47,7 @@ impl Plan {
         self.check_conditions().map_err(at("checks".into()))?;
         self.check_states(context).map_err(at("states".into()))?;
         self.check_loops().map_err(at("loops".into()))?;
+        self.check_work().map_err(at("work".into()))?;
         let constants = self.constants();
         let mut begin = Segment { dims_end: 0, buffers_end: 0, steps_end: 0 };
         for segment in &self.segments {
@@ -65,6 +66,32 @@ impl Plan {
         match self.unbacked_output() {
             Some(output) => Err(at(format!("output {output}"))("it has no buffer".into())),
             None => Ok(()),
+        }
+    }
+
+    /// The work of steps is of steps that there are, in order, and its dim program refers to earlier slots only.
+    fn check_work(&self) -> Check {
+        let PlanWork { dims, steps } = &self.work;
+        for (op, slot) in dims.iter().zip(self.dims.len()..) {
+            match *op {
+                DimOp::Symbol(symbol) => inside("symbol", symbol, self.symbols.len())?,
+                DimOp::Const(_) => {}
+                DimOp::Add(a, b)
+                | DimOp::Mul(a, b)
+                | DimOp::FloorDiv(a, b)
+                | DimOp::Mod(a, b)
+                | DimOp::Min(a, b)
+                | DimOp::Max(a, b) => inside("dim slot", a.max(b), slot)?,
+            }
+        }
+        let n_slots = self.dims.len() + dims.len();
+        for work in steps {
+            inside("step", work.step, self.steps.len())?;
+            inside("dim slot", work.operations.max(work.activations).max(work.weights), n_slots)?;
+        }
+        match steps.is_sorted_by(|a, b| a.step < b.step) {
+            true => Ok(()),
+            false => Err("steps are not in order".into()),
         }
     }
 

@@ -27,7 +27,7 @@ pub use format::{FORMAT_VERSION, Section, SectionKind, read_identity};
 pub use manifest::{Certificate, Entry, EntryState, KernelError, Manifest, Port, State, SymbolRange, Target};
 pub use plan::{
     Buffer, BufferId, CallInput, Callback, DimCheck, DimOp, DimSlot, Epilogue, KernelRef, Operand, Place, Plan,
-    Segment, StateUse, Step, SymbolSource,
+    PlanWork, Segment, StateUse, Step, StepWork, SymbolSource,
 };
 pub use read::{ArtifactReader, MAX_MANIFEST_BYTES, MAX_PLAN_BYTES};
 #[cfg(feature = "signed")]

@@ -36,6 +36,32 @@ pub struct Plan {
     pub functions: Vec<String>,
     /// What the plan does with state buffers.
     pub states: Vec<StateUse>,
+    /// How much its steps do.
+    pub work: PlanWork,
+}
+
+/// How much steps do, for whoever measures them: no run reads it.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct PlanWork {
+    /// Continues the dim program: the first has the slot after the plan's last.
+    pub dims: Vec<DimOp>,
+    /// Steps of which it is known, in order.
+    pub steps: Vec<StepWork>,
+}
+
+/// How much a step does, with those after it up to the next of the list that belong to the same kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StepWork {
+    /// The step.
+    pub step: u32,
+    /// Arithmetic operations, two for a multiply-add.
+    pub operations: DimSlot,
+    /// Whether most of them are products of 8-bit integers.
+    pub is_integer: bool,
+    /// Bytes of activations that it reads and writes, each once.
+    pub activations: DimSlot,
+    /// Bytes of weights that it reads, as they are stored.
+    pub weights: DimSlot,
 }
 
 /// What a plan does with a state buffer. Extents are known before anything runs.

@@ -61,6 +61,10 @@ fn plan() -> Plan {
         kernels: vec![KernelRef { name: "f32_matmul".into(), layout: 1, revision: 2 }],
         functions: vec!["callback_0".into(), "relu_1".into()],
         states: vec![StateUse { state: 0, before: Some(vec![0]), after: None }],
+        work: PlanWork {
+            dims: vec![DimOp::Mul(3, 1)],
+            steps: vec![StepWork { step: 0, operations: 9, is_integer: true, activations: 3, weights: 6 }],
+        },
     }
 }
 

@@ -35,6 +35,10 @@ fn plan() -> Plan {
         kernels: vec![],
         functions: vec!["relu".into()],
         states: vec![],
+        work: PlanWork {
+            dims: vec![DimOp::Mul(3, 4)],
+            steps: vec![StepWork { step: 1, operations: 5, is_integer: false, activations: 3, weights: 1 }],
+        },
     }
 }
 
@@ -52,6 +56,10 @@ fn check(change: impl FnOnce(&mut Plan), expected: &str) {
 fn plans_are_checked() {
     check(|_| (), "accepted");
     check(|p| p.dims[3] = DimOp::Mul(0, 3), "dim slot 3: dim slot 3 is not among the 3 defined there");
+    check(|p| p.work.dims[0] = DimOp::Mul(3, 5), "work: dim slot 5 is not among the 5 defined there");
+    check(|p| p.work.steps[0].weights = 6, "work: dim slot 6 is not among the 6 defined there");
+    check(|p| p.work.steps[0].step = 2, "work: step 2 is not among the 2 defined there");
+    check(|p| p.work.steps.extend_from_within(..), "work: steps are not in order");
     check(|p| p.inputs[0].push(0), "signature: input `x` has rank 1, its plan 2");
     check(|p| p.inputs[0][0] = 9, "signature: dim slot 9 is not among the 5 defined there");
     check(

@@ -334,5 +334,5 @@ fn untimed(program: &Program, step: &Step) -> StepTime {
         Step::Next { .. } => ("", "next"),
         Step::Call { name, entry, .. } => (name.as_str(), program.calls[entry].program.entry().name.as_str()),
     };
-    StepTime { name: name.into(), kernel: kernel.into(), time: Duration::ZERO, calls: 0 }
+    StepTime { name: name.into(), kernel: kernel.into(), time: Duration::ZERO, calls: 0, work: None }
 }

@@ -59,6 +59,6 @@ pub use model::Model;
 pub use options::{LoadOptions, Options};
 pub use outputs::Outputs;
 pub use pool::ThreadPool;
-pub use profile::{Profile, StepTime};
+pub use profile::{Profile, StepTime, Work};
 pub use session::Session;
 pub use truncation::TruncationGuard;

@@ -194,7 +194,7 @@ impl Session {
         context: &mut Context,
         inputs: &[(&str, TensorView)],
         outputs: &mut Outputs,
-        profile: Option<&mut Profile>,
+        mut profile: Option<&mut Profile>,
     ) -> Result<(), Error> {
         let host = Host::new(self.runs.fetch_add(1, Ordering::Relaxed));
         context.output_handles.clear();
@@ -208,7 +208,11 @@ impl Session {
             None => Ok(()),
         };
         let around = Surroundings { pool: &*self.pool, host: &host };
-        let last = segments::run(&self.program, &self.bindings, context, Some(&mut *outputs), around, &check, profile)?;
+        let timed = profile.as_deref_mut();
+        let last = segments::run(&self.program, &self.bindings, context, Some(&mut *outputs), around, &check, timed)?;
+        if let (Some(profile), Some(last)) = (profile, &last) {
+            profile.note_work(self.program.plan(), &last.slots, &context.symbols);
+        }
         if let (Some(states), Some(last)) = (&mut states, &last) {
             States::finish(self.program.plan(), states, &last.slots);
         }

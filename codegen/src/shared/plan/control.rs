@@ -1,6 +1,7 @@
 //! Control flow of plans: branches, loops, readings of symbols. It is the same for all classes of targets; what a kernel
 //! becomes is up to each.
 
+use super::work::KernelWork;
 use super::{Buffers, Segments, dim_checks};
 use crate::shared::dims::DimBuilder;
 use ic_artifact::{BufferId, DimCheck, Step};
@@ -41,20 +42,37 @@ pub(crate) fn add_steps<'a>(to: &mut impl KernelSteps<'a>, steps: &[kernel::Step
                 let parts = to.parts();
                 segments.read(symbols, parts.steps, parts.buffers, parts.dims);
             }
-            step => nested(to, std::slice::from_ref(step)),
+            step => nested(to, std::slice::from_ref(step), segments.work()),
         }
     }
 }
 
+/// Adds the steps of a kernel, and how much it does to `work`.
+fn kernel_steps<'a>(
+    to: &mut impl KernelSteps<'a>,
+    (kernel, args, location): (&Kernel, &[kernel::BufferId], &Arc<str>),
+    work: &mut Vec<KernelWork>,
+) -> Result<(), String> {
+    let first = to.parts().steps.len();
+    to.kernel(kernel, args, location)?;
+    let parts = to.parts();
+    if parts.steps.len() > first {
+        work.push(KernelWork::of(kernel, args, first as u32, parts.program, parts.buffers));
+    }
+    Ok(())
+}
+
 /// Adds steps that stay in their segment.
-fn nested<'a>(to: &mut impl KernelSteps<'a>, steps: &[kernel::Step]) {
+fn nested<'a>(to: &mut impl KernelSteps<'a>, steps: &[kernel::Step], work: &mut Vec<KernelWork>) {
     for step in steps {
         let (result, node) = match step {
             kernel::Step::Read(_) => (Err("not supported: a symbol is read in a branch".into()), "".into()),
-            kernel::Step::Kernel { kernel, args, location } => (to.kernel(kernel, args, location), location.clone()),
-            kernel::Step::Loop(of) => (repeat(to, of), of.location.clone()),
+            kernel::Step::Kernel { kernel, args, location } => {
+                (kernel_steps(to, (kernel, args, location), work), location.clone())
+            }
+            kernel::Step::Loop(of) => (repeat(to, of, work), of.location.clone()),
             kernel::Step::If { condition, then, otherwise, constraints, location } => {
-                branch(to, *condition, [then, otherwise], constraints);
+                branch(to, *condition, [then, otherwise], constraints, work);
                 (Ok(()), location.clone())
             }
         };
@@ -66,7 +84,7 @@ fn nested<'a>(to: &mut impl KernelSteps<'a>, steps: &[kernel::Step]) {
     }
 }
 
-fn repeat<'a>(to: &mut impl KernelSteps<'a>, of: &kernel::Loop) -> Result<(), String> {
+fn repeat<'a>(to: &mut impl KernelSteps<'a>, of: &kernel::Loop, work: &mut Vec<KernelWork>) -> Result<(), String> {
     for carried in &of.carried {
         copy(to, carried.initial, carried.state, None);
     }
@@ -76,7 +94,7 @@ fn repeat<'a>(to: &mut impl KernelSteps<'a>, of: &kernel::Loop) -> Result<(), St
     let (counter, begin) = (buffers.place(of.counter), of.begin.map(|begin| buffers.place(begin)));
     let head = steps.len();
     steps.push(Step::Jump { to: 0 });
-    guarded(to, &of.body, &of.constraints);
+    guarded(to, &of.body, &of.constraints, work);
     for &(element, room) in &of.scans {
         copy(to, element, room, Some(counter));
     }
@@ -101,25 +119,31 @@ fn branch<'a>(
     condition: kernel::BufferId,
     branches: [&[kernel::Step]; 2],
     constraints: &[Constraints; 2],
+    work: &mut Vec<KernelWork>,
 ) {
     let Parts { buffers, steps, .. } = to.parts();
     let condition = buffers.place(condition);
     let at = steps.len();
     steps.push(Step::Branch { condition, otherwise: 0 });
-    guarded(to, branches[0], &constraints[0]);
+    guarded(to, branches[0], &constraints[0], work);
     let steps = to.parts().steps;
     let jump = steps.len();
     steps.push(Step::Jump { to: 0 });
     steps[at] = Step::Branch { condition, otherwise: steps.len() as u32 };
-    guarded(to, branches[1], &constraints[1]);
+    guarded(to, branches[1], &constraints[1], work);
     let steps = to.parts().steps;
     steps[jump] = Step::Jump { to: steps.len() as u32 };
 }
 
 /// Adds the steps of a branch, the first of which is refused where a constraint fails.
-fn guarded<'a>(to: &mut impl KernelSteps<'a>, steps: &[kernel::Step], constraints: &Constraints) {
+fn guarded<'a>(
+    to: &mut impl KernelSteps<'a>,
+    steps: &[kernel::Step],
+    constraints: &Constraints,
+    work: &mut Vec<KernelWork>,
+) {
     let first = to.parts().steps.len() as u32;
-    nested(to, steps);
+    nested(to, steps, work);
     let parts = to.parts();
     if parts.steps.len() as u32 > first {
         parts.checks.extend(dim_checks(constraints, Some(first), parts.dims));

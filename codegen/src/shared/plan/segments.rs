@@ -5,9 +5,10 @@
 //! of segments at the end.
 
 use super::buffers::{Buffers, step_buffers};
+use super::work::KernelWork;
 use super::{Planned, dim_checks};
 use crate::shared::dims::DimBuilder;
-use ic_artifact::{Buffer, BufferId, DimCheck, Epilogue, Place, Plan, Segment, Step, SymbolSource};
+use ic_artifact::{Buffer, BufferId, DimCheck, Epilogue, Place, Plan, PlanWork, Segment, Step, SymbolSource};
 use ic_ir::Constraint;
 use ic_ir::kernel::{Program, ReadSymbol};
 use ic_types::symbols_of;
@@ -24,13 +25,28 @@ pub(crate) struct Segments<'a> {
     touched: Vec<Option<u32>>,
     /// Ends of slots and steps of the finished segments.
     ends: Vec<(u32, u32)>,
+    /// How much the kernels do.
+    work: Vec<KernelWork>,
 }
 
 impl<'a> Segments<'a> {
     /// No segments yet; `symbols` are those that inputs determine.
     pub(super) fn new(program: &'a Program, symbols: Vec<SymbolSource>) -> Segments<'a> {
         let pending = program.constraints.clone();
-        Segments { program, symbols, pending, checks: Vec::new(), touched: Vec::new(), ends: Vec::new() }
+        Segments {
+            program,
+            symbols,
+            pending,
+            checks: Vec::new(),
+            touched: Vec::new(),
+            ends: Vec::new(),
+            work: Vec::new(),
+        }
+    }
+
+    /// How much the kernels do, in the order of their steps.
+    pub(super) fn work(&mut self) -> &mut Vec<KernelWork> {
+        &mut self.work
     }
 
     /// Turns the constraints whose symbols are known by now into checks of the current segment.
@@ -100,7 +116,11 @@ impl<'a> Segments<'a> {
         let mut number = vec![0; list.len()];
         order.iter().enumerate().for_each(|(new, &old)| number[old] = new as BufferId);
         let rename = |id: &mut BufferId| *id = number[*id as usize];
-        let mut plan = Plan { symbols: self.symbols, dims: dims.finish(), ..plan };
+        let n_dims = dims.len() as usize;
+        let work_of_steps = self.work.iter().filter_map(|work| work.slots(&mut dims)).collect();
+        let mut program = dims.finish();
+        let work = PlanWork { dims: program.split_off(n_dims), steps: work_of_steps };
+        let mut plan = Plan { symbols: self.symbols, dims: program, work, ..plan };
         plan.checks.splice(0..0, self.checks);
         plan.buffers = order.iter().map(|&old| list[old].clone()).collect();
         for buffer in &mut plan.buffers {

@@ -217,7 +217,8 @@ pub(crate) struct BenchArgs {
     /// Runs to measure [default: about two seconds' worth, at least 10]
     #[arg(long)]
     pub(crate) runs: Option<usize>,
-    /// Also print the time of each step, over as many runs more
+    /// Also print the time of each step, over as many runs more, what it does, and how near that comes to the limits of this
+    /// CPU, which are measured too
     #[arg(long)]
     pub(crate) profile: bool,
     /// Print one JSON object instead of a table

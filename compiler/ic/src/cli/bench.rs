@@ -4,8 +4,11 @@ use super::args::BenchArgs;
 use super::feed::feed;
 use super::open::{open, place, session};
 use super::output::Say;
+use super::roofline::Roofline;
 use anyhow::{Result, ensure};
-use ic_runtime::{Outputs, Profile};
+use ic_kernels::isa::Isa;
+use ic_kernels::limits;
+use ic_runtime::{Model, Outputs, Profile, Session};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -44,12 +47,17 @@ pub(crate) fn bench(args: &BenchArgs, say: &mut Say) -> Result<()> {
             session.run_profiled(&views, &mut outputs, &mut profile)?;
         }
     }
+    let roofline = if args.profile { roofline(&model, &session) } else { None };
     if !args.json {
         say.line(&format!(
             "median {median:.3} ms, min {min:.3} ms, p95 {p95:.3} ms over {runs} runs on {}",
             place(&model, &session)
         ))?;
-        return if args.profile { say.line(profile.to_string().trim_end()) } else { Ok(()) };
+        return match &roofline {
+            Some(roofline) => roofline.lines(&profile).iter().try_for_each(|line| say.line(line)),
+            None if args.profile => say.line(profile.to_string().trim_end()),
+            None => Ok(()),
+        };
     }
     let memory = memory_of_process();
     say.json(&json!({
@@ -67,15 +75,24 @@ pub(crate) fn bench(args: &BenchArgs, say: &mut Say) -> Result<()> {
         "weight_bytes": model.weight_bytes(),
         "peak_rss_bytes": memory.peak,
         "rss_anon_bytes": memory.anonymous,
-        "steps": args.profile.then(|| steps(&profile)),
+        "steps": args.profile.then(|| steps(&profile, roofline.as_ref())),
+        "limits": roofline.as_ref().map(Roofline::limits),
+        "limit_ms": roofline.as_ref().and_then(|roofline| roofline.least_ms(&profile, runs)),
     }))
 }
 
+/// What the steps of a run on this CPU are held against, measured now; `None` of another device.
+fn roofline(model: &Model, session: &Session) -> Option<Roofline> {
+    let isa = Isa::from_name(session.kernels())?;
+    Some(Roofline::new(limits::measure(isa, session.threads()), model.weight_bytes() as u64))
+}
+
 /// The steps in the order in which they run.
-fn steps(profile: &Profile) -> Vec<serde_json::Value> {
+fn steps(profile: &Profile, roofline: Option<&Roofline>) -> Vec<serde_json::Value> {
     let step = |step: &ic_runtime::StepTime| {
         let us = step.time.as_secs_f64() * 1e6 / step.calls.max(1) as f64;
-        json!({ "name": step.name, "kernel": step.kernel, "calls": step.calls, "us": us })
+        let work = roofline.zip(step.work).map(|(roofline, work)| roofline.step(&work));
+        json!({ "name": step.name, "kernel": step.kernel, "calls": step.calls, "us": us, "work": work })
     };
     profile.steps().iter().map(step).collect()
 }

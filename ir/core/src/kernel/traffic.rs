@@ -1,7 +1,9 @@
 //! How many bytes a kernel reads and writes: what remains when everything that is used twice stays in cache.
 
+use super::dtype::op_result;
 use super::index::{Atom, Index};
 use super::stage::{Anchor, Axis, Expr, Kernel, Load, Operand, Stage};
+use crate::ops::Op;
 use ic_types::Dim;
 
 /// Bytes that a kernel moves.
@@ -19,10 +21,17 @@ pub struct Traffic {
 pub fn traffic(kernel: &Kernel, counts: &dyn Fn(u32) -> bool) -> Traffic {
     let (mut read, mut written) = (vec![Vec::new(); kernel.params.len()], vec![Vec::new(); kernel.params.len()]);
     for stage in &kernel.stages {
-        if let Anchor::Op { operands, results, .. } = &stage.anchor {
+        if let Anchor::Op { op, operands, results } = &stage.anchor {
             let whole = |param: u32| kernel.params[param as usize].shape.iter().cloned().product();
+            let picked = matches!(op, Op::Gather(_) | Op::GatherElements(_) | Op::GatherNd(_))
+                .then(|| op_result(kernel, stage))
+                .flatten()
+                .map(|ty| ty.shape.into_iter().product::<Dim>());
             for (param, reads) in read.iter_mut().enumerate() {
-                reads.extend(viewed(operands, param as u32));
+                let is_source = operands.first().and_then(Option::as_ref).is_some_and(|x| x.param == param as u32);
+                // Of what it gathers from, an op reads what it gives.
+                let most = picked.as_ref().filter(|_| is_source);
+                reads.extend(viewed(operands, param as u32).map(|n| most.map_or(n.clone(), |most| least(n, most))));
             }
             results.iter().flatten().for_each(|&param| written[param as usize].push(whole(param)));
         }
@@ -67,10 +76,7 @@ fn loaded(kernel: &Kernel, stage: &Stage, load: &Load) -> Dim {
     let is_used = |axis: usize| !load.gathered.is_empty() || load.indices.iter().any(|index| depends(index, axis));
     let points: Dim =
         axes.iter().enumerate().filter(|(i, _)| is_used(*i)).map(|(_, axis)| axis.extent.clone()).product();
-    match (whole.as_const(), points.as_const()) {
-        (Some(whole), Some(points)) => Dim::constant(whole.min(points)),
-        _ => points,
-    }
+    least(points, &whole)
 }
 
 fn depends(index: &Index, axis: usize) -> bool {
@@ -78,6 +84,14 @@ fn depends(index: &Index, axis: usize) -> bool {
         Atom::Axis(a) => *a as usize == axis,
         Atom::FloorDiv(index, _) | Atom::Mod(index, _) => depends(index, axis),
     })
+}
+
+/// The smaller of two numbers of elements; the first if that is not known.
+fn least(a: Dim, b: &Dim) -> Dim {
+    match (a.as_const(), b.as_const()) {
+        (Some(x), Some(y)) => Dim::constant(x.min(y)),
+        _ => a,
+    }
 }
 
 /// The greater of two numbers of elements; the first if that is not known.

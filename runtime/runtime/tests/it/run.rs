@@ -1,6 +1,7 @@
 //! Hand-built artifacts run: shapes, threads, branches, states, data-dependent extents, concurrent callers.
 
 use crate::common::*;
+use ic_artifact::{DimOp, Plan, PlanWork, StepWork};
 use ic_runtime::*;
 use std::sync::Arc;
 
@@ -128,4 +129,24 @@ fn profiles_name_every_step() {
     let steps: Vec<_> = profile.steps().iter().map(|s| (s.name.as_str(), s.kernel.as_str(), s.calls)).collect();
     assert_eq!(steps, [("/Add", "add", 3), ("/Add_1", "add", 3)]);
     assert_eq!(profile.to_string().lines().count(), 3);
+}
+
+#[test]
+fn profiles_say_how_much_steps_do() {
+    let (entry, plan) = sum();
+    let n_dims = plan.dims.len() as u32;
+    // Slot 0 is N, slot 2 its bytes.
+    let work = PlanWork {
+        dims: vec![DimOp::Const(3), DimOp::Mul(n_dims, 2)],
+        steps: vec![StepWork { step: 1, operations: 0, is_integer: false, activations: n_dims + 1, weights: n_dims }],
+    };
+    let model = load(&artifact(vec![(entry, Plan { work, ..plan })], vec![], &[]));
+    let session = model.session(&Options::new().threads(1)).unwrap();
+    let (mut outputs, mut profile) = (Outputs::new(), Profile::new());
+    for n in [10, 7] {
+        let a = ramp(n, 0.0);
+        session.run_profiled(&[("a", a.view()), ("b", a.view())], &mut outputs, &mut profile).unwrap();
+        let work = Work { operations: n as u64, is_integer: false, activations: 12 * n as u64, weights: 3 };
+        assert_eq!(profile.steps().iter().map(|step| step.work).collect::<Vec<_>>(), [None, Some(work)]);
+    }
 }
