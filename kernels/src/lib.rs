@@ -22,6 +22,7 @@ mod gemm;
 mod int8;
 mod norms;
 pub mod strips;
+mod transpose;
 mod vector;
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use super::widen::Stored;
 use crate::abi::{Call, KernelError, Operand};
 use crate::cache::caches;
 use crate::epilogue::{call_back_rows, own_scratch};
+use crate::isa::Isa;
 use crate::pack::PANEL;
+use crate::transpose::Block;
+use crate::vector::{Vector, for_isa};
 use std::ops::Range;
 
 /// Rows of a strided tensor: all its axes but the last, in order.
@@ -52,12 +55,22 @@ impl Rows for StridedRows<'_> {
                 }
             }
             let mut from = self.a.wrapping_offset(from);
+            let (n_rows, k_stride) = (end - row, self.k_stride);
+            let neighbours = k_stride != 1 && step.a_stride == 1 && n_rows > 1;
+            if neighbours {
+                let to = copies.wrapping_add(row * self.k);
+                let block =
+                    Block { x: from, x_stride: k_stride, y: to, y_stride: self.k, rows: n_rows, columns: self.k };
+                // SAFETY: the rows exist; there is room for copies of as many as a tile has; the machine has what is detected.
+                for_isa!(Isa::detect(), V => unsafe { V::vectorize(block) });
+            }
             for (row, offset) in offsets.iter_mut().enumerate().take(end).skip(row) {
                 *offset = to;
                 to += step.y_stride;
                 // SAFETY: the row exists; there is room for copies of as many rows as a tile has.
                 unsafe {
-                    *pointers.add(row) = contiguous(from, self.k, self.k_stride, copies.wrapping_add(row * self.k));
+                    let copy = copies.wrapping_add(row * self.k);
+                    *pointers.add(row) = if neighbours { copy } else { contiguous(from, self.k, k_stride, copy) };
                 };
                 from = from.wrapping_offset(step.a_stride);
             }
