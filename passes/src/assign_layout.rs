@@ -1,11 +1,13 @@
 //! `assign_layout`: convolutions and pools work on channels-last images, and what surrounds them follows.
 //!
 //! Every value of rank 3 or more has two forms: plain, as the model says, and channels last, with axis 1 moved to the
-//! end. Convolutions need the latter, reshapes and outputs the former, pointwise ops take either. Which nodes work on
-//! which form is a minimum cut ([`cut`]): an edge that is cut is a transpose, its capacity the bytes that it moves.
+//! end. Pools need the latter, reshapes and outputs the former, pointwise ops take either, and so do convolutions on CPUs, at
+//! different costs. Which nodes work on which form is a minimum cut ([`cut`]): an edge that is cut is a transpose, its capacity
+//! the bytes that it moves, or a convolution in the form that is slower for it.
 //! Transposes of the model are absorbed where the other form of their operand is already what they make.
 
 mod build;
+mod convolution;
 mod cut;
 mod roles;
 
@@ -44,7 +46,7 @@ impl Form {
 /// If a permuted node does not fit together.
 #[expect(clippy::only_used_in_recursion, reason = "all passes have one signature")]
 pub(crate) fn assign_layout(graph: &Graph, options: &Options, report: &mut Report) -> Result<Graph, PassError> {
-    let forms = cut::choose_forms(graph);
+    let forms = cut::choose_forms(graph, options);
     let region = |region: &Graph| assign_layout(region, options, report);
     let built = build::build(graph, &forms, region)?;
     let folded = fold_constants(&built, options, &mut Report::default())?;

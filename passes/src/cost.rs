@@ -13,6 +13,9 @@ use ic_types::Dim;
 /// The extent that an unbound symbol is taken to have.
 const ASSUMED_EXTENT: i64 = 64;
 
+/// Multiply-adds of f32 in the unit.
+pub(crate) const MULTIPLY_ADDS: u64 = DEVICE.multiply_adds;
+
 /// One kernel more. What starting it takes is a tenth of this; what it keeps from running within its neighbours is the
 /// rest.
 const LAUNCH: u64 = 16 << 10;

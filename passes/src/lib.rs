@@ -103,7 +103,7 @@ pub fn depends_on_class(graph: &Graph, options: &Options) -> bool {
     let is_compound = |node: &ic_ir::Node| {
         use ic_ir::Op;
         let is_recurrent = matches!(node.op, Op::Lstm(_) | Op::Gru(_) | Op::Rnn(_));
-        is_recurrent || matches!(node.op, Op::Attention(_) | Op::ExpertMatmul(_) | Op::Experts(_))
+        is_recurrent || matches!(node.op, Op::Attention(_) | Op::ExpertMatmul(_) | Op::Experts(_) | Op::Convolution(_))
     };
     let in_regions = |node: &ic_ir::Node| node.regions.iter().any(|region| depends_on_class(region, options));
     options.precision != Precision::F32

@@ -81,7 +81,8 @@ pub struct Options {
     pub rounded: Vec<Rounded>,
     /// Whether the targets have contractions of 16-bit floats, so that they keep their types.
     pub native_halves: bool,
-    /// Whether every target has kernels for attention and for mixtures of experts.
+    /// Whether every target is a CPU, which has kernels for attention, for mixtures of experts, and for convolutions in either
+    /// layout.
     pub native_compounds: bool,
     /// Whether every target has a kernel for plain attention of 16-bit floats.
     pub flash_attention: bool,

@@ -1,13 +1,16 @@
 //! `f32_conv` and `f32_conv_transpose`: channels-first images with 1 to 3 spatial axes, weights as ONNX has them.
 //!
 //! A matrix product for each image and group: its rows are filters, read where they are, its columns are output pixels.
-//! The inputs under the taps of 16 pixels are gathered into a panel, a chunk of panels at a time for each thread.
+//! The inputs under the taps of 16 pixels are gathered into a panel, a chunk of panels at a time for each thread. A bias is one
+//! more element of every filter, which meets a row of ones: the last link of the chain.
 
+use super::gather::GatherPanel;
 use super::geometry::Geometry;
 use crate::abi::{Call, KernelError, Operand};
 use crate::epilogue::own_scratch;
 use crate::gemm::{Contraction, Panels, Rows, Tiles, chunk, part, scratch_bytes};
 use crate::pack::PANEL;
+use crate::vector::Vector;
 use std::ops::Range;
 
 /// The attributes: groups, then strides, dilations and pads before, a list each.
@@ -48,7 +51,10 @@ struct Convolution<'a> {
     geometry: Geometry,
     x: *const f32,
     filters: *const f32,
+    /// A bias that is added to the finished sums.
     bias: Option<*const f32>,
+    /// Multiply-adds for each element of the result: one more than the filters' if these have the bias.
+    k: usize,
     y: *mut f32,
     scratch: *mut u8,
 }
@@ -56,11 +62,24 @@ struct Convolution<'a> {
 // SAFETY: threads write disjoint parts of the result and of the scratch.
 unsafe impl Sync for Convolution<'_> {}
 
-/// Bytes of scratch: a chunk of panels for each thread, and the contraction's.
+/// Bytes of scratch: the contraction's, a chunk of panels for each thread, and filters with their biases.
 fn scratch<const TRANSPOSED: bool>(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
     let Ok(geometry) = Geometry::of(operands, attrs, TRANSPOSED) else { return 0 };
-    let k = geometry.k();
-    chunk(k, geometry.pixels()) * k * PANEL * 4 * threads + scratch_bytes(geometry.segments(), 0, threads)
+    let joins = joins_bias(&geometry, operands);
+    let k = geometry.k() + usize::from(joins);
+    let filters = if joins { geometry.groups * geometry.outputs * k * 4 } else { 0 };
+    scratch_bytes(geometry.segments(), 0, threads).next_multiple_of(64) + panel_bytes(&geometry, k) * threads + filters
+}
+
+/// Bytes of the panels of one thread.
+fn panel_bytes(geometry: &Geometry, k: usize) -> usize {
+    chunk(k, geometry.pixels()) * k * PANEL * 4
+}
+
+/// Whether filters are copied with their biases: worth it if each is used for many pixels.
+fn joins_bias(geometry: &Geometry, operands: &[Operand]) -> bool {
+    const MANY: usize = 256;
+    !geometry.transposed && geometry.pixels() * geometry.images >= MANY && operands[2].is_present()
 }
 
 /// Bytes of scratch of `f32_conv`.
@@ -99,7 +118,13 @@ unsafe fn run<V: Tiles>(call: &Call, transposed: bool) -> Result<(), KernelError
     }
     let bias = b.is_present().then_some(b.data.cast::<f32>().cast_const());
     let (x, filters, y) = (x.data.cast::<f32>().cast_const(), w.data.cast::<f32>().cast_const(), y.data.cast());
-    let convolution = Convolution { call, geometry, x, filters, bias, y, scratch: own_scratch(call) };
+    let (scratch, k) = (own_scratch(call), geometry.k());
+    let mut convolution = Convolution { call, geometry, x, filters, bias, k, y, scratch };
+    if let (Some(bias), true) = (bias, joins_bias(&geometry, call.operands)) {
+        convolution = Convolution { bias: None, k: k + 1, ..convolution };
+        // SAFETY: the scratch has room behind the panels; the caller vouches for the operands.
+        convolution.filters = unsafe { convolution.join(bias) };
+    }
     for image in 0..geometry.images {
         for group in 0..geometry.groups {
             // SAFETY: the caller vouches for the operands.
@@ -110,15 +135,33 @@ unsafe fn run<V: Tiles>(call: &Call, transposed: bool) -> Result<(), KernelError
 }
 
 impl Convolution<'_> {
+    /// Where panels are packed.
+    fn panels(&self) -> *mut f32 {
+        let own = scratch_bytes(self.geometry.segments(), 0, self.call.pool.threads()).next_multiple_of(64);
+        self.scratch.wrapping_add(own).cast()
+    }
+
+    /// The filters, each followed by its bias.
+    unsafe fn join(&self, bias: *const f32) -> *const f32 {
+        let bytes = panel_bytes(&self.geometry, self.k) * self.call.pool.threads();
+        let to = self.panels().wrapping_byte_add(bytes);
+        for filter in 0..self.geometry.groups * self.geometry.outputs {
+            let (from, to) = (self.filters.wrapping_add(filter * (self.k - 1)), to.wrapping_add(filter * self.k));
+            // SAFETY: the caller vouches for the filters, the biases and the room.
+            unsafe {
+                to.copy_from_nonoverlapping(from, self.k - 1);
+                *to.add(self.k - 1) = *bias.add(filter);
+            }
+        }
+        to
+    }
+
     /// One group of one image.
     unsafe fn group<V: Tiles>(&self, image: usize, group: usize) {
         let Geometry { inputs, outputs, .. } = self.geometry;
-        let (k, pixels, pool) = (self.geometry.k(), self.geometry.pixels(), self.call.pool);
+        let (k, pixels, pool) = (self.k, self.geometry.pixels(), self.call.pool);
         let threads = pool.threads();
-        let packed = self
-            .scratch
-            .wrapping_add(scratch_bytes(self.geometry.segments(), 0, threads).next_multiple_of(64))
-            .cast::<f32>();
+        let packed = self.panels();
         let x = self.x.wrapping_add((image * self.geometry.groups + group) * inputs * self.geometry.area());
         let width = chunk(k, pixels) * threads;
         for first in (0..pixels.div_ceil(PANEL)).step_by(width) {
@@ -130,7 +173,7 @@ impl Convolution<'_> {
                     let range = part(panels.len(), threads, index);
                     let to = to.at(range.start * k * PANEL);
                     // SAFETY: threads pack disjoint panels.
-                    unsafe { self.pack(source.get(), panels.start + range.start..panels.start + range.end, to) };
+                    unsafe { self.pack::<V>(source.get(), panels.start + range.start..panels.start + range.end, to) };
                 }
             };
             pool.run(threads, &pack);
@@ -158,10 +201,10 @@ impl Convolution<'_> {
 
     fn rows(&self, image: usize, group: usize) -> FilterRows {
         let Geometry { inputs, outputs, groups, transposed, .. } = self.geometry;
-        let (taps, k) = (self.geometry.taps(), self.geometry.k());
+        let (taps, k) = (self.geometry.taps(), self.k);
         let strides = if transposed { [outputs * taps, taps] } else { [k, k] };
         FilterRows {
-            filters: self.filters.wrapping_add(group * outputs * inputs * taps),
+            filters: self.filters.wrapping_add(group * if transposed { outputs * inputs * taps } else { outputs * k }),
             segments: self.geometry.segments(),
             strides,
             y_offset: (image * groups + group) * outputs * self.geometry.pixels(),
@@ -170,8 +213,17 @@ impl Convolution<'_> {
     }
 
     /// Packs the inputs under the taps of `panels` to `to`: `[panel][channel, tap][pixel]`.
-    unsafe fn pack(&self, x: *const f32, panels: Range<usize>, to: *mut f32) {
-        let (taps, k, area) = (self.geometry.taps(), self.geometry.k(), self.geometry.area());
+    unsafe fn pack<V: Vector>(&self, x: *const f32, panels: Range<usize>, to: *mut f32) {
+        let (taps, k, area) = (self.geometry.taps(), self.k, self.geometry.area());
+        if !self.geometry.transposed {
+            for (i, panel) in panels.enumerate() {
+                let to = to.wrapping_add(i * k * PANEL);
+                let ones = k > self.geometry.k();
+                // SAFETY: the caller vouches for the image and the room.
+                unsafe { V::vectorize(GatherPanel { geometry: &self.geometry, x, panel, to, ones }) };
+            }
+            return;
+        }
         for (i, panel) in panels.enumerate() {
             for tap in 0..taps {
                 let places: [Option<usize>; PANEL] =

@@ -1,6 +1,7 @@
 //! The extents of a channels-first convolution, and which input is under which tap.
 
 use crate::abi::{KernelError, Operand};
+use std::ops::Range;
 
 /// Spatial axes at most; images of fewer get leading ones of extent 1.
 const MAX_SPATIAL: usize = 3;
@@ -60,7 +61,7 @@ impl Geometry {
             )));
         }
         let extents = |list: &[i64]| spatial(list, 1).map(|extent| extent.max(0) as usize);
-        Ok(Geometry {
+        let found = Geometry {
             transposed,
             images: n as usize,
             groups: groups as usize,
@@ -72,7 +73,60 @@ impl Geometry {
             strides: extents(&sizes[..rank]),
             dilations: extents(&sizes[rank..]),
             pads: spatial(pads, 0),
-        })
+        };
+        Ok(found.as_one_row())
+    }
+
+    /// The same with all pixels on one axis, if each pixel of the result is of the same pixel of the input.
+    fn as_one_row(self) -> Geometry {
+        let ones = [1; MAX_SPATIAL];
+        let is_pointwise = self.kernel == ones && self.strides == ones && self.pads == [0; MAX_SPATIAL];
+        if !is_pointwise || self.from != self.to {
+            return self;
+        }
+        let row = spatial(&[self.pixels()], 1);
+        Geometry { from: row, to: row, ..self }
+    }
+
+    /// The pixels of the result from `pixel` on, `n` of them, as runs on the last axis: calls `each(how many came before, the
+    /// first, how many)`.
+    pub(crate) fn runs(&self, pixel: usize, n: usize, mut each: impl FnMut(usize, [usize; MAX_SPATIAL], usize)) {
+        let [_, height, width] = self.to;
+        let mut done = 0;
+        while done < n {
+            let at = pixel + done;
+            let (row, column) = (at / width, at % width);
+            let len = (width - column).min(n - done);
+            each(done, [row / height, row % height, column], len);
+            done += len;
+        }
+    }
+
+    /// The pixels of the input under tap `tap` of a run of `n` pixels of the result that begins `at`: which of the run have
+    /// one, and the first of those of the input; they lie [`step`](Self::step) apart. Not of a transposed convolution.
+    pub(crate) fn under(&self, at: [usize; MAX_SPATIAL], n: usize, tap: usize) -> (Range<usize>, usize) {
+        let [_, kernel_h, kernel_w] = self.kernel;
+        let taps = [tap / kernel_w / kernel_h, tap / kernel_w % kernel_h, tap % kernel_w];
+        let input =
+            |axis: usize| (at[axis] * self.strides[axis] + taps[axis] * self.dilations[axis]) as i64 - self.pads[axis];
+        let mut line = 0;
+        for axis in 0..MAX_SPATIAL - 1 {
+            let Some(i) = usize::try_from(input(axis)).ok().filter(|&i| i < self.from[axis]) else { return (0..0, 0) };
+            line = line * self.from[axis] + i;
+        }
+        let (first, step, width) = (input(MAX_SPATIAL - 1), self.step() as i64, self.from[MAX_SPATIAL - 1] as i64);
+        let low = (-first).max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as usize;
+        let high = (width - first).max(0).unsigned_abs().div_ceil(step.unsigned_abs()) as usize;
+        let (low, high) = (low.min(n), high.min(n));
+        if low >= high {
+            return (0..0, 0);
+        }
+        (low..high, (line as i64 * width + first + low as i64 * step) as usize)
+    }
+
+    /// How far apart the inputs of neighbours on the last axis are.
+    pub(crate) fn step(&self) -> usize {
+        self.strides[MAX_SPATIAL - 1]
     }
 
     /// Pixels of a channel of the input.

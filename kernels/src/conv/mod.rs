@@ -29,6 +29,7 @@
 
 mod channels_first;
 mod depthwise;
+mod gather;
 mod geometry;
 mod implicit_gemm;
 mod rows;

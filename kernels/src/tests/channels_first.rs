@@ -109,3 +109,25 @@ fn many_pixels_are_gathered_in_chunks() {
     };
     check(&case, &mut random);
 }
+
+#[test]
+fn panels_are_gathered_from_runs_of_pixels() {
+    let mut random = Random::new(23);
+    for _ in 0..60 {
+        let mut pick = |list: &[usize]| list[random.bits() as usize % list.len()];
+        let rank = pick(&[1, 2, 2, 2, 3]);
+        let kernel: Vec<usize> = (0..rank).map(|_| pick(&[1, 1, 2, 3, 5])).collect();
+        let [stride, dilation] = [pick(&[1, 1, 2, 3]), pick(&[1, 1, 2])];
+        let pads: Vec<usize> = kernel.iter().map(|&extent| pick(&[0, extent / 2, extent])).collect();
+        let from: Vec<usize> =
+            (0..rank).map(|axis| (kernel[axis] - 1) * dilation + pick(&[1, 3, 15, 16, 17, 33])).collect();
+        let reach = |axis: usize| from[axis] + 2 * pads[axis] - dilation * (kernel[axis] - 1) - 1;
+        let to = (0..rank).map(|axis| reach(axis) / stride + 1).collect();
+        let (images, groups) = (pick(&[1, 2]), pick(&[1, 1, 3]));
+        let (inputs, outputs) = (pick(&[1, 2, 5]), pick(&[1, 3, 16]));
+        let (strides, dilations) = (vec![stride; rank], vec![dilation; rank]);
+        let case =
+            Case { transposed: false, images, groups, inputs, outputs, from, to, kernel, strides, dilations, pads };
+        check(&case, &mut random);
+    }
+}

@@ -6,11 +6,13 @@
 //! successors stay with it.
 
 use super::Form;
+use super::convolution::plain_excess;
 use super::roles::{Role, Take, role, take};
+use crate::Options;
 use crate::canonicalize::movement::keeps_order;
 use crate::cost::assumed_bytes;
 use crate::known::known_values;
-use ic_ir::{Graph, Node, ValueDef, ValueId};
+use ic_ir::{Graph, Node, Op, ValueDef, ValueId};
 use petgraph::algo::dinics;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
@@ -38,10 +40,10 @@ fn sink() -> NodeIndex {
 }
 
 /// The form on which each node works, by node.
-pub(super) fn choose_forms(graph: &Graph) -> Vec<Form> {
+pub(super) fn choose_forms(graph: &Graph, options: &Options) -> Vec<Form> {
     let known = known_values(graph);
-    let roles: Vec<Role> = graph.nodes().map(|(_, node)| node_role(graph, node, &known)).collect();
-    if !roles.contains(&Role::ChannelsLast) {
+    let roles: Vec<Role> = graph.nodes().map(|(_, node)| node_role(graph, node, options, &known)).collect();
+    if !roles.iter().any(|role| matches!(role, Role::ChannelsLast | Role::Convolution)) {
         return vec![Form::Plain; roles.len()];
     }
     let mut network = network(graph, &roles, &known);
@@ -50,8 +52,8 @@ pub(super) fn choose_forms(graph: &Graph) -> Vec<Form> {
     network.nodes.iter().map(form).collect()
 }
 
-fn node_role(graph: &Graph, node: &Node, known: &[bool]) -> Role {
-    match role(graph, node) {
+fn node_role(graph: &Graph, node: &Node, options: &Options, known: &[bool]) -> Role {
+    match role(graph, node, options) {
         Role::Either if node.results.iter().all(|r| known[r.index()]) => Role::Plain,
         role => role,
     }
@@ -61,11 +63,12 @@ fn network(graph: &Graph, roles: &[Role], known: &[bool]) -> Network {
     let mut network = Network { graph: DiGraph::new(), nodes: Vec::new() };
     network.graph.add_node(());
     network.graph.add_node(());
-    for role in roles {
+    for (role, (_, node)) in roles.iter().zip(graph.nodes()) {
         let vertex = match role {
             Role::ChannelsLast | Role::FromLast => source(),
             Role::Plain | Role::ToLast | Role::Transpose => sink(),
             Role::Either => network.graph.add_node(()),
+            Role::Convolution => convolution(&mut network.graph, graph, node),
         };
         network.nodes.push(vertex);
     }
@@ -79,7 +82,7 @@ fn network(graph: &Graph, roles: &[Role], known: &[bool]) -> Network {
                 Role::Transpose => {}
                 Role::Plain | Role::FromLast => wanted[operand.index()].push(sink()),
                 Role::ToLast => wanted[operand.index()].push(source()),
-                Role::Either | Role::ChannelsLast => match take(graph, node, i) {
+                Role::Either | Role::ChannelsLast | Role::Convolution => match take(graph, node, i) {
                     Take::ChannelsLast => wanted[operand.index()].push(vertex),
                     Take::Plain => wanted[operand.index()].push(sink()),
                     Take::Broadcast => {
@@ -94,6 +97,18 @@ fn network(graph: &Graph, roles: &[Role], known: &[bool]) -> Network {
         connect(&mut network, graph, ValueId(value as u32), users);
     }
     network
+}
+
+/// The vertex of a convolution, which is charged for on the side where it is slower.
+fn convolution(network: &mut DiGraph<(), u64>, graph: &Graph, node: &Node) -> NodeIndex {
+    let vertex = network.add_node(());
+    if let Op::Convolution(op) = &node.op {
+        // As bytes of transposes count: once read, once written.
+        let excess = 2 * plain_excess(graph, node, op);
+        let (from, to) = if excess > 0 { (source(), vertex) } else { (vertex, sink()) };
+        network.add_edge(from, to, excess.unsigned_abs());
+    }
+    vertex
 }
 
 /// Charges for `value` once where a user is on another side than its definition.

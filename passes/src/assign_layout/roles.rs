@@ -1,6 +1,7 @@
 //! What each op can do with channels-last values, and how its attributes change when it works on them.
 
 use super::Form;
+use crate::{Options, Precision};
 use ic_ir::ops::{self, Layout, PoolFn, axis_of};
 use ic_ir::{Graph, Node, Op, TensorType, ValueId};
 use ic_types::{DType, Dim};
@@ -14,6 +15,8 @@ pub(super) enum Role {
     Either,
     /// Only on channels-last values.
     ChannelsLast,
+    /// On either form, better on channels-last values.
+    Convolution,
     /// Moves axis 1 to the end: its result is its operand's other form.
     ToLast,
     /// Moves the last axis to axis 1: its operand is its result's other form.
@@ -34,13 +37,14 @@ pub(super) enum Take {
 }
 
 /// The role of a node whose value is not known at compile time.
-pub(super) fn role(graph: &Graph, node: &Node) -> Role {
+pub(super) fn role(graph: &Graph, node: &Node, options: &Options) -> Role {
     let Some(ty) = node.results.first().and_then(|&r| graph.ty(r).as_tensor()) else { return Role::Plain };
     let first = node.operands.first().copied().flatten().and_then(|v| graph.ty(v).as_tensor());
     let image = |layout: Layout| layout == Layout::ChannelsFirst && matches!(ty.rank(), 3 | 4);
     match &node.op {
         // Kernels of channels-last images want weights of known extents.
         Op::Convolution(_) | Op::ConvTranspose(_) if !has_fixed_weights(graph, node) => Role::Plain,
+        Op::Convolution(op) if image(op.layout) && has_either_layout(ty, options) => Role::Convolution,
         Op::Convolution(op) if image(op.layout) => Role::ChannelsLast,
         Op::IntegerConvolution(op) if image(op.layout) && has_known_weights(graph, node) => Role::ChannelsLast,
         Op::IntegerConvolution(_) => Role::Plain,
@@ -58,6 +62,11 @@ pub(super) fn role(graph: &Graph, node: &Node) -> Role {
             _ => Role::Plain,
         },
     }
+}
+
+/// Whether there are kernels of channels-first images. They read weights of f32.
+fn has_either_layout(ty: &TensorType, options: &Options) -> bool {
+    options.native_compounds && options.precision == Precision::F32 && ty.dtype == DType::F32
 }
 
 /// Whether the weights of a convolution depend on constants alone.

@@ -1,0 +1,127 @@
+//! What a convolution costs on plain and on channels-last values: the images of the former are packed at every run, the
+//! latter have no room for groups of few channels.
+
+use crate::cost::{MULTIPLY_ADDS, assumed_at};
+use ic_ir::ops::Convolution;
+use ic_ir::{Graph, Node, Op};
+
+/// The extent that a symbol is taken to have: images are larger than other things.
+const IMAGE_EXTENT: i64 = 256;
+
+/// Columns of a panel of weights.
+const PANEL: u64 = 16;
+
+/// More than any graph costs.
+const FAR_MORE: i64 = 1 << 40;
+
+/// Extents of a convolution.
+struct Extents {
+    /// Pixels of all results.
+    pixels: u64,
+    groups: u64,
+    /// Channels of a group, in and out.
+    inputs: u64,
+    outputs: u64,
+    kernel: Vec<u64>,
+    /// Distance of windows along the last axis.
+    step: u64,
+}
+
+/// How many bytes could move in the time that `node`, a channels-first convolution of fixed weights, takes longer on plain
+/// values than on channels-last ones; negative if it is faster there.
+pub(super) fn plain_excess(graph: &Graph, node: &Node, op: &Convolution) -> i64 {
+    let Some(extents) = extents(graph, node, op) else { return FAR_MORE };
+    // A filter for each channel has a kernel of its own.
+    if extents.inputs == 1 && extents.outputs == 1 && extents.groups > 1 {
+        return FAR_MORE;
+    }
+    let transformed = has_transformed_form(op, &extents);
+    let (plain, last) = (plain(&extents, op), channels_last(&extents, transformed));
+    // A user that computes in registers on channels-last values has a kernel of its own on plain ones.
+    let follows = graph
+        .nodes()
+        .any(|(_, user)| matches!(user.op, Op::Pointwise(_)) && user.operands.contains(&node.results.first().copied()));
+    let results = extents.pixels.saturating_mul(extents.groups * extents.outputs);
+    let apart = if follows { results.saturating_mul(4) } else { 0 };
+    let bounded = |cost: u64| i64::try_from(cost).unwrap_or(FAR_MORE).min(FAR_MORE);
+    bounded(plain.saturating_add(apart)) - bounded(last)
+}
+
+fn extents(graph: &Graph, node: &Node, op: &Convolution) -> Option<Extents> {
+    let (w, y) = (graph.tensor_ty(node.operands.get(1).copied()??), graph.tensor_ty(*node.results.first()?));
+    let weights = w.constant_shape()?;
+    let [outputs, inputs, kernel @ ..] = weights.as_slice() else { return None };
+    let spatial = y.shape.iter().skip(2).map(|dim| assumed_at(dim, IMAGE_EXTENT));
+    let pixels = spatial.chain(y.shape.first().map(|n| assumed_at(n, 1))).fold(1, u64::saturating_mul);
+    Some(Extents {
+        pixels,
+        groups: op.groups as u64,
+        inputs: *inputs as u64,
+        outputs: (*outputs / op.groups.max(1)) as u64,
+        kernel: kernel.iter().map(|&extent| extent as u64).collect(),
+        step: op.strides.last().copied().unwrap_or(1) as u64,
+    })
+}
+
+/// Whether `choose_winograd` may take it.
+fn has_transformed_form(op: &Convolution, of: &Extents) -> bool {
+    let is_unit = |list: &[usize]| list.iter().all(|&n| n == 1);
+    of.kernel == [3, 3]
+        && is_unit(&op.strides)
+        && is_unit(&op.dilations)
+        && of.groups == 1
+        && of.inputs.min(of.outputs) >= 8
+        && of.pixels >= 16 * 24
+}
+
+/// The product of filters with packed panels of pixels.
+fn plain(of: &Extents, op: &Convolution) -> u64 {
+    let taps: u64 = of.kernel.iter().product();
+    // Bytes that move while an element is packed, times two: whole panels are copied by vectors.
+    let element = if of.step == 1 && op.strides.iter().all(|&s| s == 1) { 1 } else { 5 };
+    let packed = of.groups * of.inputs * taps * element / 2;
+    // A tile of few rows waits for its loads.
+    let rows = of.outputs.max(3);
+    of.pixels.saturating_mul(packed + of.groups * rows * of.inputs * taps / MULTIPLY_ADDS)
+}
+
+fn channels_last(of: &Extents, transformed: bool) -> u64 {
+    let taps: u64 = of.kernel.iter().product();
+    let columns = of.outputs.next_multiple_of(PANEL);
+    // Where an image has few channels, a row of the kernel is one run of elements; to begin one takes as long as a few of them.
+    let runs = if of.groups == 1 && of.inputs < PANEL { of.kernel[0] } else { taps };
+    let k = of.inputs * taps + 4 * runs;
+    let direct = of.pixels.saturating_mul(of.groups * columns * k / MULTIPLY_ADDS);
+    if transformed { direct / 2 } else { direct }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excess(weights: [i64; 4], size: i64, stride: usize, groups: usize) -> i64 {
+        let [o, i, h, w] = weights;
+        let (x, y) = (i * groups as i64, size / stride as i64);
+        let text = format!(
+            "graph @conv(%x: f32[1, {x}, {size}, {size}]) {{
+  %0 = constant() {{value = f32[{o}, {i}, {h}, {w}] splat 0.5}} : f32[{o}, {i}, {h}, {w}]
+  %1 = convolution(%x, %0) {{strides = [{stride}, {stride}], pads = [{top}, {top}, {top}, {top}], dilations = [1, 1], groups = {groups}}} : f32[1, {o}, {y}, {y}]
+  return \"y\" = %1
+}}
+",
+            top = h / 2,
+        );
+        let graph = ic_ir::text::parse(&text).unwrap();
+        let (_, node) = graph.nodes().find(|(_, node)| matches!(node.op, Op::Convolution(_))).unwrap();
+        let Op::Convolution(op) = &node.op else { unreachable!("the node is a convolution") };
+        plain_excess(&graph, node, op)
+    }
+
+    #[test]
+    fn large_kernels_cost_more_on_plain_values_and_small_groups_less() {
+        assert!(excess([64, 64, 3, 3], 64, 1, 1) > 0, "it has a transformed form");
+        assert!(excess([64, 3, 7, 7], 224, 2, 1) > 0, "packing costs more than products");
+        assert!(excess([32, 2, 1, 1], 64, 1, 16) < 0, "groups of two channels fill no panel");
+        assert_eq!(excess([32, 1, 1, 1], 64, 1, 32), FAR_MORE, "it has a kernel of its own");
+    }
+}
