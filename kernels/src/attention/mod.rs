@@ -9,7 +9,7 @@
 //!
 //! All operands take any strides.
 //!
-//! Rows are cut into blocks and keys into runs of [`KEYS`]; both depend on the shapes alone. Scores of a run are sequential
+//! Rows are cut into blocks and keys into runs of [`KEYS`], whatever the machine. Scores of a run are sequential
 //! chains of fused multiply-adds over D; a row's greatest score, its sum of exponentials and its weighted sum of values
 //! are carried from run to run and rescaled where the greatest score grows. So every instruction set and number of threads
 //! gives the same bits. Runs that no row of a block may see are not read.
@@ -28,7 +28,7 @@ use shape::Shape;
 use std::ops::Range;
 
 /// Keys whose scores are in cache at a time.
-const KEYS: usize = 128;
+const KEYS: usize = 256;
 
 /// The kernels of this module for `isa`.
 pub(crate) fn kernels(isa: Isa) -> &'static [Kernel] {

@@ -1,12 +1,11 @@
 //! Extents and strides of the operands of attention, and how its rows are cut into blocks.
 
+use super::KEYS;
 use crate::abi::{KernelError, Operand};
+use crate::cache::caches;
 use crate::gemm::{MAX_AXES, part, stride};
 use ic_types::DType;
 use std::ops::Range;
-
-/// Most rows of a block: its scores stay in the second-level cache.
-const MOST_ROWS: usize = 96;
 
 /// Fewest rows of a block where blocks are cut for the sake of threads.
 const FEWEST_ROWS: usize = 24;
@@ -82,6 +81,11 @@ pub(super) struct Shape {
 // SAFETY: threads write disjoint rows of `y`, and only read the rest.
 unsafe impl Sync for Shape {}
 
+/// Most rows of a block: an eighth of the second-level cache holds their scores. Rows do not depend on one another.
+fn most_rows() -> usize {
+    (caches().l2 / 8 / (KEYS * size_of::<f32>())).clamp(48, 192)
+}
+
 impl Shape {
     pub(super) fn of(operands: &[Operand]) -> Result<Shape, KernelError> {
         let [q, k, v, mask, y] = operands else {
@@ -151,7 +155,7 @@ impl Shape {
 
     /// Blocks into which the rows of a batch are cut.
     pub(super) fn blocks(&self) -> usize {
-        let fewest = self.rows.div_ceil(MOST_ROWS);
+        let fewest = self.rows.div_ceil(most_rows());
         let wanted = ENOUGH_BLOCKS.div_ceil(self.batches.max(1));
         fewest.max(wanted.min(self.rows.div_ceil(FEWEST_ROWS))).max(1)
     }

@@ -43,6 +43,36 @@ unsafe fn vectorize<T: Task>(task: T) -> T::Output {
     unsafe { task.run::<Avx2>() }
 }
 
+/// The sum of 16 lanes: `i` with `i + 8`, then 4, 2, 1.
+///
+/// # Safety
+/// The machine has AVX2.
+#[inline(always)]
+pub(super) unsafe fn lanes_sum(low: __m256, high: __m256) -> f32 {
+    // SAFETY: the caller vouches for the instruction set.
+    unsafe {
+        let x = _mm256_add_ps(low, high);
+        let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+        _mm_cvtss_f32(_mm_add_ss(x, _mm_shuffle_ps::<1>(x, x)))
+    }
+}
+
+/// The greatest of 16 lanes, of which none is NaN.
+///
+/// # Safety
+/// The machine has AVX2.
+#[inline(always)]
+pub(super) unsafe fn lanes_max(low: __m256, high: __m256) -> f32 {
+    // SAFETY: the caller vouches for the instruction set.
+    unsafe {
+        let x = _mm256_max_ps(low, high);
+        let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+        _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps::<1>(x, x)))
+    }
+}
+
 impl Vector for Avx2 {
     type Mask = Avx2;
     const REGISTERS: usize = 8;
@@ -306,6 +336,24 @@ impl Vector for Avx2 {
     fn to_array(self) -> [f32; LANES] {
         // SAFETY: both are 16 floats.
         unsafe { std::mem::transmute([self.0, self.1]) }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: vectors exist only inside `vectorize`, whose caller vouches for AVX2.
+        unsafe { lanes_sum(self.0, self.1) }
+    }
+
+    #[inline(always)]
+    fn greatest(self) -> f32 {
+        // SAFETY: as above.
+        unsafe {
+            let [low, high] = [self.0, self.1].map(|x| _mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+            if _mm256_movemask_ps(_mm256_or_ps(low, high)) != 0 {
+                return f32::NAN;
+            }
+            lanes_max(self.0, self.1)
+        }
     }
 
     #[inline(always)]

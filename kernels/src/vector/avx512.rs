@@ -1,5 +1,6 @@
 //! The AVX-512 instance: one 512-bit register.
 
+use super::avx2::{lanes_max, lanes_sum};
 use super::{LANES, Task, Vector};
 use std::arch::x86_64::*;
 
@@ -302,6 +303,23 @@ impl Vector for Avx512 {
     fn from_array(lanes: [f32; LANES]) -> Self {
         // SAFETY: both are 16 floats.
         Avx512(unsafe { std::mem::transmute::<[f32; LANES], __m512>(lanes) })
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: vectors exist only inside `vectorize`, whose caller vouches for AVX-512 and AVX2.
+        unsafe { lanes_sum(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0)) }
+    }
+
+    #[inline(always)]
+    fn greatest(self) -> f32 {
+        // SAFETY: as above.
+        unsafe {
+            if _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(self.0, self.0) != 0 {
+                return f32::NAN;
+            }
+            lanes_max(_mm512_castps512_ps256(self.0), _mm512_extractf32x8_ps::<1>(self.0))
+        }
     }
 
     #[inline(always)]
