@@ -1,11 +1,12 @@
 //! `expand_attention`: attention as products and a softmax, for targets that have no kernel for it.
 //!
 //! Where every target has one, only attention on f64 is expanded. Where every target has one on matrix units, attention of
-//! 16-bit floats is kept that has no mask of data and whose heads are 64 or 128 wide.
+//! 16-bit floats is kept that has no mask of data and whose heads are 64 or 128 wide, and such of f32 is rounded to 16 bits
+//! if `--precision` says so.
 
 use crate::rebuild::{Rebuild, map_regions};
 use crate::{Options, PassError, Report};
-use ic_ir::ops::{Attention, Iota, Matmul, Op, Reshape, Softmax, Transpose};
+use ic_ir::ops::{Attention, Cast, Iota, Matmul, Op, Reshape, Softmax, Transpose};
 use ic_ir::scalar::ScalarOp;
 use ic_ir::{Builder, Graph, GraphError, Node, TensorType, ValueId};
 use ic_types::{DType, Dim};
@@ -20,9 +21,10 @@ pub(crate) fn expand_attention(graph: &Graph, options: &Options, report: &mut Re
     let mut rebuild = Rebuild::new(graph);
     for (_, node) in rebuild.live_nodes() {
         match &node.op {
-            Op::Attention(op) if !has_kernel(graph, node, op, options) => {
-                expand(&mut rebuild, node, op)?;
+            Op::Attention(op) if has_kernel_if_rounded(graph, node, op, options) => {
+                narrow(&mut rebuild, node, options)?;
             }
+            Op::Attention(op) if !has_kernel(graph, node, op, options) => expand(&mut rebuild, node, op)?,
             _ => {
                 let regions = map_regions(node, |region| expand_attention(region, options, report))?;
                 rebuild.copy(node, regions)?;
@@ -39,6 +41,26 @@ fn has_kernel(graph: &Graph, node: &Node, op: &Attention, options: &Options) -> 
         return dtype != DType::F64;
     }
     options.flash_attention && matches!(dtype, DType::F16 | DType::BF16) && is_flash(graph, node, op)
+}
+
+/// Whether attention of f32 that `--precision` rounds to 16 bits has a kernel then.
+fn has_kernel_if_rounded(graph: &Graph, node: &Node, op: &Attention, options: &Options) -> bool {
+    let is_rounded = options.precision.half().is_some() && graph.dtype(node.results[0]) == DType::F32;
+    options.flash_attention && is_rounded && is_flash(graph, node, op)
+}
+
+/// Attention of f32 as that of queries, keys and values rounded to 16 bits.
+fn narrow(rebuild: &mut Rebuild, node: &Node, options: &Options) -> Result<(), GraphError> {
+    let Some(to) = options.precision.half() else { return rebuild.copy(node, Vec::new()) };
+    let at = &node.location;
+    let mut operands = rebuild.operands(node);
+    for operand in operands.iter_mut().flatten() {
+        *operand = rebuild.push_one(Cast { to, saturate: true }, &[*operand], at)?;
+    }
+    let result = rebuild.push(node.op.clone(), operands, at)?[0];
+    let wide = rebuild.push_one(Cast { to: DType::F32, saturate: true }, &[result], at)?;
+    rebuild.set(node.results[0], wide);
+    Ok(())
 }
 
 /// Fewest queries that are worth a tile of matrix units.
@@ -156,4 +178,38 @@ fn expand(rebuild: &mut Rebuild, node: &Node, op: &Attention) -> Result<(), Grap
     let result = at.push(Matmul {}, &[weights, v])?;
     rebuild.set(node.results[0], result);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Precision;
+
+    /// Types of the attention that stays when targets have a kernel for plain attention of halves.
+    fn kept(dtype: &str, attrs: &str, mask: &str, precision: Precision) -> Vec<DType> {
+        let masked = if mask.is_empty() { String::new() } else { format!(", %m: {mask}") };
+        let operand = if mask.is_empty() { "" } else { ", %m" };
+        let text = format!(
+            "graph @heads(%q: {dtype}[2, S, 64], %k: {dtype}[2, 40, 64]{masked}) {{
+  %0 = attention(%q, %k, %k{operand}) {{scale = 0.5{attrs}}} : {dtype}[2, S, 64]
+  return \"y\" = %0
+}}
+"
+        );
+        let options = Options { native_compounds: false, flash_attention: true, precision, ..Options::default() };
+        let graph = expand_attention(&ic_ir::text::parse(&text).unwrap(), &options, &mut Report::default()).unwrap();
+        let nodes = graph.nodes().filter(|(_, node)| matches!(node.op, Op::Attention(_)));
+        nodes.map(|(_, node)| graph.dtype(node.results[0])).collect()
+    }
+
+    #[test]
+    fn plain_attention_of_halves_stays() {
+        assert_eq!(kept("f16", "", "", Precision::F32), [DType::F16]);
+        assert_eq!(kept("bf16", ", causal = 3", "", Precision::F32), [DType::BF16]);
+        assert_eq!(kept("f32", "", "", Precision::F16), [DType::F16]);
+        assert_eq!(kept("f32", "", "", Precision::F32), []);
+        assert_eq!(kept("f16", ", softcap = 2.0", "", Precision::F32), []);
+        assert_eq!(kept("f16", ", causal = 3, fill = -2.0", "", Precision::F32), []);
+        assert_eq!(kept("f16", "", "bool[S, 40]", Precision::F32), []);
+    }
 }

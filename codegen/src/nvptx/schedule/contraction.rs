@@ -1,7 +1,8 @@
 //! Batched matrix products with fused epilogues.
 //!
 //! f32 is a sequential FMA over K per output ([`fma`]): the bits of the CPU. f16, bf16 and, if the user allows it, f32
-//! rounded to tf32 run on tensor cores with f32 accumulators ([`mma`], or [`wgmma`] where there are warpgroups). Batch axes that only the left operand has are rows, so that a projection is one product.
+//! rounded to tf32 run on tensor cores with f32 accumulators ([`mma`], or [`wgmma`] where there are warpgroups). Batch
+//! axes that only the left operand has are rows, so that a projection is one product.
 
 mod attention;
 pub(crate) mod convolution;

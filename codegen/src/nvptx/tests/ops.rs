@@ -1,6 +1,6 @@
 //! Ops that become stages or matrix products, on the emulator against the evaluator: odd shapes, both layouts.
 
-use super::kernels::{check, check_with};
+use super::kernels::{check, check_warpgroups, check_with};
 use crate::backend::Products;
 use ic_passes::Options;
 
@@ -99,6 +99,8 @@ fn a_wide_convolution_of_halves() {
     };
     let counts = check(&conv.text(), &[], 4e-3);
     assert_eq!((counts.tensor_flops, counts.bank_conflicts), (2 * 256 * 64 * 288, 0));
+    let counts = check_warpgroups(&conv.text(), &[], 4e-3);
+    assert_eq!((counts.tensor_flops, counts.bank_conflicts), (2 * 256 * 64 * 320, 0));
 }
 
 #[test]

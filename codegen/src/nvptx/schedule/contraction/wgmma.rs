@@ -10,7 +10,7 @@
 
 use super::mma::staged::{BLOCK_BYTES, Layout, Ring, Staged, is_async};
 use super::result::store;
-use super::{Contraction, Scheduled, Side, place_in_groups};
+use super::{Contraction, Scheduled, place_in_groups};
 use crate::nvptx::emit::Emitter;
 use crate::nvptx::ptx::{
     Binary, Class, Compare, Instruction, Left, MmaKind, Operand, Reg, Rounding, Special, Ty, WarpgroupMma,
@@ -25,8 +25,13 @@ const STEP: i64 = 16;
 const ROWS: i64 = 64;
 /// Blocks that keep a GPU busy, about.
 const N_BLOCKS: i64 = 100;
+/// Blocks that run at a time, one a multiprocessor.
+const N_PROCESSORS: i64 = 132;
+/// Rows that `mma.sync` has a tile for.
+const FEW_ROWS: i64 = 16;
 
 /// A block's tile, of 64 rows a warpgroup, and how many stages its ring has.
+#[derive(Clone, Copy)]
 pub(super) struct Tile {
     rows: i64,
     columns: i64,
@@ -38,8 +43,12 @@ pub(super) struct Tile {
 const WIDE: Tile = Tile { rows: 128, columns: 256, stages: 4, name: "wgmma_128x256" };
 /// Two warpgroups, 96 KiB, two blocks at a time.
 const LARGE: Tile = Tile { rows: 128, columns: 128, stages: 3, name: "wgmma_128x128" };
-/// One warpgroup, 72 KiB, three blocks at a time.
-const SMALL: Tile = Tile { rows: 64, columns: 128, stages: 3, name: "wgmma_64x128" };
+/// One warpgroup, 96 KiB, two blocks at a time.
+const SMALL: Tile = Tile { rows: 64, columns: 128, stages: 4, name: "wgmma_64x128" };
+/// One warpgroup, 64 KiB, three blocks at a time.
+const NARROW: Tile = Tile { rows: 64, columns: 64, stages: 4, name: "wgmma_64x64" };
+/// Shared memory of the ring of a block that has a multiprocessor for itself.
+const RING_BYTES: i64 = 192 << 10;
 
 impl Tile {
     fn threads(&self) -> i64 {
@@ -50,29 +59,41 @@ impl Tile {
     fn stage_bytes(&self) -> i64 {
         (self.rows + self.columns) * DEPTH_BYTES
     }
+
+    /// With all memory for copies.
+    fn deep(self) -> Tile {
+        Tile { stages: RING_BYTES / self.stage_bytes(), ..self }
+    }
 }
 
 /// The largest tiles of which there are enough for a GPU, if operands can be copied 16 bytes at a time and fill tiles.
-pub(super) fn choose(problem: &Contraction, kind: MmaKind, aligned: &[bool]) -> Option<&'static Tile> {
-    let is_plain = |side: &Side| side.window.is_none() && is_async(side, kind, aligned);
+pub(super) fn choose(problem: &Contraction, kind: MmaKind, aligned: &[bool]) -> Option<Tile> {
     let is_deep = problem.k.as_const().is_some_and(|k| k >= DEPTH);
-    let columns = problem.b.extent.as_const().filter(|&n| n >= SMALL.columns)?;
-    if kind == MmaKind::Tf32 || !is_deep || !is_plain(&problem.a) || !is_plain(&problem.b) {
+    let columns = problem.b.extent.as_const().filter(|&n| n >= NARROW.columns)?;
+    let are_copied = [&problem.a, &problem.b].iter().all(|side| is_async(side, kind, aligned));
+    if kind == MmaKind::Tf32 || !is_deep || !are_copied {
         return None;
     }
-    let Some(rows) = problem.a.extent.as_const() else { return Some(&SMALL) };
-    let enough = |tile: &Tile| problem.tiles(tile.rows, tile.columns).as_const().is_some_and(|n| n >= N_BLOCKS);
-    match rows {
-        _ if rows < ROWS => None,
-        _ if rows >= 256 && columns >= 256 && enough(&WIDE) => Some(&WIDE),
-        _ if rows >= 128 && enough(&LARGE) => Some(&LARGE),
-        _ => Some(&SMALL),
-    }
+    let Some(rows) = problem.a.extent.as_const() else {
+        return Some(if columns < SMALL.columns { NARROW } else { SMALL });
+    };
+    let n_blocks = |tile: &Tile| problem.tiles(tile.rows, tile.columns).as_const().unwrap_or(0);
+    let enough = |tile: &Tile| n_blocks(tile) >= N_BLOCKS;
+    // What windows need of registers is too much beside the widest tiles.
+    let is_plain = problem.a.window.is_none();
+    let tile = match rows {
+        _ if rows <= FEW_ROWS => return None,
+        _ if is_plain && rows >= 2 * WIDE.rows && columns >= WIDE.columns && enough(&WIDE) => return Some(WIDE),
+        _ if rows >= LARGE.rows && columns >= LARGE.columns && enough(&LARGE) => LARGE,
+        _ if columns < SMALL.columns || n_blocks(&NARROW) <= N_PROCESSORS => NARROW,
+        _ => SMALL,
+    };
+    Some(if n_blocks(&tile) <= N_PROCESSORS { tile.deep() } else { tile })
 }
 
 pub(super) fn generate(
     problem: &Contraction,
-    tile: &Tile,
+    tile: Tile,
     kind: MmaKind,
     aligned: &[bool],
 ) -> Result<Scheduled, String> {
@@ -134,8 +155,8 @@ pub(super) fn descriptor(e: &mut Emitter, start: Reg, block_rows: i64) -> Reg {
 }
 
 /// What a warpgroup multiplies.
-struct Products<'a> {
-    tile: &'a Tile,
+struct Products {
+    tile: Tile,
     kind: MmaKind,
     a: Factor,
     b: Factor,
@@ -144,7 +165,7 @@ struct Products<'a> {
     always: Reg,
 }
 
-impl Products<'_> {
+impl Products {
     /// Begins to multiply the stage at `stage`.
     fn begin(&self, e: &mut Emitter, stage: Reg) {
         let further = e.b.binary(Binary::Shr, Ty::U32, stage, 4);
