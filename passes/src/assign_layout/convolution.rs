@@ -1,12 +1,9 @@
 //! What a convolution costs on plain and on channels-last values: the images of the former are packed at every run, the
 //! latter have no room for groups of few channels.
 
-use crate::cost::{MULTIPLY_ADDS, assumed_at};
+use crate::cost::{MULTIPLY_ADDS, assumed};
 use ic_ir::ops::Convolution;
 use ic_ir::{Graph, Node, Op};
-
-/// The extent that a symbol is taken to have: images are larger than other things.
-const IMAGE_EXTENT: i64 = 256;
 
 /// Columns of a panel of weights.
 const PANEL: u64 = 16;
@@ -36,7 +33,7 @@ pub(super) fn plain_excess(graph: &Graph, node: &Node, op: &Convolution) -> i64 
         return FAR_MORE;
     }
     let transformed = has_transformed_form(op, &extents);
-    let (plain, last) = (plain(&extents, op), channels_last(&extents, transformed));
+    let (plain, last) = (plain(&extents), channels_last(&extents, transformed));
     // A user that computes in registers on channels-last values has a kernel of its own on plain ones.
     let follows = graph
         .nodes()
@@ -51,8 +48,9 @@ fn extents(graph: &Graph, node: &Node, op: &Convolution) -> Option<Extents> {
     let (w, y) = (graph.tensor_ty(node.operands.get(1).copied()??), graph.tensor_ty(*node.results.first()?));
     let weights = w.constant_shape()?;
     let [outputs, inputs, kernel @ ..] = weights.as_slice() else { return None };
-    let spatial = y.shape.iter().skip(2).map(|dim| assumed_at(dim, IMAGE_EXTENT));
-    let pixels = spatial.chain(y.shape.first().map(|n| assumed_at(n, 1))).fold(1, u64::saturating_mul);
+    // Symbols count as they do for transposes.
+    let pixels = y.shape.iter().enumerate().filter(|(axis, _)| *axis != 1).map(|(_, dim)| assumed(dim));
+    let pixels = pixels.fold(1, u64::saturating_mul);
     Some(Extents {
         pixels,
         groups: op.groups as u64,
@@ -75,11 +73,11 @@ fn has_transformed_form(op: &Convolution, of: &Extents) -> bool {
 }
 
 /// The product of filters with packed panels of pixels.
-fn plain(of: &Extents, op: &Convolution) -> u64 {
+fn plain(of: &Extents) -> u64 {
     let taps: u64 = of.kernel.iter().product();
-    // Bytes that move while an element is packed, times two: whole panels are copied by vectors.
-    let element = if of.step == 1 && op.strides.iter().all(|&s| s == 1) { 1 } else { 5 };
-    let packed = of.groups * of.inputs * taps * element / 2;
+    // Bytes that move while two elements are packed: whole panels are copied by vectors, others element by element.
+    let pair = if of.step == 1 { 3 } else { 12 };
+    let packed = of.groups * of.inputs * taps * pair / 2;
     // A tile of few rows waits for its loads.
     let rows = of.outputs.max(3);
     of.pixels.saturating_mul(packed + of.groups * rows * of.inputs * taps / MULTIPLY_ADDS)
