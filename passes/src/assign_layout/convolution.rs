@@ -20,6 +20,8 @@ struct Extents {
     inputs: u64,
     outputs: u64,
     kernel: Vec<u64>,
+    /// Pixels of a line of the result.
+    width: u64,
     /// Distance of windows along the last axis.
     step: u64,
 }
@@ -57,6 +59,7 @@ fn extents(graph: &Graph, node: &Node, op: &Convolution) -> Option<Extents> {
         inputs: *inputs as u64,
         outputs: (*outputs / op.groups.max(1)) as u64,
         kernel: kernel.iter().map(|&extent| extent as u64).collect(),
+        width: y.shape.last().map_or(1, assumed),
         step: op.strides.last().copied().unwrap_or(1) as u64,
     })
 }
@@ -76,7 +79,8 @@ fn has_transformed_form(op: &Convolution, of: &Extents) -> bool {
 fn plain(of: &Extents) -> u64 {
     let taps: u64 = of.kernel.iter().product();
     // Bytes that move while two elements are packed: whole panels are copied by vectors, others element by element.
-    let pair = if of.step == 1 { 3 } else { 12 };
+    let is_whole = of.step == 1 && (taps == 1 || of.width >= 2 * PANEL);
+    let pair = if is_whole { 3 } else { 12 };
     let packed = of.groups * of.inputs * taps * pair / 2;
     // A tile of few rows waits for its loads.
     let rows = of.outputs.max(3);
