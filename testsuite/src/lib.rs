@@ -7,6 +7,7 @@ mod compare;
 pub mod fetch;
 pub mod gpu;
 pub mod magika;
+pub mod random_graphs;
 pub mod rules;
 
 pub use compare::{compare, largest_error};

@@ -251,6 +251,16 @@ impl ScalarOp {
     /// The function on dimension expressions that stand for integers, or for bools as 0 and 1, where it has a canonical
     /// form.
     pub fn eval_dim(self, args: &[&Dim]) -> Option<Dim> {
+        if let [Some(a), Some(b)] = [args.first(), args.get(1)].map(|dim| dim.and_then(|dim| dim.as_const())) {
+            // Extents have bounds, numbers wrap.
+            let exact = match self {
+                ScalarOp::Add => a.checked_add(b),
+                ScalarOp::Sub => a.checked_sub(b),
+                ScalarOp::Mul => a.checked_mul(b),
+                _ => Some(0),
+            };
+            exact?;
+        }
         match (self, args) {
             (ScalarOp::Add, [a, b]) => Some((*a).clone() + (*b).clone()),
             (ScalarOp::Sub, [a, b]) => Some((*a).clone() - (*b).clone()),

@@ -50,6 +50,8 @@ pub(super) fn role(graph: &Graph, node: &Node, options: &Options) -> Role {
         Op::IntegerConvolution(_) => Role::Plain,
         Op::ConvTranspose(op) if image(op.layout) => Role::ChannelsLast,
         Op::Pool(op) if image(op.layout) && pools_channels_last(op.function, ty.dtype) => Role::ChannelsLast,
+        // What is left of these has kernels for channels-first images alone.
+        Op::Convolution(_) | Op::ConvTranspose(_) | Op::Pool(_) => Role::Plain,
         Op::Resize(_) if node.operands.len() > 1 => Role::Plain,
         Op::Resize(_) if ty.rank() == 4 && scales_image(ty, first) => Role::ChannelsLast,
         Op::Transpose(op) => match &op.perm {

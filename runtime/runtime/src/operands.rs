@@ -43,6 +43,8 @@ impl BoundOperand {
         }
         let offset = operand.offset.map_or(0, |slot| slots[slot as usize]);
         let (shape, strides) = extents[at..].split_at(rank);
+        // Of an operand without elements no address is used.
+        let offset = if shape.contains(&0) { 0 } else { offset };
         if let Some(extent) = shape.iter().find(|&&extent| extent < 0) {
             return Err(format!("has the extent {extent}"));
         }

@@ -65,6 +65,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Random ONNX graphs against the reference evaluator: [--graphs N] [--seed S] [--failures DIR] [--save DIR]
+    RandomGraphs {
+        /// See `testsuite/src/bin/random_graphs.rs`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Measure the device description of the cost model, and print it or write it to a file
     FitCost {
         /// `passes/src/cost/device.rs`
@@ -88,6 +94,7 @@ fn main() -> Result<()> {
         Task::Pairs { only } => script("conformance/pairs.sh", &only),
         Task::Ops { only } => ops(&only),
         Task::Regret { args } => measurement("regret", &args),
+        Task::RandomGraphs { args } => measurement("random_graphs", &args),
         Task::FitCost { file } => measurement("fit_cost", &Vec::from_iter(file)),
         Task::Quantization { args } => measurement("quantization", &args),
     }
@@ -150,7 +157,7 @@ fn models(all: bool) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program of this crate in a release build: it measures.
+/// Runs a program of this crate in a release build.
 fn measurement(name: &str, args: &[String]) -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["run", "--release", "--quiet", "-p", "ic-testsuite", "--bin", name, "--"]).args(args);

@@ -86,6 +86,10 @@ fn bounds(start: &Dim, end: &Dim, step: i64, extent: &Dim) -> Result<(Dim, Dim)>
     };
     let start = match (start.as_const(), extent.as_const()) {
         (Some(b), Some(n)) => Dim::constant((if b < 0 { b.saturating_add(n) } else { b }).clamp(0, (n - 1).max(0))),
+        // Before the front counts as the front.
+        (Some(b), None) if -END < b && b < -1 => {
+            smaller(&(extent.clone() + start.clone()).maximum(&Dim::constant(0)), &last)
+        }
         _ => backwards(start, "starts")?,
     };
     let end = backwards(end, "ends")?;
@@ -294,6 +298,10 @@ pub(super) fn tile(cx: &mut Context, node: &NodeView) -> Results {
 /// The tensor `repeats[i]` times along each axis `i`.
 pub(super) fn repeated(cx: &mut Context, x: ValueId, repeats: &[Dim]) -> Result<ValueId> {
     let shape = cx.shape(x)?;
+    if repeats.iter().any(|repeat| repeat.is(0)) {
+        let zero = cx.constant(Tensor::zeros(cx.dtype(x)?, vec![]))?;
+        return cx.expand(zero, shape.into_iter().zip(repeats).map(|(d, n)| d * n.clone()).collect());
+    }
     let (mut split, mut wide, mut joined) = (Vec::new(), Vec::new(), Vec::new());
     for (extent, repeat) in shape.iter().zip(repeats) {
         if !repeat.is(1) {
