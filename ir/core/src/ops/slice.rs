@@ -1,7 +1,7 @@
 //! `slice`: a strided part along some axes. ONNX `Slice`, `Split`, `Crop`, negative `Pad`.
 
 use crate::eval::{offset, rearrange, strides};
-use crate::{OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
+use crate::{Constraint, OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
 use ic_types::{Dim, Tensor};
 
 crate::attrs! {
@@ -31,6 +31,7 @@ impl OpDef for Slice {
         for (i, &axis) in self.axes.iter().enumerate() {
             ensure!(self.steps[i] != 0, "a step must not be 0");
             self.check_range(i, &shape[axis])?;
+            self.require_range(i, &shape[axis], x);
             shape[axis] = self.extents[i].clone();
         }
         Ok(vec![TensorType::new(ty.dtype, shape).into()])
@@ -81,11 +82,51 @@ impl Slice {
         );
         Ok(())
     }
+
+    /// Leaves to the run what symbols decide: that the elements are inside of `extent`.
+    fn require_range(&self, i: usize, extent: &Dim, x: &Operands) {
+        let (start, count) = (&self.starts[i], &self.extents[i]);
+        if count.is(0) {
+            return;
+        }
+        let last = start.clone() + (count.clone() - Dim::constant(1)) * Dim::constant(self.steps[i]);
+        let (low, high) = if self.steps[i] > 0 { (start.clone(), last) } else { (last, start.clone()) };
+        let past = high + Dim::constant(1);
+        let decided = |difference: Dim| difference.as_const().is_some() || difference.lower_bound() >= Some(0);
+        let mut constraints = x.constraints.borrow_mut();
+        if !decided(low.clone()) {
+            constraints.push(Constraint::Equal(low.maximum(&Dim::constant(0)), low));
+        }
+        if !decided(extent.clone() - past.clone()) {
+            constraints.push(Constraint::Equal(extent.maximum(&past), extent.clone()));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ic_types::DType;
+
+    #[test]
+    fn symbols_that_decide_the_range_are_left_to_the_run() {
+        let n = Dim::symbol("n");
+        let constraints = |start: Dim, count: Dim, extent: &Dim| {
+            let ty = Type::from(TensorType::new(DType::F32, vec![extent.clone()]));
+            let x = Operands {
+                types: vec![Some(&ty)],
+                contents: vec![None],
+                regions: &[],
+                constraints: Default::default(),
+            };
+            Slice { axes: vec![0], starts: vec![start], extents: vec![count], steps: vec![1] }.infer(&x).unwrap();
+            x.constraints.take().len()
+        };
+        // The last element; the first; all but the first of at least one.
+        assert_eq!(constraints(n.clone() - 1.into(), 1.into(), &n), 1);
+        assert_eq!(constraints(0.into(), 1.into(), &n), 1);
+        assert_eq!(constraints(1.into(), n.clone(), &(n.clone() + 1.into())), 0);
+    }
 
     #[test]
     fn negative_steps_count_backwards() {
