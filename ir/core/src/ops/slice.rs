@@ -93,12 +93,16 @@ impl Slice {
         let (low, high) = if self.steps[i] > 0 { (start.clone(), last) } else { (last, start.clone()) };
         let past = high + Dim::constant(1);
         let decided = |difference: Dim| difference.as_const().is_some() || difference.lower_bound() >= Some(0);
+        // Of no elements, any are inside.
+        let one = Dim::constant(1);
+        let some = if count.lower_bound() >= Some(1) { one } else { count.minimum(&one) };
         let mut constraints = x.constraints.borrow_mut();
         if !decided(low.clone()) {
+            let low = low * some.clone();
             constraints.push(Constraint::Equal(low.maximum(&Dim::constant(0)), low));
         }
         if !decided(extent.clone() - past.clone()) {
-            constraints.push(Constraint::Equal(extent.maximum(&past), extent.clone()));
+            constraints.push(Constraint::Equal(extent.maximum(&(past * some)), extent.clone()));
         }
     }
 }
@@ -126,6 +130,8 @@ mod tests {
         assert_eq!(constraints(n.clone() - 1.into(), 1.into(), &n), 1);
         assert_eq!(constraints(0.into(), 1.into(), &n), 1);
         assert_eq!(constraints(1.into(), n.clone(), &(n.clone() + 1.into())), 0);
+        // As many as another extent, which may be none.
+        assert_eq!(constraints(Dim::symbol("m"), Dim::symbol("k"), &n), 1);
     }
 
     #[test]
