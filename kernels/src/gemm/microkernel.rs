@@ -177,6 +177,10 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const PANELS: usize>(
     }
 }
 
+/// Bytes between what is read of a B in place and what is asked for: columns far apart are more streams than a processor
+/// follows by itself.
+const IN_FLIGHT: usize = 16 << 10;
+
 /// [`accumulate`] for one panel of a B whose columns are contiguous: blocks of it are transposed in registers, so that
 /// every element is read once, where it is.
 #[inline(always)]
@@ -185,6 +189,8 @@ unsafe fn accumulate_transposed<V: Vector, const ROWS: usize, const PANELS: usiz
     sums: &mut [[V; PANELS]; ROWS],
 ) {
     let whole = if args.columns == LANES { args.segment_len / LANES * LANES } else { 0 };
+    let panel_bytes = (args.segment_len * LANES * size_of::<f32>()).max(1);
+    let later = args.b.wrapping_add(IN_FLIGHT.div_ceil(panel_bytes) * LANES * args.b_step);
     // SAFETY: the caller's pointers cover the tile.
     unsafe {
         let rows = *args.a.cast::<[*const f32; ROWS]>();
@@ -192,6 +198,7 @@ unsafe fn accumulate_transposed<V: Vector, const ROWS: usize, const PANELS: usiz
             let mut block = [V::splat(0.0); LANES];
             for (j, lanes) in block.iter_mut().enumerate() {
                 *lanes = V::load(args.b.add(j * args.b_step + k));
+                prefetch_l2(later.wrapping_add(j * args.b_step + k));
             }
             V::transpose(&mut block);
             for (i, &lanes) in block.iter().enumerate() {
