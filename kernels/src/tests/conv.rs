@@ -227,15 +227,27 @@ fn depthwise_filters() {
             ([5, 5], [2, 2], [1, 1]),
             ([3, 3], [2, 1], [1, 1]),
             ([1, 7], [1, 1], [1, 1]),
+            ([7, 7], [1, 1], [1, 1]),
+            ([4, 2], [3, 3], [1, 1]),
             ([3, 3], [1, 1], [2, 2]),
         ] {
             let pad = [kernel[0] / 2, usize::div_ceil(kernel[0], 2)];
-            for size in [[7, 9], [5, 12], [8, 8]] {
+            for size in [[7, 9], [5, 12], [8, 8], [1, 1], [6, 26]] {
                 let case =
                     Case { batch: 2, inputs: channels, outputs: channels, size, kernel, stride, pad, dilation, ..CASE };
                 check_depthwise(case, &[]);
             }
         }
+    }
+}
+
+/// More channels than one pass down the lines takes, and epilogues on each of them.
+#[test]
+fn depthwise_filters_of_many_channels() {
+    let ops = &[EpilogueOp::Strip(Strip::Relu), EpilogueOp::Strip(Strip::Sigmoid)];
+    for (channels, kernel) in [(170, [3, 3]), (101, [7, 7])] {
+        let (size, pad) = ([5, 21], [kernel[0] / 2, kernel[1] / 2]);
+        check_depthwise(Case { inputs: channels, outputs: channels, size, kernel, pad, ..CASE }, ops);
     }
 }
 
