@@ -8,6 +8,7 @@ mod assign_layout;
 mod canonicalize;
 mod choose_winograd;
 mod cost;
+mod crop_windows;
 mod egraph;
 mod expand_attention;
 mod expand_experts;
@@ -80,6 +81,7 @@ passes! {
     canonicalize, 0, any, "one spelling for what does nothing, dead and repeated nodes dropped";
     sink_dequantize, 0, any, "quantized contractions and what moves their operands on integers";
     fold_constants, 0, any, "small constants and shape arithmetic evaluated";
+    crop_windows, 1, any, "convolutions without the windows that nothing reads";
     saturate, 1, any, "equality saturation: algebra, recovery of compound ops, folding into weights";
     expand_attention, 0, class, "attention as products and a softmax, for targets without a kernel for it";
     expand_experts, 0, class, "mixtures of experts as gathers and products, for targets without a kernel for them";

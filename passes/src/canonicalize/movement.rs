@@ -13,6 +13,8 @@ pub(super) const RULES: &[Peephole] = &[
     Peephole { name: "expand-expand", run: expand_expand },
     Peephole { name: "slice-slice", run: slice_slice },
     Peephole { name: "slice-concat", run: slice_concat },
+    Peephole { name: "slice-units", run: slice_units },
+    Peephole { name: "slice-pad", run: slice_pad },
     Peephole { name: "concat-empty", run: concat_empty },
     Peephole { name: "gather-range", run: gather_range },
     Peephole { name: "reduce-units", run: reduce_units },
@@ -114,6 +116,45 @@ fn slice_concat(site: &mut Site) -> Option<Step> {
         start = start + extent;
     }
     None
+}
+
+/// A slice of a reshape that only adds or drops axes of extent 1 is a reshape of a slice.
+fn slice_units(site: &mut Site) -> Option<Step> {
+    let Op::Slice(slice) = &site.op else { return None };
+    let node = site.def(0)?;
+    let (Op::Reshape(_), Some(x)) = (&node.op, node.operands[0]) else { return None };
+    let from = &site.rebuild.new.ty(x).as_tensor()?.shape;
+    let to = &site.operand_ty(0)?.shape;
+    let longer = |shape: &[Dim]| (0..shape.len()).filter(|&axis| !shape[axis].is(1)).collect::<Vec<_>>();
+    let (axes_from, axes_to) = (longer(from), longer(to));
+    let is_same = axes_from.iter().map(|&axis| &from[axis]).eq(axes_to.iter().map(|&axis| &to[axis]));
+    let place = |axis: &usize| axes_to.iter().position(|other| other == axis).map(|i| axes_from[i]);
+    let axes = slice.axes.iter().map(place).collect::<Option<Vec<usize>>>().filter(|_| is_same)?;
+    let part = Slice { axes, ..slice.clone() };
+    let shape = site.result_ty()?.shape.clone();
+    let part = site.push(part, &[x])?;
+    Some(Step::Node(Reshape { shape }.into(), vec![Some(part)]))
+}
+
+/// A slice that cuts off nothing but padding leaves less padding.
+fn slice_pad(site: &mut Site) -> Option<Step> {
+    let Op::Slice(slice) = &site.op else { return None };
+    let node = site.def(0)?;
+    let Op::Pad(op) = &node.op else { return None };
+    let padded = &site.operand_ty(0)?.shape;
+    let (rank, mut pads) = (padded.len(), op.pads.clone());
+    for (i, &axis) in slice.axes.iter().enumerate() {
+        let after = padded[axis].clone() - slice.starts[i].clone() - slice.extents[i].clone();
+        for (pad, cut) in [(axis, slice.starts[i].clone()), (rank + axis, after)] {
+            let (pad_len, cut) = (pads[pad].as_const()?, cut.as_const()?);
+            if cut > pad_len.max(0) {
+                return None;
+            }
+            pads[pad] = Dim::constant(pad_len - cut);
+        }
+    }
+    let is_forward = slice.steps.iter().all(|&step| step == 1);
+    is_forward.then(|| Step::Node(Pad { pads, ..op.clone() }.into(), node.operands.clone()))
 }
 
 /// Operands without elements add nothing to a concatenation.

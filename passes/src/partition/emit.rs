@@ -446,7 +446,7 @@ impl<'a> Emitter<'a> {
     ) -> ExprId {
         let shape = self.graph.tensor_ty(operand).shape.clone();
         let one = Dim::constant(1);
-        let (mut indices, mut gathered) = (source.to_vec(), Vec::new());
+        let (mut indices, mut gathered, mut bounds) = (source.to_vec(), Vec::new(), Vec::new());
         for (axis, extent) in shape.iter().enumerate() {
             if pads[axis].is(0) && pads[axis + shape.len()].is(0) {
                 continue;
@@ -474,8 +474,17 @@ impl<'a> Emitter<'a> {
             };
             indices[axis] = Index::default();
             gathered.push((axis as u32, position));
+            bounds.extend(bounds_within(&source[axis], extent, &self.extents));
         }
-        self.load_gathered(operand, indices, gathered, guard)
+        let outside = self.load_gathered(operand, indices, gathered, guard);
+        if bounds.is_empty() {
+            return outside;
+        }
+        // Most elements are where they were, which takes no arithmetic.
+        let param = self.slot(Slot { place: Place::Value(operand), view: View::Axes, is_output: false });
+        let bounds = [guard, &bounds].concat();
+        let indices = source.to_vec();
+        self.push(Expr::Load(Load { param, indices, gathered: Vec::new(), bounds, otherwise: Some(outside) }))
     }
 
     fn gather(&mut self, node: &Node, axis: usize, indices: &[Index], guard: &[Bound]) -> Result<ExprId, Misaligned> {

@@ -488,6 +488,12 @@ impl<'a> Emitter<'a> {
 
     fn load(&mut self, run: &mut Run, id: NodeId, group: Group) -> Val {
         let place = run.loads[id].clone().expect("varying loads have a place");
+        if let (Guard::Range { inside: Some(inside), .. }, Some(other)) = (&place.guard, place.otherwise)
+            && matches!(run.pass.nodes[other], Node::Load(_))
+            && run.varying[other]
+        {
+            return self.either_load(run, &place, *inside, other, group);
+        }
         let otherwise = place.otherwise.map(|other| self.eval(run, other, group));
         // Indices first: what is computed under a condition cannot be used outside.
         for gather in &place.gathers {
@@ -500,6 +506,20 @@ impl<'a> Emitter<'a> {
             Guard::Elements(bounds) => return self.load_by_element(run, &place, bounds, otherwise, group),
         };
         self.guarded(condition, otherwise, place.dtype, group.width, &mut |e| e.load_place(run, &place, group))
+    }
+
+    /// `place` in the piece that is `inside`, and elsewhere the value of `other`, which is not computed in vain.
+    fn either_load(&mut self, run: &mut Run, place: &Place, inside: Value, other: NodeId, group: Group) -> Val {
+        let nothing = Val::One(self.constant(place.dtype, 0));
+        let known = run.values.clone();
+        let outside = self.not(inside);
+        let found = self.guarded(Some(outside), Some(nothing), place.dtype, group.width, &mut |e| {
+            let val = e.eval(run, other, group);
+            // What was computed under the condition cannot be used elsewhere.
+            run.values.clone_from(&known);
+            val
+        });
+        self.guarded(Some(inside), Some(found), place.dtype, group.width, &mut |e| e.load_place(run, place, group))
     }
 
     fn load_by_element(
