@@ -98,26 +98,54 @@ impl Columns {
     }
 }
 
-/// See [`EpilogueOp::Quantize`].
+/// See [`EpilogueOp::Quantize`]. What does not depend on the operand is computed once.
 #[derive(Clone, Copy)]
 pub(crate) struct Quantizer {
-    pub(crate) scale: f32,
-    pub(crate) zero: f32,
-    pub(crate) low: f32,
-    pub(crate) high: f32,
+    scale: f32,
+    zero: f32,
+    /// `1 / scale`, or 0 where quotients are better divided.
+    reciprocal: f32,
+    /// Limits of the operand.
+    least: f32,
+    greatest: f32,
 }
 
 impl Quantizer {
+    /// The quantizer of the operation's numbers.
+    pub(crate) fn new(scale: f32, zero: f32, low: f32, high: f32) -> Quantizer {
+        let reciprocal = 1.0 / scale;
+        let is_exact = reciprocal.is_normal() && scale.is_normal();
+        Quantizer {
+            scale,
+            zero,
+            reciprocal: if is_exact { reciprocal } else { 0.0 },
+            least: (low - zero) * scale,
+            greatest: (high - zero) * scale,
+        }
+    }
+
     /// The integer for `x`, as a float.
     #[inline(always)]
-    pub(crate) fn quantize<V: Vector>(self, x: V) -> V {
+    pub(crate) fn quantize<V: Vector>(&self, x: V) -> V {
         self.quotient(x).round().add(V::splat(self.zero))
     }
 
     /// The integer for `x`.
     #[inline(always)]
-    pub(crate) fn integer<V: Vector>(self, x: V) -> V {
+    pub(crate) fn integer<V: Vector>(&self, x: V) -> V {
         self.quotient(x).round_to_int().add_int(V::splat_bits(self.zero as i32 as u32))
+    }
+
+    /// The same for many vectors, if quotients need no division.
+    #[inline(always)]
+    pub(crate) fn in_vectors<V: Vector>(&self) -> Option<VectorQuantizer<V>> {
+        (self.reciprocal != 0.0).then(|| VectorQuantizer {
+            least: V::splat(self.least),
+            greatest: V::splat(self.greatest),
+            divisor: V::splat(-self.scale),
+            reciprocal: V::splat(self.reciprocal),
+            zero: V::splat_bits(self.zero as i32 as u32),
+        })
     }
 
     /// `x / scale`, within the limits.
@@ -125,16 +153,38 @@ impl Quantizer {
     /// The quotient is that of a division, to the bit, without one: a product with the reciprocal, corrected by its
     /// remainder. The operand is limited first, so that nothing overflows.
     #[inline(always)]
-    fn quotient<V: Vector>(self, x: V) -> V {
-        let Quantizer { scale, zero, low, high } = self;
-        let x = x.max(V::splat((low - zero) * scale)).min(V::splat((high - zero) * scale));
-        let reciprocal = 1.0 / scale;
-        if !reciprocal.is_normal() || !scale.is_normal() {
-            return x.div(V::splat(scale));
+    fn quotient<V: Vector>(&self, x: V) -> V {
+        let x = x.max(V::splat(self.least)).min(V::splat(self.greatest));
+        if self.reciprocal == 0.0 {
+            return x.div(V::splat(self.scale));
         }
-        let (divisor, reciprocal) = (V::splat(-scale), V::splat(reciprocal));
-        let quotient = x.mul(reciprocal);
-        quotient.mul_add(divisor, x).mul_add(reciprocal, quotient)
+        corrected_quotient(x, V::splat(-self.scale), V::splat(self.reciprocal))
+    }
+}
+
+/// `x / -divisor`, from `1 / -divisor`.
+#[inline(always)]
+fn corrected_quotient<V: Vector>(x: V, divisor: V, reciprocal: V) -> V {
+    let quotient = x.mul(reciprocal);
+    quotient.mul_add(divisor, x).mul_add(reciprocal, quotient)
+}
+
+/// A [`Quantizer`] whose numbers are in every lane.
+pub(crate) struct VectorQuantizer<V> {
+    least: V,
+    greatest: V,
+    /// Minus the scale.
+    divisor: V,
+    reciprocal: V,
+    zero: V,
+}
+
+impl<V: Vector> VectorQuantizer<V> {
+    /// [`Quantizer::integer`].
+    #[inline(always)]
+    pub(crate) fn integer(&self, x: V) -> V {
+        let x = x.max(self.least).min(self.greatest);
+        corrected_quotient(x, self.divisor, self.reciprocal).round_to_int().add_int(self.zero)
     }
 }
 
@@ -198,7 +248,7 @@ pub(crate) unsafe fn in_registers<V: Vector, const ROWS: usize, const PANELS: us
                     });
                 }
                 EpilogueOp::Quantize { scale, zero, low, high } => {
-                    let quantizer = Quantizer { scale, zero, low, high };
+                    let quantizer = Quantizer::new(scale, zero, low, high);
                     each_row!(|x, _at| quantizer.quantize(x));
                 }
             }

@@ -190,7 +190,7 @@ impl Winograd<'_> {
                     let b = self.weights.wrapping_add(panel * panel_len + point * channels * PANEL);
                     // The same panels of the next point.
                     let next = b.wrapping_add(channels * PANEL);
-                    let next = |part: usize| next.wrapping_add(part * panel_len);
+                    let next = |part: usize| next.wrapping_add(part * panel_len).cast();
                     let ahead = Ahead::share((row_tile, n_row_tiles), width, channels, next)
                         .filter(|_| point + 1 < POINTS)
                         .unwrap_or(Ahead::nothing(b));

@@ -159,7 +159,7 @@ impl<R: Rows> Contraction<'_, R> {
                     let tile = rows.start + tile.start..rows.start + tile.end;
                     let ahead = |panel: usize, width: usize| {
                         let next = next.as_ref()?;
-                        let at = |part: usize| next.data.wrapping_add((panel - block.start + part) * next.panel);
+                        let at = |part: usize| next.data.wrapping_add((panel - block.start + part) * next.panel).cast();
                         Ahead::share((index, n_tiles), width, next.k, at)
                     };
                     // SAFETY: the caller's pointers are valid.

@@ -52,7 +52,7 @@ pub(crate) struct TileArgs<'a> {
     pub(crate) ahead: Ahead,
 }
 
-/// Memory to bring near while a tile computes, some bytes for each element of K.
+/// Memory to bring near while a tile computes, some bytes for each element of K, or for each four of bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Ahead {
     data: *const u8,
@@ -62,8 +62,15 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     /// Nothing: a line that is read anyway, because addresses that are not mapped take long.
-    pub(crate) fn nothing(b: *const f32) -> Ahead {
+    pub(crate) fn nothing<T>(b: *const T) -> Ahead {
         Ahead { data: b.cast(), step: 0 }
+    }
+
+    /// Asks for the next bytes.
+    #[inline(always)]
+    pub(crate) fn bring(&mut self) {
+        prefetch_l2(self.data);
+        self.data = self.data.wrapping_add(self.step);
     }
 
     /// What tile `tile` of `tiles` brings of `panels` panels of packed B, of `k` rows each, that are read later. Tiles
@@ -72,18 +79,17 @@ impl Ahead {
         (tile, tiles): (usize, usize),
         panels: usize,
         k: usize,
-        panel: impl FnOnce(usize) -> *const f32,
+        panel: impl FnOnce(usize) -> *const u8,
     ) -> Option<Ahead> {
         if tiles <= panels || panels == 0 {
-            return (tiles > 1)
-                .then(|| Ahead { data: panel(tile * panels / tiles).cast(), step: PANEL * size_of::<f32>() });
+            return (tiles > 1).then(|| Ahead { data: panel(tile * panels / tiles), step: PANEL * size_of::<f32>() });
         }
         let index = tile * panels / tiles;
         // The tiles that bring this panel.
         let (first, end) = ((index * tiles).div_ceil(panels), ((index + 1) * tiles).div_ceil(panels));
         let bytes = PANEL * size_of::<f32>();
         let step = bytes.div_ceil(end - first);
-        Some(Ahead { data: panel(index).cast::<u8>().wrapping_add((tile - first) * step * k), step })
+        Some(Ahead { data: panel(index).wrapping_add((tile - first) * step * k), step })
     }
 }
 
@@ -152,7 +158,7 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const PANELS: usize>(
     args: &TileArgs,
     sums: &mut [[V; PANELS]; ROWS],
 ) {
-    let (mut a, mut b, mut ahead) = (args.a, args.b, args.ahead.data);
+    let (mut a, mut b, mut ahead) = (args.a, args.b, args.ahead);
     for _ in 0..args.segments {
         // SAFETY: the caller's pointers cover the tile.
         unsafe {
@@ -169,8 +175,7 @@ unsafe fn accumulate<V: Vector, const ROWS: usize, const PANELS: usize>(
                     }
                 }
                 b = b.add(args.b_step);
-                prefetch_l2(ahead);
-                ahead = ahead.wrapping_add(args.ahead.step);
+                ahead.bring();
             }
             a = a.add(ROWS);
         }

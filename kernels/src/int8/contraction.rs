@@ -10,9 +10,12 @@ use super::zero_points::{Corrections, row_sum};
 use crate::abi::{Call, Parallel};
 use crate::cache::caches;
 use crate::epilogue::{Columns, finish_rows};
-use crate::gemm::{Rows, SERIAL, grid, part};
+use crate::gemm::{Ahead, Rows, SERIAL, grid, part};
 use crate::pack::{PANEL, Segments};
 use std::ops::Range;
+
+/// Tiles of rows from which there is time to bring a block of any size.
+const MANY_TILES: usize = 32;
 
 /// `y[row, column] = epilogue(sum over k of (a[row, k] - a_zero) * (b[k, column] - b_zero[column]))`.
 pub(crate) struct Contraction<'a, R> {
@@ -87,23 +90,38 @@ impl<R: Rows<u8>> Contraction<'_, R> {
     /// # Safety
     /// As for [`run`](Self::run); `thread` is the caller's own.
     pub(crate) unsafe fn run_part<D: IntTiles>(&self, rows: Range<usize>, panels: Range<usize>, thread: usize) {
-        // Half of the cache holds panels of B.
         let widest = D::tile(D::ROWS, usize::MAX).0;
-        let width = (caches().l2 / 2 / self.k.panel_bytes().max(1)).max(1).next_multiple_of(widest);
         let n_tiles = rows.len().div_ceil(D::ROWS);
+        // Half of the cache holds panels of B. With few tiles blocks are smaller: the first is waited for, and the others
+        // are brought by the tiles of the one before.
+        let share = if n_tiles < MANY_TILES { caches().l2 / 16 } else { caches().l2 / 2 };
+        let width = (share / self.k.panel_bytes().max(1)).max(1).next_multiple_of(widest);
         for first in panels.clone().step_by(width) {
             let block = first..(first + width).min(panels.end);
-            for tile in 0..n_tiles {
-                let tile = part(rows.len(), n_tiles, tile);
+            for index in 0..n_tiles {
+                let tile = part(rows.len(), n_tiles, index);
                 let tile = rows.start + tile.start..rows.start + tile.end;
+                let next = (block.end < panels.end).then_some((index, n_tiles));
                 // SAFETY: the caller's pointers are valid.
-                unsafe { self.run_tile::<D>(tile, block.clone(), thread) };
+                unsafe { self.run_tile::<D>(tile, block.clone(), next, thread) };
             }
         }
     }
 
+    /// What a tile of `width` panels from `panel` on brings of the block after its own, as tile `index` of so many.
+    fn ahead(&self, panel: usize, width: usize, block: &Range<usize>, next: Option<(usize, usize)>) -> Option<Ahead> {
+        let at = |part: usize| self.b.wrapping_add((panel + block.len() + part) * self.k.panel_bytes());
+        Ahead::share(next?, width, self.k.panel_bytes() / (4 * PANEL), at)
+    }
+
     /// One tile of rows by a block of panels.
-    unsafe fn run_tile<D: IntTiles>(&self, rows: Range<usize>, block: Range<usize>, thread: usize) {
+    unsafe fn run_tile<D: IntTiles>(
+        &self,
+        rows: Range<usize>,
+        block: Range<usize>,
+        next: Option<(usize, usize)>,
+        thread: usize,
+    ) {
         let own = self.scratch.wrapping_add(thread_scratch(self.k.count, self.copy_len) * thread);
         let pointers = own.cast::<*const u8>();
         let copies = own.wrapping_add(thread_scratch(self.k.count, 0));
@@ -119,16 +137,17 @@ impl<R: Rows<u8>> Contraction<'_, R> {
             }
         }
         let (in_registers, rest) = divide(self.call.epilogue, self.stored);
-        let chain = Chain::of(in_registers);
+        let chain = &Chain::of(in_registers);
         let mut panel = block.start;
         while panel < block.end {
             let (width, tile) = D::tile(rows.len(), block.end - panel);
             let column = self.columns.start + panel * PANEL;
+            let b = self.b.wrapping_add(panel * self.k.panel_bytes());
             let args = TileArgs {
                 a: pointers,
                 segments: self.k.count,
                 segment_len: self.read,
-                b: self.b.wrapping_add(panel * self.k.panel_bytes()),
+                b,
                 b_panel: self.k.panel_bytes(),
                 finish: Finish {
                     start: self.corrections.start.wrapping_add(panel * PANEL),
@@ -140,6 +159,7 @@ impl<R: Rows<u8>> Contraction<'_, R> {
                     columns: Columns { column, n: (width * PANEL).min(self.columns.end - column) },
                     chain,
                 },
+                ahead: self.ahead(panel, width, &block, next).unwrap_or(Ahead::nothing(b)),
             };
             // SAFETY: the pointers cover the tile.
             unsafe { tile(&args) };

@@ -48,7 +48,7 @@ struct Depthwise<'a> {
     corrections: Corrections,
     outside: *const u8,
     stored: Stored,
-    chain: Chain<'a>,
+    chain: &'a Chain<'a>,
     /// The part of the epilogue that runs on stored floats.
     rest: &'a [EpilogueOp],
     scratch: *mut u8,
@@ -98,7 +98,7 @@ pub(crate) unsafe fn depthwise<D: Dot>(call: &Call) -> Result<(), KernelError> {
         x
     };
     let (in_registers, rest) = divide(call.epilogue, stored);
-    let chain = Chain::of(in_registers);
+    let chain = &Chain::of(in_registers);
     let scratch = lists.wrapping_add(corrections_bytes(channels));
     let depthwise = Depthwise { attrs, x, y, weights: w.data, k, corrections, outside, stored, chain, rest, scratch };
     let body = |lines: Range<usize>, thread: usize| {

@@ -1,7 +1,7 @@
 //! From sums to stored results: zero points, scales, the epilogue, the narrow store.
 
 use crate::abi::{EpilogueOp, Strip};
-use crate::epilogue::{Columns, Quantizer, in_registers, is_short, split};
+use crate::epilogue::{Columns, Quantizer, VectorQuantizer, in_registers, is_short, split};
 use crate::strips;
 use crate::vector::{LANES, Vector};
 use ic_types::DType;
@@ -36,24 +36,66 @@ pub(crate) fn divide(epilogue: &[EpilogueOp], stored: Stored) -> (&[EpilogueOp],
     if stored == Stored::Byte { (epilogue, &[]) } else { split(epilogue) }
 }
 
-/// What happens to an epilogue's first and last operations, which are nearly always the same.
-#[derive(Clone, Copy)]
+/// An epilogue, taken apart once for all tiles.
 pub(crate) struct Chain<'a> {
     /// The scale: one for each column of the result, or one.
     scale: Option<(*const f32, bool)>,
     /// The bias of each column of the result.
     bias: Option<*const f32>,
-    /// What follows.
-    middle: &'a [EpilogueOp],
+    /// What follows, of which there are `n_steps`.
+    steps: [Step<'a>; STEPS],
+    n_steps: usize,
     /// The last operation.
     quantizer: Option<Quantizer>,
+}
+
+/// Most rows that are finished together.
+const MOST_ROWS: usize = 16;
+
+/// Most steps of a chain, the last of which may be a list; residual blocks have two or three.
+const STEPS: usize = 6;
+
+/// What happens between the first and the last operations of an epilogue.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    /// To a number of steps and back: quantized, then `(q + offset) * scale`.
+    Round { quantizer: Quantizer, offset: f32, scale: f32 },
+    /// [`EpilogueOp::AddQuantized`].
+    AddQuantized { tensor: *const u8, signed: bool, scale: f32, zero: f32 },
+    /// A strip of more than a few instructions.
+    Strip(Strip),
+    /// Any others.
+    Others(&'a [EpilogueOp]),
+}
+
+impl<'a> Step<'a> {
+    /// The first step of a list, and what it leaves of it.
+    fn first(list: &'a [EpilogueOp]) -> Option<(Step<'a>, &'a [EpilogueOp])> {
+        let (first, rest) = list.split_first()?;
+        Some(match (*first, rest) {
+            (
+                EpilogueOp::Quantize { scale: step, zero, low, high },
+                [EpilogueOp::Offset(offset), EpilogueOp::Scale(scale), rest @ ..],
+            ) => {
+                let quantizer = Quantizer::new(step, zero, low, high);
+                (Step::Round { quantizer, offset: *offset, scale: *scale }, rest)
+            }
+            (EpilogueOp::AddQuantized { tensor, signed, scale, zero }, _) => {
+                (Step::AddQuantized { tensor, signed, scale, zero }, rest)
+            }
+            (EpilogueOp::Strip(strip), _) if !is_short(strip) => (Step::Strip(strip), rest),
+            _ => (Step::Others(&list[..1]), rest),
+        })
+    }
 }
 
 impl<'a> Chain<'a> {
     /// Takes an epilogue apart.
     pub(crate) fn of(epilogue: &'a [EpilogueOp]) -> Chain<'a> {
-        let mut chain = Chain { scale: None, bias: None, middle: epilogue, quantizer: None };
-        if let [first, rest @ ..] = chain.middle
+        let mut chain =
+            Chain { scale: None, bias: None, steps: [Step::Others(&[]); STEPS], n_steps: 0, quantizer: None };
+        let mut middle = epilogue;
+        if let [first, rest @ ..] = middle
             && let Some(scale) = match first {
                 EpilogueOp::MulColumn(v) => Some((*v, true)),
                 EpilogueOp::MulScalar(v) => Some((*v, false)),
@@ -61,16 +103,28 @@ impl<'a> Chain<'a> {
                 _ => None,
             }
         {
-            (chain.scale, chain.middle) = (Some(scale), rest);
+            (chain.scale, middle) = (Some(scale), rest);
         }
-        if let [EpilogueOp::AddColumn(bias), rest @ ..] = chain.middle {
-            (chain.bias, chain.middle) = (Some(*bias), rest);
+        if let [EpilogueOp::AddColumn(bias), rest @ ..] = middle {
+            (chain.bias, middle) = (Some(*bias), rest);
         }
-        if let [rest @ .., EpilogueOp::Quantize { scale, zero, low, high }] = chain.middle {
-            chain.quantizer = Some(Quantizer { scale: *scale, zero: *zero, low: *low, high: *high });
-            chain.middle = rest;
+        if let [rest @ .., EpilogueOp::Quantize { scale, zero, low, high }] = middle {
+            chain.quantizer = Some(Quantizer::new(*scale, *zero, *low, *high));
+            middle = rest;
+        }
+        while let Some((step, rest)) = Step::first(middle) {
+            let is_last = chain.n_steps + 1 == STEPS;
+            chain.steps[chain.n_steps] = if is_last { Step::Others(middle) } else { step };
+            chain.n_steps += 1;
+            middle = if is_last { &[] } else { rest };
         }
         chain
+    }
+
+    /// What happens between the first and the last operations.
+    #[inline(always)]
+    fn steps(&self) -> &[Step<'a>] {
+        &self.steps[..self.n_steps]
     }
 }
 
@@ -92,7 +146,7 @@ pub(crate) struct Finish<'a> {
     /// The columns of the tile: all its panels, but the last may be cut.
     pub(crate) columns: Columns,
     /// The epilogue.
-    pub(crate) chain: Chain<'a>,
+    pub(crate) chain: &'a Chain<'a>,
 }
 
 /// Stores a tile of sums that began with [`Finish::start`].
@@ -163,7 +217,7 @@ unsafe fn store_bytes<V: Vector, const PANELS: usize>(
     to: &Finish,
     row: usize,
     values: &[V; PANELS],
-    quantizer: Quantizer,
+    quantizer: &Quantizer,
 ) {
     for (panel, &value) in values.iter().enumerate() {
         let columns = to.columns.panel(panel);
@@ -172,20 +226,51 @@ unsafe fn store_bytes<V: Vector, const PANELS: usize>(
     }
 }
 
-/// Applies a strip to lanes, those beyond the result's last column included.
+/// Applies a strip to all rows at once, lanes beyond the result's last column included.
 #[inline(always)]
-fn over_strip<V: Vector, const PANELS: usize>(strip: Strip, values: &mut [V; PANELS]) {
-    let mut lanes = [[0.0f32; LANES]; PANELS];
-    for panel in 0..PANELS {
-        // SAFETY: the array has room for the lanes.
-        unsafe { values[panel].store(lanes[panel].as_mut_ptr()) };
+fn over_strip<V: Vector, const PANELS: usize>(strip: Strip, values: &mut [[V; PANELS]]) {
+    let mut lanes = [[[0.0f32; LANES]; PANELS]; MOST_ROWS];
+    for (row, lanes) in values.iter().zip(&mut lanes) {
+        for panel in 0..PANELS {
+            // SAFETY: the array has room for the lanes.
+            unsafe { row[panel].store(lanes[panel].as_mut_ptr()) };
+        }
     }
-    let first = lanes.as_mut_ptr().cast::<f32>();
+    let (first, n) = (lanes.as_mut_ptr().cast::<f32>(), values.len() * PANELS * LANES);
     // SAFETY: the strip reads and writes the elements of the array, and the machine has `V`.
-    unsafe { strips::table_of::<V>().strips[strip as usize](first, first, PANELS * LANES) };
-    for panel in 0..PANELS {
-        // SAFETY: the array has the lanes.
-        values[panel] = unsafe { V::load(lanes[panel].as_ptr()) };
+    unsafe { strips::table_of::<V>().strips[strip as usize](first, first, n) };
+    for (row, lanes) in values.iter_mut().zip(&lanes) {
+        for panel in 0..PANELS {
+            // SAFETY: the array has the lanes.
+            row[panel] = unsafe { V::load(lanes[panel].as_ptr()) };
+        }
+    }
+}
+
+/// Stores `quantize(sum * scale + bias)`: all that most epilogues do.
+#[inline(always)]
+unsafe fn quantize_rows<V: Vector, const PANELS: usize>(
+    to: &Finish,
+    sums: &[[V; PANELS]],
+    scale: &[V; PANELS],
+    bias: &[V; PANELS],
+    quantizer: &VectorQuantizer<V>,
+) {
+    let is_whole = to.columns.n == PANELS * LANES;
+    for (row, sums) in sums.iter().enumerate() {
+        // SAFETY: there is an offset for each row, and the row is writable.
+        let y = unsafe { to.y.offset(*to.offsets.add(row)) };
+        for panel in 0..PANELS {
+            let columns = to.columns.panel(panel);
+            let value = quantizer.integer(sums[panel].int_to_float().mul(scale[panel]).add(bias[panel]));
+            // SAFETY: as above.
+            unsafe {
+                match is_whole {
+                    true => value.store_bytes(y.add(columns.column)),
+                    false => columns.store_bytes(value, y, columns.column as isize),
+                }
+            }
+        }
     }
 }
 
@@ -207,30 +292,114 @@ unsafe fn finish_floats<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V;
             }
         }
     }
-    // Rows are not unrolled: the sums have left the registers.
-    for (row, sums) in sums.iter().enumerate() {
-        let mut values = [*sums];
-        for panel in 0..PANELS {
-            values[0][panel] = sums[panel].int_to_float().mul(scale[panel]).add(bias[panel]);
+    let is_plain = to.chain.n_steps == 0 && to.stored == Stored::Byte;
+    if let (true, Some(quantizer)) = (is_plain, to.chain.quantizer.as_ref().and_then(Quantizer::in_vectors)) {
+        // SAFETY: the caller's pointers cover the rows.
+        return unsafe { quantize_rows(to, sums, &scale, &bias, &quantizer) };
+    }
+    // SAFETY: the caller's pointers cover the rows.
+    unsafe {
+        // A strip takes many elements at a time.
+        if !to.chain.steps().iter().any(|step| matches!(step, Step::Strip(_))) {
+            // Rows are not unrolled: the sums have left the registers.
+            for (row, sums) in sums.iter().enumerate() {
+                let mut values = scaled(sums, &scale, &bias);
+                for step in to.chain.steps() {
+                    apply(step, to, row, &mut values);
+                }
+                store(to, row, &mut values);
+            }
+            return;
         }
-        // SAFETY: the epilogue's tensors cover the rows.
-        unsafe {
-            for op in to.chain.middle {
-                match op {
-                    EpilogueOp::Strip(strip) if !is_short(*strip) => over_strip(*strip, &mut values[0]),
-                    op => in_registers(op, &mut values, to.columns, to.offsets.add(row)),
+        let mut rows = [[V::splat(0.0); PANELS]; MOST_ROWS];
+        let rows = &mut rows[..sums.len()];
+        for (values, sums) in rows.iter_mut().zip(sums) {
+            *values = scaled(sums, &scale, &bias);
+        }
+        for step in to.chain.steps() {
+            if let Step::Strip(strip) = step {
+                over_strip(*strip, rows);
+                continue;
+            }
+            for (row, values) in rows.iter_mut().enumerate() {
+                apply(step, to, row, values);
+            }
+        }
+        for (row, values) in rows.iter_mut().enumerate() {
+            store(to, row, values);
+        }
+    }
+}
+
+#[inline(always)]
+fn scaled<V: Vector, const PANELS: usize>(sums: &[V; PANELS], scale: &[V; PANELS], bias: &[V; PANELS]) -> [V; PANELS] {
+    let mut values = *sums;
+    for panel in 0..PANELS {
+        values[panel] = sums[panel].int_to_float().mul(scale[panel]).add(bias[panel]);
+    }
+    values
+}
+
+/// Applies a step to a row.
+///
+/// # Safety
+/// The step's tensors cover the row.
+#[inline(always)]
+unsafe fn apply<V: Vector, const PANELS: usize>(step: &Step, to: &Finish, row: usize, values: &mut [V; PANELS]) {
+    // SAFETY: the caller vouches for the tensors; there is an offset for each row.
+    unsafe {
+        match step {
+            Step::Round { quantizer, offset, scale } => {
+                let (offset, scale) = (V::splat(*offset), V::splat(*scale));
+                for value in values {
+                    *value = quantizer.quantize(*value).add(offset).mul(scale);
                 }
             }
-            match (to.chain.quantizer, to.stored) {
-                (Some(quantizer), Stored::Byte) => store_bytes(to, row, &values[0], quantizer),
-                (Some(quantizer), _) => {
-                    for value in &mut values[0] {
-                        *value = quantizer.quantize(*value);
+            Step::AddQuantized { tensor, signed, scale, zero } => {
+                let (scale, zero) = (V::splat(*scale), V::splat(*zero));
+                for (panel, value) in values.iter_mut().enumerate() {
+                    let columns = to.columns.panel(panel);
+                    let at = *to.offsets.add(row) + columns.column as isize;
+                    let added: V = columns.load_bytes(*tensor, at, *signed);
+                    *value = value.add(added.int_to_float().sub(zero).mul(scale));
+                }
+            }
+            Step::Strip(strip) => over_strip(*strip, std::slice::from_mut(values)),
+            Step::Others(ops) => {
+                for op in *ops {
+                    match op {
+                        EpilogueOp::Strip(strip) if !is_short(*strip) => {
+                            over_strip(*strip, std::slice::from_mut(values));
+                        }
+                        op => {
+                            let mut rows = [*values];
+                            in_registers(op, &mut rows, to.columns, to.offsets.add(row));
+                            *values = rows[0];
+                        }
                     }
-                    store_bits(to, row, &values[0]);
                 }
-                (None, _) => store_bits(to, row, &values[0]),
             }
+        }
+    }
+}
+
+/// Quantizes a row of finished values, if it is to be, and stores it.
+///
+/// # Safety
+/// The row is writable.
+#[inline(always)]
+unsafe fn store<V: Vector, const PANELS: usize>(to: &Finish, row: usize, values: &mut [V; PANELS]) {
+    // SAFETY: the caller vouches for the row.
+    unsafe {
+        match (&to.chain.quantizer, to.stored) {
+            (Some(quantizer), Stored::Byte) => store_bytes(to, row, values, quantizer),
+            (Some(quantizer), _) => {
+                for value in &mut *values {
+                    *value = quantizer.quantize(*value);
+                }
+                store_bits(to, row, values);
+            }
+            (None, _) => store_bits(to, row, values),
         }
     }
 }

@@ -53,11 +53,12 @@ impl Copy {
         // SAFETY: the caller vouches for both images.
         unsafe {
             let to = self.to.add(line * self.width * channels);
-            to.write_bytes(self.outside, self.width * channels);
             let from = self.from.data.offset(n * n_stride + h * stride[0]);
             // Columns of the copy that are the image's own.
             let first = self.before.max(0) as usize;
             let end = (self.before + extent[1] as isize).clamp(0, self.width as isize) as usize;
+            to.write_bytes(self.outside, first.min(self.width) * channels);
+            to.add(end * channels).write_bytes(self.outside, (self.width - end) * channels);
             if stride[1] == channels as isize && flip == 0 && first < end {
                 let skipped = (first as isize - self.before) * stride[1];
                 let len = (end - first) * channels;

@@ -3,6 +3,7 @@
 //! K is walked in segments, as the f32 tiles do, four bytes at a time; every sum is exact, wrapping at 32 bits.
 
 use super::finish::{Finish, finish};
+use crate::gemm::Ahead;
 use crate::pack::PANEL;
 use crate::vector::{Dot, DotTask, Vector};
 
@@ -23,6 +24,8 @@ pub(crate) struct TileArgs<'a> {
     pub(crate) b_panel: usize,
     /// Where the tile's results go.
     pub(crate) finish: Finish<'a>,
+    /// What is read later.
+    pub(crate) ahead: Ahead,
 }
 
 /// A tile of fixed height and number of panels.
@@ -95,7 +98,7 @@ unsafe fn accumulate<D: Dot, const ROWS: usize, const PANELS: usize>(
     args: &TileArgs,
     sums: &mut [[D::Vector; PANELS]; ROWS],
 ) {
-    let (mut a, mut b) = (args.a, args.b);
+    let (mut a, mut b, mut ahead) = (args.a, args.b, args.ahead);
     let chains = const { chains::<D::Vector>(ROWS * PANELS) };
     let mut chained = [[[D::Vector::splat(0.0); PANELS]; ROWS]; MAX_CHAINS];
     chained[0] = *sums;
@@ -109,11 +112,13 @@ unsafe fn accumulate<D: Dot, const ROWS: usize, const PANELS: usize>(
                 for (chain, sums) in chained.iter_mut().enumerate().take(chains) {
                     step::<D, ROWS, PANELS>(args, b, sums, |row| quad(rows[row].add((k + chain) * QUAD), QUAD));
                     b = b.add(QUAD * PANEL);
+                    ahead.bring();
                 }
             }
             for k in together..whole {
                 step::<D, ROWS, PANELS>(args, b, &mut chained[0], |row| quad(rows[row].add(k * QUAD), QUAD));
                 b = b.add(QUAD * PANEL);
+                ahead.bring();
             }
             if rest > 0 {
                 step::<D, ROWS, PANELS>(args, b, &mut chained[0], |row| quad(rows[row].add(whole * QUAD), rest));
