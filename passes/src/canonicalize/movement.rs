@@ -127,9 +127,11 @@ fn slice_units(site: &mut Site) -> Option<Step> {
     let to = &site.operand_ty(0)?.shape;
     let longer = |shape: &[Dim]| (0..shape.len()).filter(|&axis| !shape[axis].is(1)).collect::<Vec<_>>();
     let (axes_from, axes_to) = (longer(from), longer(to));
-    let is_same = axes_from.iter().map(|&axis| &from[axis]).eq(axes_to.iter().map(|&axis| &to[axis]));
+    if !axes_from.iter().map(|&axis| &from[axis]).eq(axes_to.iter().map(|&axis| &to[axis])) {
+        return None;
+    }
     let place = |axis: &usize| axes_to.iter().position(|other| other == axis).map(|i| axes_from[i]);
-    let axes = slice.axes.iter().map(place).collect::<Option<Vec<usize>>>().filter(|_| is_same)?;
+    let axes = slice.axes.iter().map(place).collect::<Option<Vec<usize>>>()?;
     let part = Slice { axes, ..slice.clone() };
     let shape = site.result_ty()?.shape.clone();
     let part = site.push(part, &[x])?;
