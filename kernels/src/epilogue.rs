@@ -136,6 +136,11 @@ impl Quantizer {
         self.quotient(x).round_to_int().add_int(V::splat_bits(self.zero as i32 as u32))
     }
 
+    /// The integer that stands for 0.
+    pub(crate) fn zero(&self) -> f32 {
+        self.zero
+    }
+
     /// The same for many vectors, if quotients need no division.
     #[inline(always)]
     pub(crate) fn in_vectors<V: Vector>(&self) -> Option<VectorQuantizer<V>> {
@@ -183,8 +188,18 @@ impl<V: Vector> VectorQuantizer<V> {
     /// [`Quantizer::integer`].
     #[inline(always)]
     pub(crate) fn integer(&self, x: V) -> V {
-        let x = x.max(self.least).min(self.greatest);
-        corrected_quotient(x, self.divisor, self.reciprocal).round_to_int().add_int(self.zero)
+        self.quotient(x).round_to_int().add_int(self.zero)
+    }
+
+    /// [`Quantizer::quantize`], less the integer that stands for 0.
+    #[inline(always)]
+    pub(crate) fn steps(&self, x: V) -> V {
+        self.quotient(x).round()
+    }
+
+    #[inline(always)]
+    fn quotient(&self, x: V) -> V {
+        corrected_quotient(x.max(self.least).min(self.greatest), self.divisor, self.reciprocal)
     }
 }
 

@@ -42,6 +42,9 @@ pub(crate) fn claim_ops(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
             }
             (nodes, root) = (grown, next);
         }
+        if let Some((stored, narrow)) = without_dequantize(facts, &nodes, root) {
+            (nodes, root) = (stored, narrow);
+        }
         if fusion == Fusion::WithRows
             && matches!(node.op, Op::Matmul(_))
             && facts.graph.dtype(root) == DType::F32
@@ -55,6 +58,26 @@ pub(crate) fn claim_ops(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
         let roots = if nodes.len() > 1 { vec![root] } else { node.results.clone() };
         plan.add_group(GroupKind::Op, nodes, roots);
     }
+}
+
+/// An integer contraction without the dequantization at its end, where all that read it can do that as they read: a quarter
+/// of the bytes lies in memory.
+fn without_dequantize(facts: &Facts, nodes: &[NodeId], root: ValueId) -> Option<(Vec<NodeId>, ValueId)> {
+    let graph = facts.graph;
+    let (&last, rest) = nodes.split_last()?;
+    let node = graph.node(last);
+    let is_last = matches!(node.op, Op::Dequantize(_)) && node.results[0] == root && !facts.is_output[root.index()];
+    let (anchor, narrow) = (graph.node(*rest.first()?), node.operands[0]?);
+    let has_one_scale = node.operands[1..].iter().flatten().all(|&v| graph.tensor_ty(v).elements().is(1));
+    let mut users = facts.users[root.index()].iter();
+    let fits = is_last
+        && has_one_scale
+        && users.len() > 0
+        && users.all(|user| facts.kinds[user.index()] == Kind::Pointwise)
+        && integer::is_contraction(&anchor.op)
+        && integer::stores(&anchor.op, graph.dtype(narrow))
+        && anchor::epilogue(facts, rest, narrow).is_ok();
+    fits.then(|| (rest.to_vec(), narrow))
 }
 
 fn takes_epilogue(op: &Op) -> bool {
