@@ -122,7 +122,7 @@ fn slice_concat(site: &mut Site) -> Option<Step> {
 fn slice_units(site: &mut Site) -> Option<Step> {
     let Op::Slice(slice) = &site.op else { return None };
     let node = site.def(0)?;
-    let (Op::Reshape(_), Some(x)) = (&node.op, node.operands[0]) else { return None };
+    let (Op::Reshape(_), Some(&Some(x))) = (&node.op, node.operands.first()) else { return None };
     let from = &site.rebuild.new.ty(x).as_tensor()?.shape;
     let to = &site.operand_ty(0)?.shape;
     let longer = |shape: &[Dim]| (0..shape.len()).filter(|&axis| !shape[axis].is(1)).collect::<Vec<_>>();
