@@ -1,13 +1,12 @@
 //! `f32_depthwise_conv_nhwc`: every channel has a filter of its own, so vectors run over channels.
 //!
-//! A tile is some neighbouring output pixels of a line by 16 channels, in registers. Tiles go down the lines before they
-//! go along them, for as many channels as keep the input lines under a tile in the first-level cache: each input comes
-//! there once. Pixels left and right of the image are read from zeros; lines above and below it are left out.
+//! A tile is some neighbouring output pixels of a line by 16 channels, in registers. Strips of tiles, so narrow that the
+//! input lines under one stay in the first-level cache, go down the image: each input comes there once. Pixels left and right of the image are read from zeros; lines above and below it are left out.
 
 mod tile;
 
 use super::shape::{Attrs, Image, check, operands};
-use crate::abi::{Call, KernelError, Operand};
+use crate::abi::{Call, EpilogueOp, KernelError, Operand};
 use crate::epilogue::{call_back, finish_rows, own_scratch, split};
 use crate::pack::PANEL;
 use crate::vector::Vector;
@@ -15,7 +14,7 @@ use std::array::from_fn;
 use std::ops::Range;
 use tile::{Tile, WIDEST};
 
-/// Bytes of input lines under a tile, and of filters, that the first-level cache keeps beside the rest.
+/// Bytes of input lines under a strip of tiles, and of filters, that the first-level cache keeps beside the rest.
 const NEAR_BYTES: usize = 24 << 10;
 
 /// Elements of the zeros that stand for pixels outside.
@@ -36,6 +35,8 @@ struct Depthwise<'a> {
     y: Image,
     weights: *const f32,
     zeros: *const f32,
+    /// What runs in registers, and what on stored results.
+    epilogue: (&'a [EpilogueOp], &'a [EpilogueOp]),
 }
 
 // SAFETY: threads write disjoint lines of the result and only read the rest.
@@ -57,7 +58,7 @@ pub(crate) unsafe fn depthwise<V: Vector>(call: &Call) -> Result<(), KernelError
     let zeros = own_scratch(call).cast::<f32>();
     // SAFETY: the scratch has room for the zeros.
     unsafe { zeros.write_bytes(0, zeros_len(&x)) };
-    let depthwise = Depthwise { call, attrs, x, y, weights: w.data.cast(), zeros };
+    let depthwise = Depthwise { call, attrs, x, y, weights: w.data.cast(), zeros, epilogue: split(call.epilogue) };
     let body = |lines: Range<usize>, thread: usize| {
         let mut first = lines.start;
         while first < lines.end {
@@ -73,75 +74,75 @@ pub(crate) unsafe fn depthwise<V: Vector>(call: &Call) -> Result<(), KernelError
 }
 
 impl Depthwise<'_> {
-    /// Channels whose inputs under one tile, and filters, stay near.
-    fn near_channels(&self) -> usize {
+    /// Pixels of a line of the result, and channels of them, whose inputs under a kernel, and filters, stay near.
+    fn near(&self) -> (usize, usize) {
         let Attrs { kernel, stride, dilation, .. } = self.attrs;
-        let columns = (WIDEST - 1) * stride[1] + (kernel[1] - 1) * dilation[1] + 1;
-        let channel_bytes = kernel[0].saturating_mul(columns + kernel[1]).saturating_mul(size_of::<f32>());
-        (NEAR_BYTES / channel_bytes / PANEL).max(1) * PANEL
+        let reach = (kernel[1] - 1) * dilation[1] + 1;
+        let elements = NEAR_BYTES / size_of::<f32>() / kernel[0];
+        // All channels of as many tiles as there is room for, or some channels of one tile.
+        let columns = (elements / self.y.channels).saturating_sub(reach + kernel[1]) / stride[1];
+        if columns >= WIDEST {
+            return (columns / WIDEST * WIDEST, self.y.channels);
+        }
+        let channels = elements / ((WIDEST - 1) * stride[1] + reach + kernel[1]);
+        (WIDEST, (channels / PANEL).max(1) * PANEL)
     }
 
     /// Lines of image `n`.
     unsafe fn lines<V: Vector>(&self, n: usize, lines: Range<usize>, thread: usize) {
         let (width, channels) = (self.y.extent[1], self.y.channels);
-        let near = self.near_channels();
-        for first in (0..channels).step_by(near) {
-            let chunk = first..channels.min(first + near);
-            let mut column = 0;
-            while column < width {
-                // What is left of a line may take a narrower tile.
-                let columns = column..width.min(column + tile::width::<V>(width - column));
-                column = columns.end;
-                // SAFETY: the caller vouches for the operands; these lines are this thread's own.
-                unsafe { self.strip::<V>(n, lines.clone(), columns, chunk.clone(), thread) };
+        let (near_columns, near_channels) = self.near();
+        for first in (0..channels).step_by(near_channels) {
+            let chunk = first..channels.min(first + near_channels);
+            for first in (0..width).step_by(near_columns) {
+                let strip = first..width.min(first + near_columns);
+                for line in lines.clone() {
+                    // SAFETY: the caller vouches for the operands; these lines are this thread's own.
+                    unsafe { self.line::<V>([n, line], strip.clone(), chunk.clone(), thread) };
+                }
             }
         }
     }
 
-    /// One tile below the other: some `columns` and `channels` of lines of image `n`.
-    unsafe fn strip<V: Vector>(
-        &self,
-        n: usize,
-        lines: Range<usize>,
-        columns: Range<usize>,
-        channels: Range<usize>,
-        thread: usize,
-    ) {
+    /// Some columns (`strip`) and `channels` of a line, `at` an image and a line of it.
+    unsafe fn line<V: Vector>(&self, at: [usize; 2], strip: Range<usize>, channels: Range<usize>, thread: usize) {
         let Attrs { kernel, stride, pad, dilation, .. } = self.attrs;
-        let [height, width] = self.x.extent;
-        let image = self.x.data.cast_const().wrapping_offset(n as isize * self.x.n_stride);
-        let left = (columns.start * stride[1]) as isize - pad[1];
-        let (epilogue, rest) = split(self.call.epilogue);
-        // The columns of a tile that are not in the result stand for its last one.
-        let in_line: [isize; WIDEST] =
-            from_fn(|i| (columns.start + i).min(columns.end - 1) as isize * self.y.stride[1]);
-        for line in lines {
-            // The lines of the kernel that lie inside of the image.
-            let top = (line * stride[0]) as isize - pad[0];
-            let taps_before = |end: isize| (end.max(0) as usize).div_ceil(dilation[0]).min(kernel[0]);
-            let taps = taps_before(-top)..taps_before(height as isize - top);
-            let first = (top + (taps.start * dilation[0]) as isize) * self.x.stride[0] + left * self.x.stride[1];
-            let start = n as isize * self.y.n_stride + line as isize * self.y.stride[0];
-            let offsets = in_line.map(|offset| start + offset);
+        let ([n, line], [height, width]) = (at, self.x.extent);
+        let (in_registers, on_rows) = self.epilogue;
+        // The lines of the kernel that lie inside of the image.
+        let top = (line * stride[0]) as isize - pad[0];
+        let taps_before = |end: isize| (end.max(0) as usize).div_ceil(dilation[0]).min(kernel[0]);
+        let taps = taps_before(-top)..taps_before(height as isize - top);
+        let first = top + (taps.start * dilation[0]) as isize;
+        let input = n as isize * self.x.n_stride + first * self.x.stride[0];
+        let start = n as isize * self.y.n_stride + line as isize * self.y.stride[0];
+        let row = (n * self.y.extent[0] + line) * self.y.extent[1];
+        let mut column = strip.start;
+        while column < strip.end {
+            // What is left of a line may take a narrower tile.
+            let end = strip.end.min(column + tile::width::<V>(strip.end - column));
+            let left = (column * stride[1]) as isize - pad[1];
+            // The columns of a tile that are not in the result stand for its last one.
+            let offsets: [isize; WIDEST] = from_fn(|i| start + (column + i).min(end - 1) as isize * self.y.stride[1]);
             let tile = Tile {
                 depthwise: self,
-                epilogue,
-                input: image.wrapping_offset(first),
+                epilogue: in_registers,
+                input: self.x.data.cast_const().wrapping_offset(input + left * self.x.stride[1]),
                 inside: -left..width as isize - left,
                 taps: taps.start..taps.end.max(taps.start),
                 offsets: &offsets,
-                width: columns.len(),
+                width: end - column,
                 channels: channels.clone(),
             };
-            let row = (n * self.y.extent[0] + line) * self.y.extent[1];
             // SAFETY: the caller vouches for the operands; the rows are finished and this thread's own.
             unsafe {
                 tile.run::<V>();
-                if !rest.is_empty() {
-                    finish_rows::<V>(rest, self.y.data, &offsets[..columns.len()], channels.clone());
+                if !on_rows.is_empty() {
+                    finish_rows::<V>(on_rows, self.y.data, &offsets[..end - column], channels.clone());
                 }
-                call_back(self.call, row + columns.start..row + columns.end, channels.clone(), thread);
+                call_back(self.call, row + column..row + end, channels.clone(), thread);
             }
+            column = end;
         }
     }
 }

@@ -31,6 +31,15 @@ unsafe impl<T> Sync for PixelRows<T> {}
 
 impl<T> Rows<T> for PixelRows<T> {
     unsafe fn locate(&self, first: usize, pointers: *mut *const T, offsets: &mut [isize], _copies: *mut T) {
+        if let Some([from, to]) = self.even_steps() {
+            for (i, offset) in offsets.iter_mut().enumerate() {
+                let row = (first + i) as isize;
+                *offset = self.y_offset + row * to;
+                // SAFETY: there is room for a pointer for each row.
+                unsafe { *pointers.add(i) = self.x.data.cast_const().wrapping_offset(row * from) };
+            }
+            return;
+        }
         let [height, width] = self.y.extent;
         let (mut n, mut i, mut j) = (first / width / height, first / width % height, first % width);
         let mut row = 0;
@@ -62,6 +71,18 @@ struct Line {
 }
 
 impl<T> PixelRows<T> {
+    /// The steps between neighbouring rows in the input and in the result, if they are the same everywhere: under one tap
+    /// that meets each pixel, of images without gaps.
+    fn even_steps(&self) -> Option<[isize; 2]> {
+        let one_tap = self.taps.iter().all(|taps| taps.count == 1 && taps.first == 0 && taps.stride == 1);
+        let has_no_gaps = |image: &Image<T>| {
+            let [height, width] = image.extent.map(|extent| extent as isize);
+            image.stride[0] == width * image.stride[1] && (image.n == 1 || image.n_stride == height * image.stride[0])
+        };
+        let even = one_tap && self.x.extent == self.y.extent && has_no_gaps(&self.x) && has_no_gaps(&self.y);
+        even.then(|| [self.x.stride[1], self.y.stride[1]])
+    }
+
     /// Writes the pointers under each tap of a line's pixels; those of one tap are `n_rows` from those of the next.
     unsafe fn locate_line(&self, line: Line, pointers: *mut *const T, n_rows: usize) {
         let [taps_h, taps_w] = self.taps;

@@ -345,14 +345,14 @@ impl<'a, 'b> Builder<'a, 'b> {
         if !bias.offset.is(0) || bias.strides != dense_strides(&bias.shape) {
             return Err("a strided bias has no kernel".into());
         }
-        Ok(vec![Epilogue::AddColumn(self.buffers.place(k.args[bias.param as usize]))])
+        Ok(vec![Epilogue::AddColumn(self.buffers.columns(k.args[bias.param as usize]))])
     }
 
     fn menu_op(&mut self, k: &OpKernel, op: MenuOp) -> Epilogue {
         let mut place = |param: u32| self.buffers.place(k.args[param as usize]);
         match op {
-            MenuOp::AddColumn(param) => Epilogue::AddColumn(place(param)),
-            MenuOp::MulColumn(param) => Epilogue::MulColumn(place(param)),
+            MenuOp::AddColumn(param) => Epilogue::AddColumn(self.buffers.columns(k.args[param as usize])),
+            MenuOp::MulColumn(param) => Epilogue::MulColumn(self.buffers.columns(k.args[param as usize])),
             MenuOp::AddTensor(param) => Epilogue::AddTensor(place(param)),
             MenuOp::MulTensor(param) => Epilogue::MulTensor(place(param)),
             MenuOp::Clamp(low, high) => Epilogue::Clamp(low, high),

@@ -86,6 +86,19 @@ impl<'a> Buffers<'a> {
         }
     }
 
+    /// [`place`](Self::place) of a vector that a product's columns meet.
+    pub(crate) fn columns(&mut self, id: kernel::BufferId) -> BufferId {
+        let is_temporary = id as usize >= self.program.buffers.len();
+        if !is_temporary && let BufferKind::Constant(value) = self.program_buffer(id).kind {
+            let ty = self.graph.tensor_ty(value);
+            if let (DType::F32, Some(shape)) = (ty.dtype, ty.constant_shape()) {
+                let packing = Packing::Columns { len: shape.iter().product() };
+                return self.packed(id, Some((packing, DType::F32)));
+            }
+        }
+        self.place(id)
+    }
+
     /// A buffer of so many bytes for a step's intermediate result, numbered after those of the program.
     pub(crate) fn temporary(&mut self, bytes: Dim) -> kernel::BufferId {
         self.temporaries.push((bytes, self.n_buffers));
