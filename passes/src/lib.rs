@@ -30,6 +30,7 @@ mod rebuild;
 mod rules;
 mod saturate;
 pub mod schedule;
+mod shuffle_conv_transpose;
 mod sink_dequantize;
 mod split;
 mod states;
@@ -89,6 +90,7 @@ passes! {
     merge_projections, 1, class, "products of one operand for attention as one: queries, keys and values";
     merge_gates, 1, class, "products of which one gates the other as one op, for targets with a kernel for it";
     widen_halves, 0, class, "contractions, pools and searches of 16-bit floats in f32";
+    shuffle_conv_transpose, 1, any, "transposed convolutions to few channels as products whose columns are shuffled";
     assign_layout, 0, any, "convolutions and their surroundings to channels last";
     choose_winograd, 1, any, "3 by 3 convolutions in a quarter of the multiplications";
     quantize_weights, 0, any, "weights of products as integers with scales, as --quantize says";

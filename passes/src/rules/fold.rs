@@ -5,7 +5,7 @@
 use crate::egraph::rule::{build, rules};
 use crate::egraph::site::Site;
 use egg::Id;
-use ic_ir::ops::{Convolution, Expand, Layout};
+use ic_ir::ops::{Convolution, Expand, Layout, Reduce, ReduceFn};
 use ic_ir::scalar::ScalarOp;
 use ic_ir::{Op, TensorType};
 use ic_types::Dim;
@@ -15,6 +15,10 @@ rules! {
     Reassociating "convolution-scale": "(mul (convolution:c ?x ?w ?b) ?s)" => build(convolution_scale), if |m| m.known("w") && m.known("s");
     /// conv(x, w, b) + s = conv(x, w, b + s), s one number per channel.
     Reassociating "convolution-shift": "(add (convolution:c ?x ?w ?b) ?s)" => build(convolution_shift), if |m| m.known("s");
+    /// conv(x · s, w, b) = conv(x, w · s, b), s one number per channel of x.
+    Reassociating "convolution-scale-operand": "(convolution:c (mul ?x ?s) ?w ?b)" => build(convolution_scale_operand), if |m| m.known("w") && m.known("s") && !m.known("x");
+    /// conv(x + s, w, b) = conv(x, w, b + Σ w · s), s one number per channel of x, no padding.
+    Reassociating "convolution-shift-operand": "(convolution:c (add ?x ?s) ?w ?b)" => build(convolution_shift_operand), if |m| m.known("w") && m.known("s") && !m.known("x");
     /// conv_transpose(x, w, b) · s = conv_transpose(x, w · s, b · s), s one number per channel.
     Reassociating "conv-transpose-scale": "(mul (conv_transpose:c ?x ?w ?b) ?s)" => build(conv_transpose_scale), if |m| m.known("w") && m.known("s");
     /// conv_transpose(x, w, b) + s = conv_transpose(x, w, b + s), s one number per channel.
@@ -91,6 +95,49 @@ fn convolution_scale(site: &mut Site) -> Option<Id> {
     let s = per_channel(site, op.layout)?;
     let (w, bias) = (scale_weight(site, s, 0)?, scale_bias(site, s)?);
     site.add(op, &[site.var("x"), w, bias])
+}
+
+/// `s`, one number per channel of the image `x` of the convolution `op`, so that it broadcasts over the weights.
+fn over_weights(site: &mut Site, op: &Convolution) -> Option<Id> {
+    let (x, w) = (site.ty(site.var("x"))?.clone(), site.ty(site.var("w"))?.clone());
+    if x.rank() != w.rank() {
+        return None;
+    }
+    let (axis, extent) = channels(&x, op.layout);
+    let s = along_axis(site, site.var("s"), axis, x.rank(), &extent)?;
+    let mut shape = vec![Dim::constant(1); w.rank()];
+    // The weights are `[outputs, inputs of a group, …]`: of one group, or of as many groups as channels.
+    let along = match op.groups {
+        1 => 1,
+        _ if w.shape[1].is(1) && w.shape[0] == extent => 0,
+        _ => return None,
+    };
+    shape[along] = extent;
+    site.reshape(s, shape)
+}
+
+fn convolution_scale_operand(site: &mut Site) -> Option<Id> {
+    let op: Convolution = match site.op("c") {
+        Op::Convolution(op) => op.clone(),
+        _ => return None,
+    };
+    let s = over_weights(site, &op)?;
+    let w = site.add(ScalarOp::Mul, &[site.var("w"), s])?;
+    site.add(op, &[site.var("x"), w, site.var("b")])
+}
+
+fn convolution_shift_operand(site: &mut Site) -> Option<Id> {
+    let op: Convolution = match site.op("c") {
+        Op::Convolution(op) if op.pads.iter().all(|pad| pad.is(0)) => op.clone(),
+        _ => return None,
+    };
+    let s = over_weights(site, &op)?;
+    let shifts = site.add(ScalarOp::Mul, &[site.var("w"), s])?;
+    let axes = (1..site.ty(shifts)?.rank()).collect();
+    let sum = site.add(Reduce { function: ReduceFn::Sum, axes, keep_dims: false }, &[shifts])?;
+    let bias = site.var("b");
+    let bias = if site.is_absent(bias) { sum } else { site.add(ScalarOp::Add, &[bias, sum])? };
+    site.add(op, &[site.var("x"), site.var("w"), bias])
 }
 
 fn conv_transpose_scale(site: &mut Site) -> Option<Id> {
