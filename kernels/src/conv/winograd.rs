@@ -13,7 +13,7 @@ use super::shape::{Attrs, Image, check, operands};
 use crate::abi::{Call, EpilogueOp, KernelError, Operand};
 use crate::cache::caches;
 use crate::epilogue::{call_back, finish_rows, own_scratch, split};
-use crate::gemm::{Ahead, MAX_ROWS, Start, TileArgs, Tiles, grid, part};
+use crate::gemm::{Ahead, Division, MAX_ROWS, Start, TileArgs, Tiles, part};
 use crate::pack::{PANEL, WINOGRAD_POINTS as POINTS, WINOGRAD_TILE as TILE};
 use crate::vector::LANES;
 use std::ops::Range;
@@ -106,7 +106,10 @@ pub(crate) unsafe fn conv<V: Tiles>(call: &Call) -> Result<(), KernelError> {
     let scratch = zeros.wrapping_add(zeros_len(&x));
     let winograd = Winograd { call, pad, x, y, weights: w.data.cast(), zeros, scratch, plan };
     let wide = V::panels().min(plan.panels);
-    let (row_parts, column_parts) = grid(call.pool.threads(), plan.tiles.div_ceil(V::ROWS), plan.panels.div_ceil(wide));
+    let (row_tiles, groups) = (plan.tiles.div_ceil(V::ROWS), plan.panels.div_ceil(wide));
+    // In units of the 36 products for each element of a filter: a tile has 16 pixels.
+    let division = Division { row_tiles, groups, rows: V::ROWS / 2, columns: wide * PANEL, k: x.channels };
+    let (row_parts, column_parts) = division.grid(call.pool.threads());
     let body = |range: Range<usize>, thread: usize| {
         for index in range {
             let tiles = part(plan.tiles, row_parts, index / column_parts);

@@ -20,17 +20,50 @@ pub(super) fn blocks<V: Tiles>(k: usize, row_tiles: usize) -> (usize, usize) {
     (n_blocks, width)
 }
 
-/// How many ways to split (rows, columns) so that `threads` threads have equal work: the least work of the busiest
-/// thread, in tiles, then the least memory to read.
-pub(crate) fn grid(threads: usize, row_tiles: usize, groups: usize) -> (usize, usize) {
-    let cost = |rows: usize| {
-        let columns = threads / rows;
-        let (tall, wide) = (row_tiles.div_ceil(rows), groups.div_ceil(columns));
-        (tall * wide, tall + wide)
-    };
-    let rows = (1..=threads).filter(|rows| threads.is_multiple_of(*rows)).min_by_key(|&rows| cost(rows)).unwrap_or(1);
-    (rows, threads / rows)
+/// A product to be divided over threads: tiles of rows by groups of columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Division {
+    /// Tiles of rows.
+    pub(crate) row_tiles: usize,
+    /// Groups of columns.
+    pub(crate) groups: usize,
+    /// Rows of a tile.
+    pub(crate) rows: usize,
+    /// Columns of a group.
+    pub(crate) columns: usize,
+    /// Elements of K.
+    pub(crate) k: usize,
 }
+
+impl Division {
+    /// How many ways to split (rows, columns) so that `threads` threads have nearly equal work and what they wait for is
+    /// little: constants, which come from afar, and what another thread computed or will read. Neighbours in a graph split
+    /// their rows alike, so those stay with a thread, but each reads all of B.
+    pub(crate) fn grid(&self, threads: usize) -> (usize, usize) {
+        let share = |row_parts: usize| {
+            let column_parts = threads / row_parts;
+            (self.row_tiles.div_ceil(row_parts), self.groups.div_ceil(column_parts), column_parts)
+        };
+        let work = |row_parts: usize| {
+            let (tall, wide, _) = share(row_parts);
+            tall.saturating_mul(wide)
+        };
+        let far = |row_parts: usize| {
+            let (tall, wide, column_parts) = share(row_parts);
+            let (rows, columns) = (tall.saturating_mul(self.rows), wide.saturating_mul(self.columns));
+            let activations = rows.saturating_mul(self.k.saturating_add(columns));
+            columns.saturating_mul(self.k).saturating_add(activations / column_parts * (column_parts - 1))
+        };
+        let splits = || (1..=threads).filter(|rows| threads.is_multiple_of(*rows));
+        let least = splits().map(work).min().unwrap_or(0);
+        let even = splits().filter(|&rows| work(rows) <= least.saturating_add(least / UNEVEN));
+        let rows = even.min_by_key(|&rows| (far(rows), work(rows))).unwrap_or(1);
+        (rows, threads / rows)
+    }
+}
+
+/// Work may be uneven by one part in so many, if less is waited for.
+const UNEVEN: usize = 12;
 
 /// Part `index` of `parts` nearly equal parts of `0..len`.
 pub(crate) fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
@@ -39,3 +72,22 @@ pub(crate) fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
 
 /// Multiply-adds below which one thread is faster than several.
 pub(crate) const SERIAL: usize = 1 << 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_split_if_there_are_more_of_them_than_weights() {
+        let grid = |rows: usize, k: usize, columns: usize, threads: usize| {
+            let (row_tiles, groups) = (rows.div_ceil(12), columns.div_ceil(32));
+            Division { row_tiles, groups, rows: 12, columns: 32, k }.grid(threads)
+        };
+        assert_eq!(grid(196, 112, 672, 2), (2, 1));
+        assert_eq!(grid(49, 160, 960, 2), (1, 2), "five tiles of rows do not divide by two");
+        assert_eq!(grid(128, 768, 3072, 2), (1, 2), "weights are most of what is read");
+        assert_eq!(grid(1, 512, 512, 4), (1, 4));
+        assert_eq!(grid(0, 0, 0, 3), (3, 1));
+        assert_eq!(grid(usize::MAX / 2, usize::MAX, usize::MAX, 1), (1, 1));
+    }
+}

@@ -4,7 +4,7 @@
 //! within one, tiles of rows whose part of A stays in the first-level cache; within one, panels. While the tiles compute,
 //! they bring the next block, so weights that come from memory are waited for once.
 
-use super::blocking::{SERIAL, blocks, grid, part};
+use super::blocking::{Division, SERIAL, blocks, part};
 use super::microkernel::{Ahead, MAX_ROWS, Start, TileArgs};
 use super::panels::Panels;
 use super::tiles::{SCALED_ROWS, Tiles};
@@ -108,11 +108,13 @@ impl<R: Rows> Contraction<'_, R> {
     /// Runs, and calls `finish(rows, thread)` on disjoint ranges of rows whose columns are all there.
     unsafe fn run_then<V: Tiles>(&self, finish: Option<&(dyn Fn(Range<usize>, usize) + Sync)>) {
         let panels = self.columns.len().div_ceil(PANEL);
-        let work = self.n_rows * self.columns.len() * self.segments * self.segment_len;
+        let k = self.segments * self.segment_len;
+        let work = self.n_rows * self.columns.len() * k;
         let threads = if work < SERIAL { 1 } else { self.call.pool.threads() };
         let wide = V::tile(self.n_rows.clamp(1, V::ROWS), usize::MAX).0;
         let (row_tiles, groups) = (self.n_rows.div_ceil(V::ROWS), panels.div_ceil(wide));
-        let (row_parts, column_parts) = grid(threads, row_tiles, groups);
+        let division = Division { row_tiles, groups, rows: V::ROWS, columns: wide * PANEL, k };
+        let (row_parts, column_parts) = division.grid(threads);
         let run = |range: Range<usize>, thread: usize| {
             for index in range {
                 let tiles = part(row_tiles, row_parts, index / column_parts);

@@ -4,7 +4,7 @@
 //! block of the product lies in scratch, in the second-level cache, until its gates are applied; only the result is
 //! written to memory.
 
-use super::blocking::{SERIAL, grid, part};
+use super::blocking::{Division, SERIAL, part};
 use super::contraction::{Contraction, Rows, scratch_bytes, widened_bytes};
 use super::matmul::{MAX_AXES, copy_len, k_axis, packed_panels, row_axes};
 use super::panels::Panels;
@@ -110,7 +110,8 @@ impl Gated<'_> {
         let pairs = self.f / PANEL;
         let threads = if self.n_rows * self.f * self.k < SERIAL { 1 } else { self.call.pool.threads() };
         let row_tiles = self.n_rows.div_ceil(V::ROWS);
-        let (row_parts, pair_parts) = grid(threads, row_tiles, pairs);
+        let division = Division { row_tiles, groups: pairs, rows: V::ROWS, columns: 2 * PANEL, k: self.k };
+        let (row_parts, pair_parts) = division.grid(threads);
         let run = |range: Range<usize>, thread: usize| {
             for index in range {
                 let tiles = part(row_tiles, row_parts, index / pair_parts);

@@ -31,7 +31,7 @@ mod scaled;
 mod tiles;
 mod widen;
 
-pub(crate) use blocking::{SERIAL, grid, part};
+pub(crate) use blocking::{Division, SERIAL, part};
 pub(crate) use contraction::{Contraction, Rows, scratch_bytes, widened_bytes};
 pub(crate) use matmul::{Axis, MAX_AXES, batch_axes, chunk, contiguous, copy_len, k_axis, row_axes, stride};
 pub(crate) use microkernel::{Ahead, MAX_ROWS, Start, TileArgs};

@@ -10,7 +10,7 @@ use super::zero_points::{Corrections, row_sum};
 use crate::abi::{Call, Parallel};
 use crate::cache::caches;
 use crate::epilogue::{Columns, finish_rows};
-use crate::gemm::{Ahead, Rows, SERIAL, grid, part};
+use crate::gemm::{Ahead, Division, Rows, SERIAL, part};
 use crate::pack::{PANEL, Segments};
 use std::ops::Range;
 
@@ -70,7 +70,9 @@ impl<R: Rows<u8>> Contraction<'_, R> {
         let threads = if work < SERIAL { 1 } else { self.call.pool.threads() };
         let wide = D::tile(self.n_rows.clamp(1, D::ROWS), usize::MAX).0;
         let (row_tiles, groups) = (self.n_rows.div_ceil(D::ROWS), panels.div_ceil(wide));
-        let (row_parts, column_parts) = grid(threads, row_tiles, groups);
+        let k = self.k.count * self.k.len;
+        let division = Division { row_tiles, groups, rows: D::ROWS, columns: wide * PANEL, k };
+        let (row_parts, column_parts) = division.grid(threads);
         let run = |range: Range<usize>, thread: usize| {
             for index in range {
                 let tiles = part(row_tiles, row_parts, index / column_parts);
