@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(grid(49, 160, 960, 2), (1, 2), "five tiles of rows do not divide by two");
         assert_eq!(grid(128, 768, 3072, 2), (1, 2), "weights are most of what is read");
         assert_eq!(grid(1, 512, 512, 4), (1, 4));
-        assert_eq!(grid(0, 0, 0, 3), (3, 1));
+        assert_eq!(grid(0, 0, 0, 3), (1, 3));
         assert_eq!(grid(usize::MAX / 2, usize::MAX, usize::MAX, 1), (1, 1));
     }
 }
