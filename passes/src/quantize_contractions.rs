@@ -14,9 +14,11 @@
 
 mod candidates;
 mod compare;
+mod switch;
 
 pub use candidates::{Candidates, Contraction, Group};
 pub use compare::{compare_contractions, with_outputs};
+pub use switch::switched_contractions;
 
 use crate::PassError;
 use crate::rebuild::{OperandList, Rebuild, prune};

@@ -15,6 +15,7 @@ mod report;
 mod rounding;
 mod samples;
 mod scales;
+mod similarity;
 mod spill;
 mod weights;
 

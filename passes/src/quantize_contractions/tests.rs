@@ -136,3 +136,24 @@ fn each_contraction_is_compared_alone() {
         assert!(0.0 < pair[0] && pair[0] < 2e-3 * pair[1], "{numbers:?}");
     }
 }
+
+#[test]
+fn a_switched_graph_is_every_choice() {
+    let graph = parse(CONVOLUTIONS);
+    let candidates = Candidates::new(&graph);
+    let choice = all(&candidates, 4, 8.0);
+    let switched = switched_contractions(&graph, &candidates, &choice).unwrap();
+    assert_eq!(ic_ir::verify(&switched), []);
+    let x = input(&[1, 4, 6, 6]);
+    for set in 0..8 {
+        let flags: Vec<bool> = (0..3).map(|i| set >> i & 1 == 1).collect();
+        let weights = choice.weights.iter().zip(&flags).map(|(w, &on)| w.clone().filter(|_| on)).collect();
+        let only = Choice { weights, ..choice.clone() };
+        let only = quantize_contractions(&graph, &candidates, &only).unwrap();
+        let expected = eval_graph(&only, std::slice::from_ref(&x), &Default::default()).unwrap().remove(0);
+        let inputs: Vec<Tensor> = [x.clone()].into_iter().chain(flags.iter().map(|&f| Tensor::scalar(f))).collect();
+        let found = eval_graph(&switched, &inputs, &Default::default()).unwrap().remove(0);
+        let pairs = expected.elements::<f32>().unwrap().iter().zip(found.elements::<f32>().unwrap());
+        assert!(pairs.clone().all(|(a, b)| (a - b).abs() <= 1e-5), "{flags:?}");
+    }
+}

@@ -27,7 +27,8 @@ pub struct Layer {
     pub name: String,
     /// What it runs on: `w8a8`, `w8`, `w4` or `f32`.
     pub precision: &'static str,
-    /// In the narrowest form, alone: the root of the mean square of its errors over that of its results.
+    /// In the narrowest form, alone: the root of the mean square of its errors over that of its results,
+    /// on a share of the samples.
     pub error: f64,
     /// On integers, alone: one less the cosine similarity of the model's outputs, on a few samples. Measured where all
     /// together are over the budget.

@@ -10,6 +10,9 @@ use ic_passes::quantize_contractions::{Affine, Candidates, Choice, Contraction, 
 use ic_types::Tensor;
 use std::collections::BTreeMap;
 
+/// Samples on which the error of each contraction is measured, at most.
+const ERROR_SAMPLES: usize = 16;
+
 /// The least factor of a channel.
 const LEAST: f32 = 1e-5;
 
@@ -184,7 +187,7 @@ fn inputs_of(candidates: &Candidates, group: usize, weights: &[Magnitudes]) -> V
 }
 
 /// The error of each contraction that runs on integers, alone: the root of the mean square of its errors over that of its
-/// results. Of the others 0.
+/// results, on a share of the samples. Of the others 0.
 ///
 /// # Errors
 /// If the graph cannot be compiled or run.
@@ -197,7 +200,7 @@ pub(super) fn errors(
 ) -> Result<Vec<f64>, CompileError> {
     let runner = Runner::new(compare_contractions(graph, candidates, choice)?, options)?;
     let mut sums: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
-    for sample in samples {
+    for sample in samples.iter().step_by(samples.len().div_ceil(ERROR_SAMPLES)) {
         let found = runner.run(sample)?;
         for (i, pair) in found.chunks_exact(2).enumerate() {
             let number =

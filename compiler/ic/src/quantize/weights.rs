@@ -6,11 +6,11 @@
 //! products are off most for the bytes that they have, as few as will do.
 
 use super::Calibration;
-use super::assign::{similarity, spread};
 use super::factor::Factor;
 use super::report::{Layer, Report, work};
 use super::rounding::round;
 use super::samples;
+use super::similarity::Reference;
 use super::spill::Spill;
 use crate::pipeline::{self, CompileError, Options};
 use crate::runner::Runner;
@@ -48,13 +48,13 @@ pub(crate) fn round_weights(
     progress("measuring the quantized model");
     let rates = products.iter().zip(&errors).map(|(product, error)| error * error / elements(&graph, product) as f64);
     let order = greatest_first(&rates.collect::<Vec<_>>());
-    let few = spread(&samples, COMPARED);
-    let exact = Runner::new(graph.clone(), options)?;
+    let mut reference = Reference::new(Runner::new(graph.clone(), options)?, &samples);
+    let few = reference.spread(COMPARED);
     let measure = |n_wide: usize| {
         let mut rounded = rounded.clone();
         order[..n_wide].iter().for_each(|&i| rounded[i] = Rounded::Nearest(IntegerWeights::I8));
         let runner = Runner::new(with_rounded(&graph, &rounded)?, options)?;
-        Ok::<_, CompileError>((rounded, similarity(&exact, &runner, &few)?))
+        Ok::<_, CompileError>((rounded, reference.similarity(&few, |sample| runner.run(sample))?))
     };
     let (rounded, cosine) = fewest(products.len(), measure, |cosine| 1.0 - cosine <= calibration.budget)?;
     let layer = |(i, product): (usize, &Product)| layer(&graph, product, &rounded[i], errors[i], &samples);
@@ -66,7 +66,7 @@ pub(crate) fn round_weights(
 /// if none does. More are taken to be better.
 fn fewest<T>(
     most: usize,
-    measure: impl Fn(usize) -> Result<(T, f64), CompileError>,
+    mut measure: impl FnMut(usize) -> Result<(T, f64), CompileError>,
     fits: impl Fn(f64) -> bool,
 ) -> Result<(T, f64), CompileError> {
     let mut best = measure(0)?;
