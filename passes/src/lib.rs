@@ -34,6 +34,7 @@ mod shuffle_conv_transpose;
 mod sink_dequantize;
 mod split;
 mod states;
+mod unfold_windows;
 mod widen_halves;
 
 pub use extract_calls::extract_calls;
@@ -83,6 +84,7 @@ passes! {
     sink_dequantize, 0, any, "quantized contractions and what moves their operands on integers";
     fold_constants, 0, any, "small constants and shape arithmetic evaluated";
     crop_windows, 1, any, "convolutions without the windows that nothing reads";
+    unfold_windows, 1, any, "convolutions of which one window covers the image as matrix products";
     saturate, 1, any, "equality saturation: algebra, recovery of compound ops, folding into weights";
     expand_attention, 0, class, "attention as products and a softmax, for targets without a kernel for it";
     expand_experts, 0, class, "mixtures of experts as gathers and products, for targets without a kernel for them";
