@@ -78,6 +78,29 @@ fn a_table_has_a_line_for_each_kernel() {
     assert!(table.contains("reduce + pointwise") && table.contains("/Softmax"), "{table}");
 }
 
+/// What differs between two days and machines, as far as a process can see it. That nothing of the compiler asks for the
+/// date is checked by the lint `disallowed_methods` (see `clippy.toml`).
+#[test]
+fn artifacts_are_the_same_on_every_day_in_every_folder() {
+    let args = ["--certify", "--dim", "N=1..64", "--precision", "f16"];
+    let compiled_at = |zone: &str, days: u64, relative: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, artifact) = (folder.path().join("block.ic"), folder.path().join("block.ica"));
+        std::fs::write(&model, GRAPH).unwrap();
+        let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(days * 86_400);
+        std::fs::File::options().write(true).open(&model).unwrap().set_modified(modified).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ic"));
+        command.env("TZ", zone).env("HOME", folder.path()).env("USER", zone).env("SOURCE_DATE_EPOCH", days.to_string());
+        command.current_dir(folder.path()).arg("compile").args(args);
+        let (from, to) = if relative { ("block.ic", "block.ica") } else { (text(&model), text(&artifact)) };
+        let done = command.args([from, "-o", to]).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        std::fs::read(&artifact).unwrap()
+    };
+    let one = compiled_at("Asia/Tokyo", 1, true);
+    assert!(one == compiled_at("America/Lima", 20_000, false));
+}
+
 #[test]
 fn certificates_are_the_same_in_every_folder() {
     let args = ["--certify", "--dim", "N=1..64", "--precision", "f16"];
