@@ -3,9 +3,10 @@
 //!     cargo run --release -p ic-testsuite --bin regret -- MODEL… [--dim NAME=N]… [--json OUT.json]
 //!
 //! Models are cut into windows where few values cross. Each is saturated, and beside the extraction's pick the choice of
-//! least trees (egg's own) and seeded random choices are compiled, until there are 16 more that differ in their kernels;
-//! windows with fewer are counted and left out. All are measured in turns on one thread, and the regret of a window is the
-//! time of the pick over the least time of all. Kernels are the same and so is the work: what differs is their choice.
+//! least trees (egg's own) and seeded random choices are compiled, until there are 16 more that differ in their kernels
+//! or draws find nothing new; windows with fewer are summed up apart, and left out where there is nothing but the pick.
+//! All are measured in turns on one thread, and the regret of a window is the time of the pick over the least time of all.
+//! Kernels are the same and so is the work: what differs is their choice.
 #![expect(clippy::print_stdout, reason = "a program that says what it measures")]
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,6 +27,15 @@ use std::time::{Duration, Instant};
 
 /// Draws for one window, at most.
 const DRAWS: u64 = 400;
+
+/// Draws in a row that may find nothing new.
+const PATIENCE: u64 = 60;
+
+/// What measuring a window takes at most, if the rounds allow it.
+const LONGEST: Duration = Duration::from_secs(12);
+
+/// Measurements of each choice at least.
+const LEAST_ROUNDS: usize = 8;
 
 /// How far draws are from the cost model, as a power of 2: from near it to anywhere.
 const SPREADS: [u32; 4] = [1, 3, 6, 20];
@@ -62,7 +72,7 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let mut found: Vec<Window> = Vec::new();
-    let mut n_alike = 0;
+    let mut n_alone = 0;
     for model in &args.models {
         let name = model.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let graphs = distinct_windows(model, &args).unwrap_or_else(|error| {
@@ -75,19 +85,26 @@ fn main() -> Result<()> {
                     println!("{name} {index}: {window}");
                     found.push(Window { model: name.clone(), index, ..window });
                 }
-                Ok(None) => n_alike += 1,
+                Ok(None) => n_alone += 1,
                 Err(error) => println!("{name} {index} is left out: {error:#}"),
             }
         }
     }
-    ensure!(!found.is_empty(), "no window has {} choices of kernels", args.choices);
-    let (regret, greedy) = (Spread::of(&found, Window::regret), Spread::of(&found, Window::greedy_regret));
-    println!("{} windows with {} choices or more, {n_alike} with fewer", found.len(), args.choices);
-    println!("regret of the pick: {regret}\nregret of least trees: {greedy}");
+    println!("{n_alone} windows have one choice of kernels");
+    ensure!(!found.is_empty(), "no window has two choices of kernels");
+    let is_rich = |window: &&Window| window.n_choices > args.choices;
+    let (rich, poor): (Vec<&Window>, Vec<&Window>) = found.iter().partition(is_rich);
+    let mut sums = BTreeMap::new();
+    for (name, windows) in [("16 choices or more", &rich), ("fewer choices", &poor)] {
+        if !windows.is_empty() {
+            let [pick, trees] = [Window::regret, Window::greedy_regret].map(|number| Spread::of(windows, number));
+            println!("{} windows with {name}: regret of the pick: {pick}; of least trees: {trees}", windows.len());
+            sums.insert(name, json!({"windows": windows.len(), "pick": pick.json(), "trees": trees.json()}));
+        }
+    }
     if let Some(path) = &args.json {
         let list: Vec<_> = found.iter().map(Window::json).collect();
-        let all =
-            json!({"windows": list, "with_fewer_choices": n_alike, "pick": regret.json(), "trees": greedy.json()});
+        let all = json!({"windows": list, "with_one_choice": n_alone, "sums": sums});
         std::fs::write(path, serde_json::to_string_pretty(&all)?).with_context(|| path.display().to_string())?;
     }
     Ok(())
@@ -152,18 +169,23 @@ struct Window {
 }
 
 impl Window {
-    /// `None` if there are too few choices.
+    /// `None` if there is one choice.
     fn measured(graph: &Graph, args: &Args) -> Result<Option<Window>> {
         let mut choices = Choices { graph, texts: Vec::new(), list: Vec::new() };
         let pick = choices.add(Extraction::Cheapest)?.context("the pick cannot be compiled")?;
         let greedy = choices.add(Extraction::Trees)?.context("the greedy choice cannot be compiled")?;
+        let mut last_found = 0;
         for seed in 0..DRAWS {
-            if choices.list.len() >= args.choices + 2 {
+            let n_found = choices.list.len();
+            if n_found >= args.choices + 2 || seed - last_found > PATIENCE {
                 break;
             }
             choices.add(Extraction::Drawn { seed, spread: SPREADS[seed as usize % SPREADS.len()] })?;
+            if choices.list.len() > n_found {
+                last_found = seed;
+            }
         }
-        if choices.list.len() < args.choices + 1 {
+        if choices.list.len() < 2 {
             return Ok(None);
         }
         let times = choices.times(args.rounds)?;
@@ -249,14 +271,18 @@ impl Choices<'_> {
             self.graph.inputs().iter().map(|&v| input(self.graph, v)).collect::<Result<_>>()?;
         let views: Vec<(&str, TensorView<'_>)> = inputs.iter().map(|(name, x)| (name.as_str(), x.view())).collect();
         let mut outputs: Vec<Outputs> = self.list.iter().map(|_| Outputs::new()).collect();
-        let mut repeats = Vec::new();
+        let (mut repeats, mut of_round) = (Vec::new(), Duration::ZERO);
         for ((_, runner), outputs) in self.list.iter().zip(&mut outputs) {
             runner.session().run_into(&views, outputs)?;
             let start = Instant::now();
             runner.session().run_into(&views, outputs)?;
             let once = start.elapsed().max(Duration::from_nanos(200));
-            repeats.push((MEASUREMENT.as_nanos() / once.as_nanos()) as u32 + 1);
+            let repeat = (MEASUREMENT.as_nanos() / once.as_nanos()) as u32 + 1;
+            of_round += once * repeat;
+            repeats.push(repeat);
         }
+        let within = (LONGEST.as_nanos() / of_round.as_nanos().max(1)) as usize;
+        let rounds = rounds.min(within.max(LEAST_ROUNDS));
         let mut times = vec![f64::INFINITY; self.list.len()];
         for _ in 0..rounds {
             for (i, (_, runner)) in self.list.iter().enumerate() {
@@ -314,8 +340,8 @@ struct Spread {
 }
 
 impl Spread {
-    fn of(windows: &[Window], number: impl Fn(&Window) -> f64) -> Spread {
-        let mut all: Vec<f64> = windows.iter().map(number).collect();
+    fn of(windows: &[&Window], number: impl Fn(&Window) -> f64) -> Spread {
+        let mut all: Vec<f64> = windows.iter().map(|window| number(window)).collect();
         all.sort_by(f64::total_cmp);
         let p95 = all[(all.len() * 95).div_ceil(100).clamp(1, all.len()) - 1];
         Spread { mean: all.iter().sum::<f64>() / all.len() as f64, p95 }
