@@ -34,6 +34,20 @@ fn reshape_to_a_shape_of_the_run() {
 }
 
 #[test]
+fn an_input_that_nothing_reads_beside_a_shape_of_the_run() {
+    let model = of(vec![node("Reshape", "x s", "y")], &["unused:3 5 7", "x:N 6", "s#2"], "y");
+    let inputs = [counting(&[3, 5, 7]), counting(&[4, 6]), vector(vec![8i64, 3])];
+    assert_eq!(run_model(&model, &inputs).unwrap()[0].shape(), [8, 3]);
+}
+
+#[test]
+fn nothing_is_computed_of_what_has_no_elements() {
+    let nodes = vec![node("Transpose", "x", "t"), with(node("Flatten", "t", "y"), int("axis", 1))];
+    let model = of(nodes, &["x:2 0 3"], "y");
+    assert_eq!(run_model(&model, &[counting(&[2, 0, 3])]).unwrap()[0].shape(), [3, 0]);
+}
+
+#[test]
 fn slices_are_clamped_and_count_from_the_end() {
     let model = of(vec![node("Slice", "x s e", "y")], &["x:N", "s#1", "e#1"], "y");
     let slice = |s: i64, e: i64| first(&model, &[counting(&[5]), vector(vec![s]), vector(vec![e])]).1;

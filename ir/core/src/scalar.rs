@@ -303,7 +303,12 @@ impl ScalarOp {
 
     /// How two dimension expressions compare, where it is the same for all values of the symbols.
     fn compare_dims(self, a: &Dim, b: &Dim) -> Option<bool> {
-        let difference = a.clone() - b.clone();
+        // A difference may lie outside of 64 bits.
+        let difference = match (a.as_const(), b.as_const()) {
+            (Some(a), Some(b)) => Dim::constant(a.cmp(&b) as i64),
+            _ if a == b => Dim::constant(0),
+            _ => a.clone() - b.clone(),
+        };
         let (low, high) = (difference.lower_bound(), difference.upper_bound());
         let above = |bound: i64| low.is_some_and(|low| low >= bound);
         let below = |bound: i64| high.is_some_and(|high| high <= bound);
@@ -609,6 +614,9 @@ mod tests {
         assert_eq!(eval(ScalarOp::Eq, &n, &n), Some(1));
         assert_eq!(eval(ScalarOp::Eq, &n, &c(1)), None);
         assert_eq!(eval(ScalarOp::Lt, &n, &c(0)), Some(0));
+        assert_eq!(eval(ScalarOp::Lt, &c(i64::MIN), &c(i64::MIN)), Some(0));
+        assert_eq!(eval(ScalarOp::Lt, &c(i64::MIN), &c(i64::MAX)), Some(1));
+        assert_eq!(eval(ScalarOp::Ge, &c(i64::MIN), &c(1)), Some(0));
         assert_eq!(eval(ScalarOp::Ge, &(n.clone() + c(1)), &c(1)), Some(1));
         assert_eq!(ScalarOp::Select.eval_dim(&[&c(0), &c(1), &n]), Some(n.clone()));
         let doubled = n.clone() * c(2);

@@ -1,11 +1,13 @@
 //! Rules for ops that only move elements.
 
 use super::{Peephole, Site, Step};
-use ic_ir::Op;
-use ic_ir::ops::{Convolution, Gather, Pad, PadMode, Reduce, Reshape, Slice, Transpose};
-use ic_types::{DType, Dim};
+use crate::rebuild::OperandList;
+use ic_ir::ops::{Constant, Convolution, Gather, Pad, PadMode, Reduce, Reshape, Slice, Transpose};
+use ic_ir::{Literal, Op};
+use ic_types::{DType, Dim, Tensor};
 
 pub(super) const RULES: &[Peephole] = &[
+    Peephole { name: "no-elements", run: no_elements },
     Peephole { name: "movement-identity", run: identity },
     Peephole { name: "reshape-reshape", run: reshape_reshape },
     Peephole { name: "transpose-transpose", run: transpose_transpose },
@@ -21,6 +23,14 @@ pub(super) const RULES: &[Peephole] = &[
     Peephole { name: "reduce-keep", run: reduce_keep },
     Peephole { name: "convolution-pad", run: convolution_pad },
 ];
+
+/// What has no elements is a constant: nothing computes it.
+fn no_elements(site: &mut Site) -> Option<Step> {
+    let ty = site.result_ty()?;
+    let shape = ty.constant_shape().filter(|shape| shape.contains(&0))?;
+    let value = Literal::inline(Tensor::zeros(ty.dtype, shape));
+    (!matches!(site.op, Op::Constant(_))).then(|| Step::Node(Constant { value }.into(), OperandList::default()))
+}
 
 /// A movement to the same type that keeps the order of elements does nothing.
 fn identity(site: &mut Site) -> Option<Step> {

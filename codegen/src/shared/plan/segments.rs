@@ -8,9 +8,9 @@ use super::buffers::{Buffers, step_buffers};
 use super::work::KernelWork;
 use super::{Planned, dim_checks};
 use crate::shared::dims::DimBuilder;
-use ic_artifact::{Buffer, BufferId, DimCheck, Epilogue, Place, Plan, PlanWork, Segment, Step, SymbolSource};
+use ic_artifact::{BufferId, DimCheck, Epilogue, Place, Plan, PlanWork, Segment, Step, SymbolSource};
 use ic_ir::Constraint;
-use ic_ir::kernel::{Program, ReadSymbol};
+use ic_ir::kernel::{BufferKind, Program, ReadSymbol};
 use ic_types::symbols_of;
 use std::sync::Arc;
 
@@ -81,7 +81,13 @@ impl<'a> Segments<'a> {
     /// Ends the segment after `steps`.
     pub(super) fn end(&mut self, steps: &[Step], buffers: &mut Buffers, dims: &mut DimBuilder) {
         let begin = self.ends.last().map_or(0, |&(_, steps)| steps as usize);
-        let used: Vec<BufferId> = steps[begin..].iter().flat_map(step_buffers).collect();
+        let mut used: Vec<BufferId> = steps[begin..].iter().flat_map(step_buffers).collect();
+        if self.ends.is_empty() {
+            // Inputs are bound before the first step, those too that no step reads.
+            let is_input = |id: &u32| matches!(self.program.buffers[*id as usize].kind, BufferKind::Input(_));
+            let inputs = (0..self.program.buffers.len() as u32).filter(is_input);
+            used.extend(inputs.map(|id| buffers.place(id)));
+        }
         self.touch(&used, buffers, dims);
         self.ends.push((dims.len(), steps.len() as u32));
     }
@@ -102,15 +108,10 @@ impl<'a> Segments<'a> {
     /// The plan with its symbols, slots, buffers and segments. All steps are in ended segments.
     pub(super) fn finish(self, plan: Plan, buffers: Buffers, mut dims: DimBuilder) -> Planned {
         let last = self.ends.len() as u32 - 1;
-        let is_input = |buffer: &Buffer| matches!(buffer.place, Place::Input(_));
         let (list, mut weights) = buffers.finish(&plan.steps, &mut dims);
-        let segment_of = |(id, buffer): (usize, &Buffer)| match self.touched.get(id).copied().flatten() {
-            Some(segment) => segment,
-            // Nothing touches it.
-            None if is_input(buffer) => 0,
-            None => last,
-        };
-        let segment_of: Vec<u32> = list.iter().enumerate().map(segment_of).collect();
+        // What nothing touches is in the last one.
+        let segment_of = |id: usize| self.touched.get(id).copied().flatten().unwrap_or(last);
+        let segment_of: Vec<u32> = (0..list.len()).map(segment_of).collect();
         let mut order: Vec<usize> = (0..list.len()).collect();
         order.sort_by_key(|&id| segment_of[id]);
         let mut number = vec![0; list.len()];
