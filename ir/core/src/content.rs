@@ -31,7 +31,12 @@ pub(crate) fn content_of(op: &Op, x: &Operands, types: &[Type]) -> Option<Arc<[D
     }
     let content = op.content(x)?;
     debug_assert_eq!(content.len() as i64, len, "content of {}", op.name());
-    content.iter().all(is_small).then(|| content.into())
+    let is_held = |dim: &Dim| match (ty.dtype, dim.as_const()) {
+        (DType::I32, Some(value)) => i32::try_from(value).is_ok(),
+        (DType::F32, Some(value)) => crate::scalar::is_whole_f32(value),
+        _ => true,
+    };
+    content.iter().all(|dim| is_small(dim) && is_held(dim)).then(|| content.into())
 }
 
 /// Whether an expression is small enough to be tracked.

@@ -251,21 +251,14 @@ impl ScalarOp {
     /// The function on dimension expressions that stand for integers, or for bools as 0 and 1, where it has a canonical
     /// form.
     pub fn eval_dim(self, args: &[&Dim]) -> Option<Dim> {
-        if let [Some(a), Some(b)] = [args.first(), args.get(1)].map(|dim| dim.and_then(|dim| dim.as_const())) {
-            // Extents have bounds, numbers wrap.
-            let exact = match self {
-                ScalarOp::Add => a.checked_add(b),
-                ScalarOp::Sub => a.checked_sub(b),
-                ScalarOp::Mul => a.checked_mul(b),
-                _ => Some(0),
-            };
-            exact?;
+        if let Some(constants) = args.iter().map(|dim| dim.as_const()).collect::<Option<Vec<_>>>() {
+            return self.eval_constants(&constants).map(Dim::constant);
         }
         match (self, args) {
-            (ScalarOp::Add, [a, b]) => Some((*a).clone() + (*b).clone()),
-            (ScalarOp::Sub, [a, b]) => Some((*a).clone() - (*b).clone()),
-            (ScalarOp::Mul, [a, b]) => Some((*a).clone() * (*b).clone()),
-            (ScalarOp::Neg, [a]) => Some(-(*a).clone()),
+            (ScalarOp::Add, [a, b]) => Some((*a).clone() + (*b).clone()).filter(is_exact),
+            (ScalarOp::Sub, [a, b]) => Some((*a).clone() - (*b).clone()).filter(is_exact),
+            (ScalarOp::Mul, [a, b]) => Some((*a).clone() * (*b).clone()).filter(is_exact),
+            (ScalarOp::Neg, [a]) => Some(-(*a).clone()).filter(is_exact),
             (ScalarOp::Abs, [a]) => Some(a.maximum(&-(*a).clone())),
             (ScalarOp::Min | ScalarOp::And, [a, b]) => Some(a.minimum(b)),
             (ScalarOp::Max | ScalarOp::Or, [a, b]) => Some(a.maximum(b)),
@@ -273,13 +266,11 @@ impl ScalarOp {
             (ScalarOp::Relu, [a]) => Some(a.maximum(&Dim::constant(0))),
             // Truncation and floor agree where both are known not to be negative.
             (ScalarOp::Div, [a, b]) if at_least(a, 0) && at_least(b, 0) && !b.is(0) => Some(a.floor_div(b)),
-            (ScalarOp::Div, [a, b]) => Some(Dim::constant(a.as_const()?.checked_div(b.as_const()?)?)),
             (ScalarOp::Mod, [a, b]) if !b.is(0) => Some(a.modulo(b)),
             (ScalarOp::Rem, [a, b]) if at_least(a, 0) && at_least(b, 1) => Some(a.modulo(b)),
             (ScalarOp::Pow, [a, b]) => {
-                let most = if a.as_const().is_some() { 63 } else { 2 };
-                let exponent = b.as_const().filter(|b| (0..=most).contains(b))?;
-                Some((0..exponent).map(|_| (*a).clone()).product())
+                let exponent = b.as_const().filter(|b| (0..=2).contains(b))?;
+                Some((0..exponent).map(|_| (*a).clone()).product()).filter(is_exact)
             }
             (ScalarOp::Select, [c, a, b]) => match c.as_const() {
                 Some(0) => Some((*b).clone()),
@@ -291,14 +282,31 @@ impl ScalarOp {
         }
     }
 
-    /// The function on dimension expressions that stand for floats without fraction.
+    /// The function on numbers that are all known: i64 or, where it takes or gives bools, those as 0 and 1.
+    fn eval_constants(self, values: &[i64]) -> Option<i64> {
+        let is_bool = |i: usize| self.rule() == ResultRule::Bool || (self.rule() == ResultRule::Select && i == 0);
+        let scalar = |(i, &value): (usize, &i64)| match is_bool(i) {
+            true => Scalar::Bool(value != 0),
+            false => Scalar::Int(value.into(), DType::I64),
+        };
+        let args: Vec<Scalar> = values.iter().enumerate().map(scalar).collect();
+        match self.eval(&args).ok()? {
+            Scalar::Int(value, _) => i64::try_from(value).ok(),
+            Scalar::Bool(value) => Some(value.into()),
+            _ => None,
+        }
+    }
+
+    /// The function on dimension expressions that stand for f32 without fraction.
     pub fn eval_whole(self, args: &[&Dim]) -> Option<Dim> {
-        match (self, args) {
+        let result = match (self, args) {
             (ScalarOp::Floor | ScalarOp::Ceil | ScalarOp::Round, [a]) => Some((*a).clone()),
             (ScalarOp::Div, [a, b]) => a.exact_div(b).filter(|_| !b.is(0)),
             (ScalarOp::Pow, [_, b]) if !b.is(2) => None,
+            (ScalarOp::Mod | ScalarOp::Rem, [_, b]) if b.is(0) => None,
             _ => self.eval_dim(args),
-        }
+        };
+        result.filter(|dim| dim.as_const().is_none_or(is_whole_f32))
     }
 
     /// How two dimension expressions compare, where it is the same for all values of the symbols.
@@ -429,6 +437,16 @@ impl ScalarOp {
             _ => return None,
         })
     }
+}
+
+/// Whether f32 holds all integers of this magnitude.
+pub(crate) fn is_whole_f32(value: i64) -> bool {
+    value.unsigned_abs() <= 1 << 24
+}
+
+/// Whether no coefficient is at a limit of 64 bits: there extents saturate, while numbers wrap.
+fn is_exact(dim: &Dim) -> bool {
+    dim.terms().all(|(_, coefficient)| ![i64::MIN, i64::MAX].contains(&coefficient))
 }
 
 fn at_least(dim: &Dim, bound: i64) -> bool {
@@ -622,6 +640,32 @@ mod tests {
         let doubled = n.clone() * c(2);
         assert_eq!(ScalarOp::Div.eval_whole(&[&doubled, &c(2)]), Some(n.clone()));
         assert_eq!(ScalarOp::Div.eval_whole(&[&n, &c(2)]), None);
+    }
+
+    #[test]
+    fn constants_are_computed_as_numbers_are() {
+        let values = [i64::MIN, i64::MIN + 1, -(1 << 32), -7, -1, 0, 1, 2, 5, 63, 64, 1 << 62, i64::MAX];
+        let int = |x: i64| Scalar::Int(x.into(), DType::I64);
+        let value_of = |scalar: Scalar| match scalar {
+            Scalar::Int(x, _) => Some(x as i64),
+            Scalar::Bool(x) => Some(x.into()),
+            _ => None,
+        };
+        let numbers = |op: &&ScalarOp| !matches!(op.rule(), ResultRule::Bool | ResultRule::Select);
+        for &op in ScalarOp::ALL.iter().filter(numbers) {
+            for (a, b) in values.iter().flat_map(|&a| values.map(|b| (a, b))) {
+                let args = &[a, b][..op.arity()];
+                let expected = op.eval(&args.iter().map(|&x| int(x)).collect::<Vec<_>>()).ok().and_then(value_of);
+                let dims: Vec<Dim> = args.iter().map(|&x| Dim::constant(x)).collect();
+                let found = op.eval_dim(&dims.iter().collect::<Vec<_>>()).map(|dim| dim.as_const());
+                assert_eq!(found, expected.map(Some), "{} of {args:?}", op.name());
+            }
+        }
+        let bools = |op: ScalarOp, a: i64, b: i64| op.eval_dim(&[&Dim::constant(a), &Dim::constant(b)]);
+        assert_eq!(bools(ScalarOp::And, 1, 0), Some(Dim::constant(0)));
+        assert_eq!(bools(ScalarOp::Xor, 1, 0), Some(Dim::constant(1)));
+        let n = Dim::symbol("N") - Dim::constant(1);
+        assert_eq!(ScalarOp::Sub.eval_dim(&[&n, &Dim::constant(i64::MAX)]), None);
     }
 
     #[test]

@@ -36,6 +36,6 @@ impl OpDef for Constant {
 
 /// The integer that `x` is, if f32 holds all integers of its magnitude.
 fn whole(x: f32) -> Option<Dim> {
-    let fits = x.fract() == 0.0 && x.abs() < (1 << 24) as f32;
+    let fits = x.fract() == 0.0 && crate::scalar::is_whole_f32(x as i64);
     fits.then(|| Dim::constant(x as i64))
 }

@@ -46,12 +46,13 @@ impl OpDef for Reduce {
             ReduceFn::Min => (None, ScalarOp::Min),
             ReduceFn::Mean => return None,
         };
+        let combine = if x.ty(0).ok()?.dtype.is_float() { ScalarOp::eval_whole } else { ScalarOp::eval_dim };
         // Outside is whether the element is known at all, inside whether there is one yet.
         let elements: Vec<Option<Option<Dim>>> = content.iter().map(|dim| Some(Some(dim.clone()))).collect();
         let fold = |a: Option<Option<Dim>>, b: Option<Option<Dim>>| match (a?, b?) {
             (None, b) => Some(b),
             (a, None) => Some(a),
-            (Some(a), Some(b)) => fold.eval_dim(&[&a, &b]).filter(crate::content::is_small).map(Some),
+            (Some(a), Some(b)) => combine(fold, &[&a, &b]).filter(crate::content::is_small).map(Some),
         };
         self.run(&shape, &elements, Some(start.map(Dim::constant)), fold).into_iter().map(Option::flatten).collect()
     }
