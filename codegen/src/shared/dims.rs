@@ -97,6 +97,7 @@ impl DimBuilder {
             Atom::Mod(pair) => (DimOp::Mod, pair),
             Atom::Min(pair) => (DimOp::Min, pair),
             Atom::Max(pair) => (DimOp::Max, pair),
+            Atom::Broadcast(pair) => (DimOp::Broadcast, pair),
         };
         let (a, b) = (self.slot(&pair.0)?, self.slot(&pair.1)?);
         Ok(self.push(op(a, b)))
@@ -122,6 +123,7 @@ fn key(op: DimOp) -> Key {
         DimOp::Mod(a, b) => (5, a.into(), b.into()),
         DimOp::Min(a, b) => (6, a.into(), b.into()),
         DimOp::Max(a, b) => (7, a.into(), b.into()),
+        DimOp::Broadcast(a, b) => (8, a.into(), b.into()),
     }
 }
 

@@ -48,6 +48,40 @@ fn nothing_is_computed_of_what_has_no_elements() {
 }
 
 #[test]
+fn extents_of_the_run_broadcast() {
+    let sum = of(vec![node("Add", "a b", "y")], &["a:m", "b:k"], "y");
+    let run = |m: usize, k: usize| run_model(&sum, &[counting(&[m]), counting(&[k])]).map(|y| y[0].clone());
+    assert_eq!(run(0, 1), Ok(vector(Vec::<f32>::new())));
+    assert_eq!(run(1, 0), Ok(vector(Vec::<f32>::new())));
+    assert_eq!(run(3, 1), Ok(vector(vec![0.0f32, 1.0, 2.0])));
+    assert_eq!(run(1, 3), Ok(vector(vec![0.0f32, 1.0, 2.0])));
+    assert_eq!(run(2, 2), Ok(vector(vec![0.0f32, 2.0])));
+    assert!(run(2, 3).unwrap_err().contains("extents 2 and 3 must broadcast"));
+    assert!(run(0, 2).unwrap_err().contains("must broadcast"));
+
+    let nodes = vec![node("Add", "a b", "ab"), node("Mul", "ab c", "abc"), node("Sub", "abc b", "y")];
+    let three = of(nodes, &["a:m", "b:k", "c:n"], "y");
+    let run = |extents: [usize; 3]| {
+        run_model(&three, &extents.map(|extent| counting(&[extent]))).map(|y| y[0].elements::<f32>().unwrap().to_vec())
+    };
+    assert_eq!(run([1, 1, 3]), Ok(vec![0.0; 3]));
+    assert_eq!(run([3, 1, 3]), Ok(vec![0.0, 1.0, 4.0]));
+    assert_eq!(run([1, 3, 1]), Ok(vec![0.0, -1.0, -2.0]));
+    assert_eq!(run([1, 1, 0]), Ok(vec![]));
+    assert!(run([1, 2, 3]).unwrap_err().contains("must broadcast"));
+}
+
+#[test]
+fn batches_of_the_run_broadcast() {
+    let product = of(vec![node("MatMul", "a b", "y")], &["a:m 2 3", "b:k 3 2"], "y");
+    let run = |m: usize, k: usize| run_model(&product, &[counting(&[m, 2, 3]), counting(&[k, 3, 2])]);
+    for (m, k, batch) in [(0, 1, 0), (1, 0, 0), (3, 1, 3), (1, 3, 3), (2, 2, 2)] {
+        assert_eq!(run(m, k).unwrap()[0].shape(), [batch, 2, 2], "{m} and {k}");
+    }
+    assert!(run(2, 3).unwrap_err().contains("must broadcast"));
+}
+
+#[test]
 fn slices_are_clamped_and_count_from_the_end() {
     let model = of(vec![node("Slice", "x s e", "y")], &["x:N", "s#1", "e#1"], "y");
     let slice = |s: i64, e: i64| first(&model, &[counting(&[5]), vector(vec![s]), vector(vec![e])]).1;

@@ -156,8 +156,7 @@ impl<'a> Operands<'a> {
         Ok(if b.as_const().is_some() { b.clone() } else { a.clone() })
     }
 
-    /// The shape to which both shapes broadcast, as in NumPy. What cannot be decided becomes a constraint, and two
-    /// different symbolic extents broadcast to the larger.
+    /// The shape to which both shapes broadcast, as in NumPy. What cannot be decided becomes a constraint.
     ///
     /// # Errors
     /// If two constant extents differ and neither is 1.
@@ -169,25 +168,14 @@ impl<'a> Operands<'a> {
         (0..rank)
             .map(|axis| {
                 let (x, y) = (extent(a, axis), extent(b, axis));
-                let constraint = || self.constraints.borrow_mut().push(Constraint::Broadcast(x.clone(), y.clone()));
-                match (x.as_const(), y.as_const()) {
-                    _ if x == y => Ok(x),
-                    (Some(1), _) => Ok(y),
-                    (_, Some(1)) => Ok(x),
-                    (Some(m), Some(n)) => Err(OpError(format!("extents {m} and {n} of axis {axis} do not broadcast"))),
-                    (Some(_), None) => {
-                        constraint();
-                        Ok(x)
-                    }
-                    (None, Some(_)) => {
-                        constraint();
-                        Ok(y)
-                    }
-                    (None, None) => {
-                        constraint();
-                        Ok(x.maximum(&y))
-                    }
+                if x == y || x.is(1) || y.is(1) {
+                    return Ok(x.broadcast(&y));
                 }
+                if let (Some(m), Some(n)) = (x.as_const(), y.as_const()) {
+                    return Err(OpError(format!("extents {m} and {n} of axis {axis} do not broadcast")));
+                }
+                self.constraints.borrow_mut().push(Constraint::Broadcast(x.clone(), y.clone()));
+                Ok(x.broadcast(&y))
             })
             .collect()
     }

@@ -44,11 +44,12 @@ impl fmt::Display for Atom {
             Atom::Mod(p) => write!(f, "mod({}, {})", p.0, p.1),
             Atom::Min(p) => write!(f, "min({}, {})", p.0, p.1),
             Atom::Max(p) => write!(f, "max({}, {})", p.0, p.1),
+            Atom::Broadcast(p) => write!(f, "broadcast({}, {})", p.0, p.1),
         }
     }
 }
 
-const FUNCTIONS: &[&str] = &["floordiv", "mod", "min", "max"];
+const FUNCTIONS: &[&str] = &["floordiv", "mod", "min", "max", "broadcast"];
 
 fn is_identifier(name: &str) -> bool {
     let mut chars = name.chars();
@@ -184,7 +185,8 @@ impl<'a> Cursor<'a> {
             "floordiv" => a.floor_div(&b),
             "mod" => a.modulo(&b),
             "min" => a.minimum(&b),
-            _ => a.maximum(&b),
+            "max" => a.maximum(&b),
+            _ => a.broadcast(&b),
         })
     }
 }
@@ -195,7 +197,17 @@ mod tests {
 
     #[test]
     fn print_then_parse_is_identity() {
-        let cases = ["0", "N", "-N + 3", "2*N*M - 1", "floordiv(N + 1, 2)", "3*mod(N, 4)*`a b`", "min(N, max(M, 2))"];
+        let cases = [
+            "0",
+            "N",
+            "-N + 3",
+            "2*N*M - 1",
+            "floordiv(N + 1, 2)",
+            "3*mod(N, 4)*`a b`",
+            "min(N, max(M, 2))",
+            "2*broadcast(N, broadcast(M, K))",
+            "`broadcast` + 1",
+        ];
         for text in cases {
             let dim: Dim = text.parse().unwrap();
             assert_eq!(dim.to_string().parse::<Dim>().as_ref(), Ok(&dim), "{text} printed as {dim}");

@@ -57,22 +57,8 @@ fn selected(graph: &Graph, node: &Node, extent: &Dim) -> Option<Dim> {
 /// An extent that may or may not be 1 multiplies its index by 0 where it is 1 and by 1 otherwise.
 pub(crate) fn broadcast(indices: &[Index], result: &[Dim], source: &[Dim]) -> Vec<Index> {
     let skip = result.len() - source.len();
-    let one = Dim::constant(1);
-    source
-        .iter()
-        .enumerate()
-        .map(|(axis, extent)| {
-            let index = &indices[axis + skip];
-            if extent.is(1) {
-                Index::default()
-            } else if *extent == result[axis + skip] || extent.as_const().is_some() {
-                index.clone()
-            } else {
-                let stride = (extent.clone() - one.clone()).minimum(&one).maximum(&Dim::constant(0));
-                index.times(&stride)
-            }
-        })
-        .collect()
+    let axes = source.iter().zip(result[skip..].iter().zip(&indices[skip..]));
+    axes.map(|(extent, (result, index))| index.times(&extent.broadcast_factor(result))).collect()
 }
 
 /// The element of a tensor of shape `source` that has the row-major number of element `indices` of shape `result`.

@@ -81,7 +81,8 @@ impl Plan {
                 | DimOp::FloorDiv(a, b)
                 | DimOp::Mod(a, b)
                 | DimOp::Min(a, b)
-                | DimOp::Max(a, b) => inside("dim slot", a.max(b), slot)?,
+                | DimOp::Max(a, b)
+                | DimOp::Broadcast(a, b) => inside("dim slot", a.max(b), slot)?,
             }
         }
         let n_slots = self.dims.len() + dims.len();
@@ -221,7 +222,8 @@ impl Plan {
             | DimOp::FloorDiv(a, b)
             | DimOp::Mod(a, b)
             | DimOp::Min(a, b)
-            | DimOp::Max(a, b) => earlier(a).and(earlier(b)),
+            | DimOp::Max(a, b)
+            | DimOp::Broadcast(a, b) => earlier(a).and(earlier(b)),
         }
     }
 
@@ -386,6 +388,10 @@ impl DimOp {
             DimOp::Mod(a, b) => floor_mod(slot(a)?, slot(b)?),
             DimOp::Min(a, b) => Some(slot(a)?.min(slot(b)?)),
             DimOp::Max(a, b) => Some(slot(a)?.max(slot(b)?)),
+            DimOp::Broadcast(a, b) => {
+                let (a, b) = (slot(a)?, slot(b)?);
+                Some(if a == 1 { b } else { a })
+            }
         }
     }
 }

@@ -120,6 +120,8 @@ pub enum DimOp {
     Min(DimSlot, DimSlot),
     /// The larger.
     Max(DimSlot, DimSlot),
+    /// The second where the first is 1, else the first.
+    Broadcast(DimSlot, DimSlot),
 }
 
 /// A condition on extents.

@@ -20,7 +20,7 @@ fn plan() -> Plan {
             DimOp::Mod(3, 1),
             DimOp::Const(64),
             DimOp::Symbol(1),
-            DimOp::Max(7, 2),
+            DimOp::Broadcast(7, 2),
         ],
         inputs: vec![vec![0, 1]],
         outputs: vec![vec![7, 1]],

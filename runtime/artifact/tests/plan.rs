@@ -135,6 +135,14 @@ fn dim_programs_round_towards_negative_infinity() {
     assert_eq!(apply(DimOp::Mul, i64::MAX, 2), None);
 }
 
+#[test]
+fn dim_programs_broadcast() {
+    for (a, b, expected) in [(0, 1, 0), (1, 0, 0), (3, 1, 3), (1, 3, 3), (2, 2, 2)] {
+        let value = DimOp::Broadcast(0, 1).apply(&|slot| Some([a, b][slot as usize]), &|_| None);
+        assert_eq!(value, Some(expected));
+    }
+}
+
 /// `y = code(code(… x))`, with the counter in buffer 3.
 fn check_loop(change: impl FnOnce(&mut Plan), expected: &str) {
     let mut plan = plan();

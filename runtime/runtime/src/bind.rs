@@ -6,7 +6,7 @@ use crate::layout::{Interval, Layout};
 use crate::operands::BoundOperand;
 use crate::program::Program;
 use crate::{Error, inputs};
-use ic_artifact::{Buffer, BufferId, Callback, DimCheck, DimOp, DimSlot, Place, Plan, Segment, Step, SymbolSource};
+use ic_artifact::{Buffer, BufferId, Callback, DimCheck, DimSlot, Place, Plan, Segment, Step, SymbolSource};
 use ic_kernels::abi;
 use std::ops::Range;
 
@@ -189,11 +189,7 @@ fn broken_conditions(plan: &Plan, begin: Segment, end: Segment, slots: &[i64]) -
     };
     let breaks = |check: &DimCheck| {
         let (left, right) = (slots[check.left as usize], slots[check.right as usize]);
-        // Of two extents that only a run knows, the plan takes the larger for the result's, so an empty operand and one of
-        // extent 1 do not go together. One that is 0 in the plan is the result's.
-        let is_empty = |slot: u32| matches!(plan.dims[slot as usize], DimOp::Const(0));
-        let one_is_empty = left.max(right) == 1 && (is_empty(check.left) || is_empty(check.right));
-        let holds = left == right || (check.or_one && (left.min(right) == 1 || one_is_empty));
+        let holds = left == right || (check.or_one && (left == 1 || right == 1));
         let how = if check.or_one { "broadcast" } else { "equal each other" };
         (!holds).then(|| (check.step, format!("`{}`: extents {left} and {right} must {how}", check.node)))
     };

@@ -122,10 +122,7 @@ impl Contraction {
             let at = (axis + view.shape.len()).checked_sub(n_batch + 2);
             at.map_or(Dim::constant(1), |at| view.shape[at].clone())
         };
-        let broadcast = |axis: usize| {
-            let (x, y) = (extent(a, axis), extent(b, axis));
-            if x.is(1) { y } else { x }
-        };
+        let broadcast = |axis: usize| extent(a, axis).broadcast(&extent(b, axis));
         let mut batch: Vec<Dim> = (0..n_batch).map(broadcast).collect();
         let (m, k, n) = (a.shape[a_rank - 2].clone(), a.shape[a_rank - 1].clone(), b.shape[b_rank - 1].clone());
         let shape: Vec<Dim> = batch.iter().cloned().chain([m.clone(), n.clone()]).collect();
@@ -185,8 +182,8 @@ impl Contraction {
 fn side(view: &View, batch: &[Dim], axis: usize, k: usize) -> Side {
     let missing = batch.len() + 2 - view.shape.len();
     let strides = (0..batch.len()).map(|i| match i.checked_sub(missing) {
-        Some(i) if !view.shape[i].is(1) => view.strides[i].clone(),
-        _ => Dim::constant(0),
+        Some(own) => view.strides[own].clone() * view.shape[own].broadcast_factor(&batch[i]),
+        None => Dim::constant(0),
     });
     Side {
         param: view.param as usize,

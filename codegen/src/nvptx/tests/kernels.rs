@@ -382,6 +382,22 @@ fn neighbours_in_memory() {
     }
 }
 
+/// Matrices of which either side is repeated for those of the other, as a run decides.
+#[test]
+fn batches_that_may_be_one() {
+    for dtype in ["f32", "f16"] {
+        let graph = format!(
+            "graph @batches(%a: {dtype}[B, 20, 40], %b: {dtype}[C, 40, 24], %c: {dtype}[C, 20, 1]) {{\n  \
+             %0 = matmul(%a, %b) : {dtype}[broadcast(B, C), 20, 24]\n  \
+             %1 = add(%0, %c) : {dtype}[broadcast(B, C), 20, 24]\n  return \"y\" = %1\n}}\n"
+        );
+        let tolerance = if dtype == "f16" { 1e-2 } else { 1e-5 };
+        for (b, c) in [(3, 1), (1, 3), (2, 2), (1, 1), (0, 1), (1, 0)] {
+            check(&graph, &[("B", b), ("C", c)], tolerance);
+        }
+    }
+}
+
 /// Pointwise functions, data movement and reductions on odd shapes.
 #[test]
 fn scalar_kernels() {

@@ -63,8 +63,8 @@ pub(crate) fn flash(
         None => Dim::constant(1),
     };
     let broadcast = |axis: usize| {
-        let extents = [q, k, v].map(|view| extent(view, axis));
-        extents.iter().find(|extent| !extent.is(1)).unwrap_or(&extents[0]).clone()
+        let [q, k, v] = [q, k, v].map(|view| extent(view, axis));
+        q.broadcast(&k).broadcast(&v)
     };
     let batch: Vec<Dim> = (0..n_batch).map(broadcast).collect();
     let rows_of = |view: &View| side(view, &batch, view.shape.len() - 2, view.shape.len() - 1);
