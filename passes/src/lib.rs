@@ -13,6 +13,7 @@ mod egraph;
 mod expand_attention;
 mod expand_experts;
 mod expand_recurrent;
+mod expand_trees;
 mod extract_calls;
 mod fold_constants;
 mod known;
@@ -89,6 +90,7 @@ passes! {
     expand_attention, 0, class, "attention as products and a softmax, for targets without a kernel for it";
     expand_experts, 0, class, "mixtures of experts as gathers and products, for targets without a kernel for them";
     expand_recurrent, 0, class, "short recurrent layers as products and scalar functions, for targets without kernels for them";
+    expand_trees, 0, class, "tree ensembles as gathers and comparisons, for targets without a kernel for them";
     merge_projections, 1, class, "products of one operand for attention as one: queries, keys and values";
     merge_gates, 1, class, "products of which one gates the other as one op, for targets with a kernel for it";
     widen_halves, 0, class, "contractions, pools and searches of 16-bit floats in f32";
@@ -109,7 +111,8 @@ pub fn depends_on_class(graph: &Graph, options: &Options) -> bool {
     let is_compound = |node: &ic_ir::Node| {
         use ic_ir::Op;
         let is_recurrent = matches!(node.op, Op::Lstm(_) | Op::Gru(_) | Op::Rnn(_));
-        is_recurrent || matches!(node.op, Op::Attention(_) | Op::ExpertMatmul(_) | Op::Experts(_) | Op::Convolution(_))
+        let is_mixture = matches!(node.op, Op::ExpertMatmul(_) | Op::Experts(_));
+        is_recurrent || is_mixture || matches!(node.op, Op::Attention(_) | Op::Convolution(_) | Op::TreeEnsemble(_))
     };
     let in_regions = |node: &ic_ir::Node| node.regions.iter().any(|region| depends_on_class(region, options));
     options.precision != Precision::F32

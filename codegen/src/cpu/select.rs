@@ -207,6 +207,7 @@ pub(crate) fn select(op: &Op, site: &Site) -> Result<LibraryCall, String> {
         Op::ArgReduce(op) => search::arg_reduce(op, site),
         Op::Cumulative(op) => search::cumulative(op, site),
         Op::Reduce(op) => search::reduce(op, site),
+        Op::TreeEnsemble(op) => search::tree_ensemble(op, site),
         Op::NonZero(_) => search::non_zero(site),
         Op::NonMaxSuppression(op) => search::non_max_suppression(op, site),
         Op::Unique(op) => search::unique(op, site),

@@ -106,6 +106,44 @@ fn trees_for_two_labels() {
 }
 
 #[test]
+fn modes_of_trees() {
+    let x = [-1.0f32, 0.0, -0.0, 0.5, f32::MIN_POSITIVE / 2.0, 2.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    type Relation = fn(&f32, &f32) -> bool;
+    let modes: [(&str, Relation); 6] = [
+        ("BRANCH_LEQ", |x, y| x <= y),
+        ("BRANCH_LT", |x, y| x < y),
+        ("BRANCH_GTE", |x, y| x >= y),
+        ("BRANCH_GT", |x, y| x > y),
+        ("BRANCH_EQ", |x, y| x == y),
+        ("BRANCH_NEQ", |x, y| x != y),
+    ];
+    for (mode, holds) in modes {
+        for split in x {
+            for tracks in [0, 1] {
+                let attributes = vec![
+                    ints("nodes_treeids", &[0; 3]),
+                    ints("nodes_nodeids", &[0, 1, 2]),
+                    ints("nodes_featureids", &[0; 3]),
+                    reals("nodes_values", &[split, 0.0, 0.0]),
+                    texts("nodes_modes", &[mode, "LEAF", "LEAF"]),
+                    ints("nodes_truenodeids", &[1, 0, 0]),
+                    ints("nodes_falsenodeids", &[2, 0, 0]),
+                    ints("nodes_missing_value_tracks_true", &[tracks, 0, 0]),
+                    ints("target_treeids", &[0, 0]),
+                    ints("target_nodeids", &[1, 2]),
+                    ints("target_ids", &[0, 0]),
+                    reals("target_weights", &[1.0, 2.0]),
+                    int("n_targets", 1),
+                ];
+                let found = &outputs(ml("TreeEnsembleRegressor", attributes, "y"), 1, &x)[0];
+                let wanted = x.map(|x| if holds(&x, &split) || tracks == 1 && x.is_nan() { 1.0 } else { 2.0 });
+                assert_eq!(found.elements::<f32>().unwrap(), wanted, "{mode} {split}, {tracks}");
+            }
+        }
+    }
+}
+
+#[test]
 fn linear_models() {
     let coefficients =
         vec![reals("coefficients", &[1.0, 0.0, 0.0, 1.0, -1.0, -1.0]), reals("intercepts", &[0.0, 0.5, 1.0])];

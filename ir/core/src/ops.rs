@@ -90,6 +90,7 @@ mod strings;
 mod tf_idf;
 mod top_k;
 mod transpose;
+mod tree_ensemble;
 mod unique;
 mod update;
 
@@ -169,6 +170,7 @@ pub use support::axis_of;
 pub use tf_idf::TfIdf;
 pub use top_k::TopK;
 pub use transpose::Transpose;
+pub use tree_ensemble::{TreeEnsemble, TreeFn, key_f32, key_f64};
 pub use unique::Unique;
 pub use update::Update;
 
@@ -360,6 +362,7 @@ ops! {
     sequence_concat => SequenceConcat,
     find => Find,
     tf_idf => TfIdf,
+    tree_ensemble => TreeEnsemble,
     random => Random,
     intern => Intern,
     string_concat => StringConcat,

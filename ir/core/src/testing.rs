@@ -6,6 +6,7 @@ mod experts;
 mod handles;
 mod random;
 mod samples;
+mod trees;
 
 pub use random::Random;
 pub use samples::{Make, SAMPLES, pointwise};

@@ -185,6 +185,16 @@ codes! {
         Max = 1, "max";
     }
 
+    /// How trees put the weights of leaves together (ONNX `aggregate_function`).
+    TreeFunction {
+        /// Sum.
+        Sum = 0, "SUM";
+        /// Least.
+        Min = 1, "MIN";
+        /// Largest.
+        Max = 2, "MAX";
+    }
+
     /// Which way a recurrent layer runs (ONNX `direction`).
     Direction {
         /// From the first step.

@@ -53,6 +53,7 @@ mod testing;
 mod text;
 mod tf_idf;
 mod top_k;
+mod tree_ensemble;
 
 use crate::abi::Kernel;
 
@@ -138,6 +139,7 @@ const ALL: &[Kernel] = &[
     integer_conv::INTEGER_CONV,
     find::FIND,
     tf_idf::TF_IDF,
+    tree_ensemble::TREE_ENSEMBLE,
     sequence::SEQUENCE_OF,
     sequence::SEQUENCE_INSERT,
     sequence::SEQUENCE_ERASE,

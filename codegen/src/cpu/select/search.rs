@@ -1,7 +1,8 @@
 //! Sorting, searching, running sums, whole-tensor reductions, and what finds out how many results it has.
 
 use super::{Attr, LibraryCall, Site, plain};
-use ic_ir::ops::{ArgFn, ArgReduce, Cumulative, CumulativeFn, NonMaxSuppression, Reduce, ReduceFn, TopK, Unique};
+use ic_ir::ops::{ArgFn, ArgReduce, Cumulative, CumulativeFn, NonMaxSuppression, Reduce, ReduceFn, TopK};
+use ic_ir::ops::{TreeEnsemble, TreeFn, Unique};
 use ic_kernels::library::codes;
 use ic_types::DType;
 
@@ -50,6 +51,16 @@ pub(super) fn reduce(op: &Reduce, site: &Site) -> Result<LibraryCall, String> {
     };
     let attrs: Vec<Attr> = std::iter::once(function.code().into()).chain(op.axes.iter().map(|&a| a.into())).collect();
     Ok(plain("reduce", vec![site.pass(0), site.give(0)], attrs))
+}
+
+pub(super) fn tree_ensemble(op: &TreeEnsemble, site: &Site) -> Result<LibraryCall, String> {
+    let function = match op.function {
+        TreeFn::Sum => codes::TreeFunction::Sum,
+        TreeFn::Min => codes::TreeFunction::Min,
+        TreeFn::Max => codes::TreeFunction::Max,
+    };
+    let operands = (0..5).map(|i| site.dense(i)).chain([Ok(site.give(0))]).collect::<Result<Vec<_>, _>>()?;
+    Ok(plain("tree_ensemble", operands, vec![function.code().into(), op.depth.into()]))
 }
 
 pub(super) fn non_zero(site: &Site) -> Result<LibraryCall, String> {

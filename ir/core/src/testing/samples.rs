@@ -1,7 +1,7 @@
 //! One random valid instance of each op.
 
 use super::random::{ANY, FLOATS, NUMBERS, Random, dims};
-use super::{Sample, experts, handles};
+use super::{Sample, experts, handles, trees};
 use crate::graph::Graph;
 use crate::literal::Literal;
 use crate::ops::*;
@@ -81,6 +81,7 @@ pub const SAMPLES: &[(&str, Make)] = &[
     ("sequence_concat", handles::sequence_concat),
     ("find", handles::find),
     ("tf_idf", handles::tf_idf),
+    ("tree_ensemble", trees::tree_ensemble),
     ("random", handles::random),
     ("intern", handles::intern),
     ("string_concat", handles::string_concat),

@@ -1,15 +1,12 @@
-//! Trees going down: what the ops of tree ensembles have in common.
-//!
-//! All trees go down one level at a time for all rows: a step gathers the feature, threshold and comparison of the node at
-//! which each row is in each tree, and leaves lead to themselves. There are as many steps as the deepest tree has levels.
+//! What the ops of tree ensembles have in common: trees as ONNX-ML has them, and the core op that they become.
 
 use super::prelude::*;
-use ic_ir::eval::from_reals;
-use ic_ir::ops::{GatherElements, ReduceFn, Softmax};
-use std::collections::BTreeMap;
+use ic_ir::eval::{from_ints, from_reals};
+use ic_ir::ops::{Softmax, TreeEnsemble, TreeFn, key_f32, key_f64};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How a node compares a feature with its threshold.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mode {
     AtMost,
     Below,
@@ -52,27 +49,129 @@ impl Trees {
         let fits = lengths.iter().all(|&length| length == n)
             && self.next.iter().flatten().all(inside)
             && self.roots.iter().all(inside)
-            && self.features.iter().all(|&feature| feature >= 0)
+            && self.features.iter().all(|&feature| (0..i64::from(i32::MAX)).contains(&feature))
+            && all < i64::from(i32::MAX >> 3)
             && !self.leaves.is_empty();
         if fits { Ok(()) } else { Err(invalid!("the lists of nodes do not describe trees")) }
     }
 
-    /// Levels of the deepest tree.
-    fn depth(&self) -> Result<usize> {
-        let (n, mut level, mut depth) = (self.features.len(), self.roots.clone(), 0);
-        loop {
-            level.sort_unstable();
-            level.dedup();
-            level.retain(|&at| (at as usize) < n);
-            if level.is_empty() {
-                return Ok(depth);
-            }
-            if depth > n {
-                return Err(invalid!("a node leads back to itself"));
-            }
-            level = level.iter().flat_map(|&at| self.next.each_ref().map(|next| next[at as usize])).collect();
-            depth += 1;
+    /// Whether features are f64.
+    fn is_wide(&self) -> bool {
+        self.dtype == DType::F64
+    }
+
+    /// The least key of all, that of NaN, and one of no number.
+    fn least_nan_none(&self) -> [i64; 3] {
+        if self.is_wide() {
+            [i64::MIN, i64::MAX, i64::MAX - 1]
+        } else {
+            [i32::MIN.into(), i32::MAX.into(), i64::from(i32::MAX) - 1]
         }
+    }
+
+    /// The range of keys for which a comparison with `split` holds, as its first key and how many follow.
+    fn range(&self, mode: Mode, split: f64, missing: bool) -> [i64; 2] {
+        let [least, nan, none] = self.least_nan_none();
+        let key = if self.is_wide() { key_f64(split) } else { key_f32(split as f32).into() };
+        // Keys go round: NaN, the greatest, comes before the least.
+        let (first, last) = (if missing { nan } else { least }, if missing { nan } else { nan - 1 });
+        let [from, to] = match mode {
+            Mode::NotEqual if split.is_nan() => [least, nan],
+            _ if split.is_nan() => {
+                if missing {
+                    [nan, nan]
+                } else {
+                    [none, none]
+                }
+            }
+            Mode::AtMost => [first, key],
+            Mode::Below => [first, key - 1],
+            Mode::AtLeast => [key, last],
+            Mode::Above => [key + 1, last],
+            Mode::Equal | Mode::Member => [key, key],
+            Mode::NotEqual => [key + 1, key - 1],
+        };
+        [from, to.wrapping_sub(from)]
+    }
+
+    /// The comparisons that decide node `i`: it leads to its first child where one of them holds. There is at least one.
+    fn comparisons(&self, i: usize) -> Vec<[i64; 2]> {
+        let (mode, missing) = (self.modes[i], self.missing[i]);
+        let [_, nan, none] = self.least_nan_none();
+        let mut ranges = match mode {
+            Mode::Member => self.sets.get(&i).into_iter().flatten().map(|&x| self.range(mode, x, false)).collect(),
+            Mode::Equal => vec![self.range(mode, self.splits[i], false)],
+            _ => return vec![self.range(mode, self.splits[i], missing)],
+        };
+        if missing {
+            ranges.push([nan, 0]);
+        }
+        ranges.sort_unstable();
+        ranges.dedup();
+        if ranges.is_empty() { vec![[none, 0]] } else { ranges }
+    }
+
+    /// Nodes as `TreeEnsemble` has them, tree by tree and level by level, and the roots among them.
+    fn table(&self) -> (Vec<[i64; 4]>, Vec<i64>) {
+        let n = self.features.len();
+        // Whatever the key.
+        let (least, always) = (self.least_nan_none()[0], -1);
+        let mut places = HashMap::new();
+        let (mut nodes, mut roots, mut waiting) = (Vec::new(), Vec::new(), VecDeque::new());
+        for &root in &self.roots {
+            roots.push(nodes.len() as i64);
+            waiting.push_back((nodes.len(), root as usize));
+            nodes.push([0; 4]);
+            while let Some((at, i)) = waiting.pop_front() {
+                if let Some(&place) = places.get(&i) {
+                    nodes[at] = [place, 0, least, always];
+                    continue;
+                }
+                places.insert(i, at as i64);
+                if i >= n {
+                    nodes[at] = [at as i64, 0, (i - n) as i64, always];
+                    continue;
+                }
+                let (mut at, comparisons) = (at, self.comparisons(i));
+                for (j, &[from, span]) in comparisons.iter().enumerate() {
+                    let lead = nodes.len();
+                    nodes.extend([[0; 4]; 2]);
+                    nodes[at] = [lead as i64, self.features[i], from, span];
+                    waiting.push_back((lead, self.next[0][i] as usize));
+                    if j + 1 == comparisons.len() {
+                        waiting.push_back((lead + 1, self.next[1][i] as usize));
+                    }
+                    at = lead + 1;
+                }
+            }
+        }
+        (nodes, roots)
+    }
+}
+
+/// Steps from a root to the deepest leaf.
+///
+/// # Errors
+/// If a node leads back to itself.
+fn depth(nodes: &[[i64; 4]], roots: &[i64]) -> Result<usize> {
+    let (mut level, mut depth) = (roots.to_vec(), 0);
+    loop {
+        level.sort_unstable();
+        level.dedup();
+        level.retain(|&at| nodes[at as usize][0] != at);
+        if level.is_empty() {
+            return Ok(depth);
+        }
+        if depth > nodes.len() {
+            return Err(invalid!("a node leads back to itself"));
+        }
+        // What always holds has no second child.
+        let children = |&at: &i64| {
+            let [lead, _, _, span] = nodes[at as usize];
+            (lead..=lead + i64::from(span != -1)).collect::<Vec<_>>()
+        };
+        level = level.iter().flat_map(children).collect();
+        depth += 1;
     }
 }
 
@@ -80,142 +179,52 @@ impl Trees {
 pub(super) fn predicted(cx: &mut Context, x: ValueId, trees: &Trees, aggregate: &str) -> Result<ValueId> {
     trees.check()?;
     let ty = cx.ty(x)?;
-    let [rows, features] = &ty.shape[..] else { return Err(invalid!("`X` must have rank 2, found {ty}")) };
+    let [_, features] = &ty.shape[..] else { return Err(invalid!("`X` must have rank 2, found {ty}")) };
     let last = trees.features.iter().max().copied().unwrap_or(0);
-    if features.as_const().is_some_and(|features| last >= features) {
+    if !trees.features.is_empty() && features.as_const().is_some_and(|features| last >= features) {
         return Err(invalid!("feature {last} is outside of {features}"));
     }
-    let x =
-        if ty.dtype.is_float() && ty.dtype != trees.dtype || ty.dtype.is_int() { cx.cast(x, trees.dtype)? } else { x };
-    let n = trees.features.len();
-    let leaf_places = (0..trees.leaves.len()).map(|leaf| (n + leaf) as i64);
-    let with_leaves = |list: &[i64]| list.iter().copied().chain(leaf_places.clone()).collect::<Vec<i64>>();
-    let padded = |list: &[i64]| list.iter().copied().chain(leaf_places.clone().map(|_| 0)).collect::<Vec<i64>>();
-    let tables = Tables {
-        features: cx.vector(padded(&trees.features))?,
-        splits: table(cx, trees, trees.splits.clone())?,
-        next: [cx.vector(with_leaves(&trees.next[0]))?, cx.vector(with_leaves(&trees.next[1]))?],
-        modes: cx.vector(padded(&trees.modes.iter().map(|&mode| mode as i64).collect::<Vec<_>>()))?,
-        missing: cx.vector((0..n + trees.leaves.len()).map(|i| trees.missing.get(i) == Some(&true)).collect())?,
-    };
-    let roots = cx.vector(trees.roots.clone())?;
-    let mut at = cx.expand(roots, vec![rows.clone(), Dim::constant(trees.roots.len() as i64)])?;
-    for _ in 0..trees.depth()? {
-        at = descend(cx, x, trees, &tables, at)?;
-    }
-    let leaf = cx.with_scalar(ScalarOp::Sub, at, n as f64)?;
-    aggregated(cx, trees, leaf, aggregate)
-}
-
-/// Nodes and leaves by place.
-struct Tables {
-    features: ValueId,
-    splits: ValueId,
-    next: [ValueId; 2],
-    modes: ValueId,
-    missing: ValueId,
-}
-
-/// One number for each node, and 0 for each leaf.
-fn table(cx: &mut Context, trees: &Trees, mut numbers: Vec<f64>) -> Result<ValueId> {
-    numbers.resize(numbers.len() + trees.leaves.len(), 0.0);
-    cx.constant(from_reals(trees.dtype, vec![numbers.len()], numbers)?)
-}
-
-/// The places one level below `at`, `[rows, trees]`.
-fn descend(cx: &mut Context, x: ValueId, trees: &Trees, tables: &Tables, at: ValueId) -> Result<ValueId> {
-    let feature = cx.gather(tables.features, at, 0)?;
-    let value = cx.push(GatherElements { axis: 1 }, &[x, feature])?;
-    let split = cx.gather(tables.splits, at, 0)?;
-    let mut present = trees.modes.clone();
-    present.sort_unstable();
-    present.dedup();
-    let mut holds = None;
-    for &mode in &present {
-        let this = compared(cx, trees, mode, value, split, at)?;
-        holds = Some(match holds {
-            None => this,
-            Some(others) => {
-                let modes = cx.gather(tables.modes, at, 0)?;
-                let is_it = cx.with_scalar(ScalarOp::Eq, modes, mode as i64 as f64)?;
-                cx.select(is_it, this, others)?
-            }
-        });
-    }
-    let mut holds = holds.ok_or_else(|| invalid!("there are no nodes"))?;
-    if trees.missing.contains(&true) {
-        let tracks = cx.gather(tables.missing, at, 0)?;
-        let is_nan = cx.unary(ScalarOp::IsNan, value)?;
-        let counts = cx.binary(ScalarOp::And, is_nan, tracks)?;
-        holds = cx.binary(ScalarOp::Or, holds, counts)?;
-    }
-    let (then, otherwise) = (cx.gather(tables.next[0], at, 0)?, cx.gather(tables.next[1], at, 0)?);
-    cx.select(holds, then, otherwise)
-}
-
-/// Whether a comparison holds where it is the node's.
-fn compared(
-    cx: &mut Context,
-    trees: &Trees,
-    mode: Mode,
-    value: ValueId,
-    split: ValueId,
-    at: ValueId,
-) -> Result<ValueId> {
-    let relation = match mode {
-        Mode::AtMost => ScalarOp::Le,
-        Mode::Below => ScalarOp::Lt,
-        Mode::AtLeast => ScalarOp::Ge,
-        Mode::Above => ScalarOp::Gt,
-        Mode::Equal => ScalarOp::Eq,
-        Mode::NotEqual => {
-            let equal = cx.binary(ScalarOp::Eq, value, split)?;
-            return cx.unary(ScalarOp::Not, equal);
-        }
-        Mode::Member => return is_member(cx, trees, value, at),
-    };
-    cx.binary(relation, value, split)
-}
-
-/// Whether values are in the sets of their nodes: rows of a table that ends in NaNs, which equal nothing.
-fn is_member(cx: &mut Context, trees: &Trees, value: ValueId, at: ValueId) -> Result<ValueId> {
-    let all = trees.features.len() + trees.leaves.len();
-    let width = trees.sets.values().map(Vec::len).max().unwrap_or(0).max(1);
-    let mut rows = vec![f64::NAN; all * width];
-    for (&node, set) in &trees.sets {
-        rows[node * width..node * width + set.len()].copy_from_slice(set);
-    }
-    let table = cx.constant(from_reals(trees.dtype, vec![all, width], rows)?)?;
-    let set = cx.gather(table, at, 0)?;
-    let value = cx.unsqueeze(value, &[2])?;
-    let equal = cx.binary(ScalarOp::Eq, value, set)?;
-    let any = cx.reduce(ReduceFn::Any, equal, vec![2])?;
-    cx.squeeze(any, &[2])
-}
-
-/// The weights of the leaves `[rows, trees]`, put together over trees; targets that no leaf has are 0.
-fn aggregated(cx: &mut Context, trees: &Trees, leaf: ValueId, aggregate: &str) -> Result<ValueId> {
-    let shape = vec![trees.leaves.len(), trees.n_targets];
-    let (function, absent) = match aggregate {
-        "SUM" | "AVERAGE" => (ReduceFn::Sum, 0.0),
-        "MIN" => (ReduceFn::Min, f64::INFINITY),
-        "MAX" => (ReduceFn::Max, f64::NEG_INFINITY),
+    let function = match aggregate {
+        "SUM" | "AVERAGE" => TreeFn::Sum,
+        "MIN" => TreeFn::Min,
+        "MAX" => TreeFn::Max,
         other => return Err(invalid!("attribute `aggregate_function` is `{other}`")),
     };
-    let weights = trees.leaves.iter().flatten().map(|weight| weight.unwrap_or(absent)).collect();
-    let table = cx.constant(from_reals(trees.dtype, shape, weights)?)?;
-    let weights = cx.gather(table, leaf, 0)?;
-    let y = cx.reduce(function, weights, vec![1])?;
-    let y = cx.squeeze(y, &[1])?;
-    match aggregate {
-        "SUM" => Ok(y),
-        "AVERAGE" => cx.with_scalar(ScalarOp::Div, y, trees.roots.len() as f64),
-        _ => {
-            let is_absent = cx.unary(ScalarOp::IsInf, y)?;
-            let zero = cx.scalar_like(y, 0.0)?;
-            cx.select(is_absent, zero, y)
-        }
+    let (float, integer) = if trees.is_wide() { (DType::F64, DType::I64) } else { (DType::F32, DType::I32) };
+    let (nodes, roots) = trees.table();
+    let op = TreeEnsemble { function, depth: depth(&nodes, &roots)?, targets: trees.n_targets };
+    let (weights, targets) = weights(trees);
+    let n_leaves = trees.leaves.len();
+    let integers = |cx: &mut Context, shape: Vec<usize>, list: Vec<i64>| {
+        cx.constant(from_ints(integer, shape, list.into_iter().map(i128::from).collect())?)
+    };
+    let mut operands = vec![
+        cx.cast(x, float)?,
+        integers(cx, vec![nodes.len(), 4], nodes.concat())?,
+        integers(cx, vec![roots.len()], roots)?,
+        cx.constant(from_reals(float, vec![n_leaves, weights.len() / n_leaves], weights)?)?,
+    ];
+    if let Some(targets) = targets {
+        operands.push(integers(cx, vec![n_leaves, targets.len() / n_leaves], targets)?);
     }
+    let y = cx.push(op, &operands)?;
+    let y = cx.cast(y, trees.dtype)?;
+    if aggregate == "AVERAGE" { cx.with_scalar(ScalarOp::Div, y, trees.roots.len() as f64) } else { Ok(y) }
+}
+
+/// The weights of all leaves, as many of each, and their targets unless each leaf has one for every target.
+fn weights(trees: &Trees) -> (Vec<f64>, Option<Vec<i64>>) {
+    let given = |leaf: &[Option<f64>]| leaf.iter().flatten().count();
+    if trees.leaves.iter().all(|leaf| given(leaf) == trees.n_targets) {
+        return (trees.leaves.iter().flatten().flatten().copied().collect(), None);
+    }
+    let k = trees.leaves.iter().map(|leaf| given(leaf)).max().unwrap_or(0);
+    let padded = |leaf: &[Option<f64>]| {
+        let given = leaf.iter().enumerate().filter_map(|(target, weight)| weight.map(|weight| (weight, target as i64)));
+        given.chain(std::iter::repeat((0.0, -1))).take(k).collect::<Vec<_>>()
+    };
+    let (weights, targets) = trees.leaves.iter().flat_map(|leaf| padded(leaf)).unzip();
+    (weights, Some(targets))
 }
 
 pub(super) fn transformed(cx: &mut Context, y: ValueId, transform: &str) -> Result<ValueId> {
