@@ -6,6 +6,7 @@ mod models;
 #[path = "models/run.rs"]
 mod run;
 
+use ic::tensors::tensor_to_proto;
 use ic_types::Tensor;
 use models::*;
 use onnx_protobuf::ModelProto;
@@ -98,6 +99,22 @@ fn slices_are_clamped_and_count_from_the_end() {
     assert_eq!(slice([3, i64::MIN, 1, -2]), [3.0, 1.0, 7.0, 5.0]);
     assert_eq!(slice([-1, 5, -2, 1]), [4.0, 5.0, 6.0, 7.0]);
     assert_eq!(slice([0, 9, 1, i64::MAX]), [0.0, 4.0]);
+}
+
+#[test]
+fn slices_of_any_extent_follow_numpy() {
+    let bounds = [(1, i64::MAX), (-1, i64::MAX), (0, 1), (0, -1), (1, -1), (-1, 1), (-2, -1), (1, 2), (3, 1)];
+    for (start, end) in bounds {
+        let lists = [("s", start), ("e", end)].map(|(name, bound)| tensor_to_proto(name, &vector(vec![bound])));
+        let mut model = of(vec![node("Slice", "x s e", "y")], &["x:N 2"], "y");
+        model.graph.as_mut().unwrap().initializer = lists.into();
+        for n in [0, 1, 2, 5] {
+            let at = |bound: i64| if bound < 0 { (bound + n).max(0) } else { bound.min(n) };
+            let rows = at(start)..at(end).max(at(start));
+            let expected = rows.flat_map(|row| [2 * row, 2 * row + 1]).map(|x| x as f32).collect::<Vec<_>>();
+            assert_eq!(first(&model, &[counting(&[n as usize, 2])]).1, expected, "{start}..{end} of {n}");
+        }
+    }
 }
 
 #[test]

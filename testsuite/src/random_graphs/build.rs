@@ -91,8 +91,7 @@ impl Builder<'_> {
 
     /// An input, or a constant.
     pub(super) fn leaf(&mut self, tensor: Tensor) -> Id {
-        // An input of extent 0 counts as one of unknown extent.
-        let constant = self.random.below(3) == 0 || tensor.is_empty();
+        let constant = self.random.below(3) == 0;
         self.add(tensor, true, true, constant)
     }
 
@@ -232,8 +231,7 @@ impl Builder<'_> {
 
     fn finish(self) -> Case {
         let Builder { random, values, mut nodes, constants, .. } = self;
-        // Bounds that count from the end of an axis take for granted that a symbolic extent is at least 1.
-        let dynamic = random.flag() && values.iter().all(|value| !value.tensor.is_empty());
+        let dynamic = random.flag();
         let mut leaves = BTreeMap::new();
         let (mut outputs, mut known) = (Vec::new(), BTreeMap::new());
         for (id, value) in values.into_iter().enumerate() {

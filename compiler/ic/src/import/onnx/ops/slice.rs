@@ -7,72 +7,86 @@ use ic_ir::ops::PadMode;
 /// Bounds at least this large mean the end of an axis of symbolic extent.
 const END: i64 = 1_000_000_000;
 
-/// A bound of `dim` with every symbol at least 1: tensors without elements are of no interest where it is used.
+/// A bound of `dim` with every symbol at least 1.
 fn positive(dim: &Dim) -> Dim {
     dim.substitute(&|name| Some(Dim::symbol(name) + Dim::constant(1)))
 }
 
-/// Whether `a <= b` for all extents of 1 and more.
+/// Whether `a <= b` for all extents of 1 and more. Where it says from which end something counts, this is taken for
+/// granted, and the run refuses other extents.
 fn at_most(a: &Dim, b: &Dim) -> bool {
     positive(&(b.clone() - a.clone())).lower_bound().is_some_and(|low| low >= 0)
 }
 
-/// `max(dim, 0)`, which is `dim` where it is not negative for all extents of 1 and more.
+/// `max(dim, 0)`.
 pub(super) fn not_negative(dim: &Dim) -> Dim {
-    if at_most(&Dim::constant(0), dim) { dim.clone() } else { dim.maximum(&Dim::constant(0)) }
+    dim.maximum(&Dim::constant(0))
 }
 
-fn smaller(a: &Dim, b: &Dim) -> Dim {
-    if at_most(a, b) {
-        a.clone()
-    } else if at_most(b, a) {
-        b.clone()
-    } else {
-        a.minimum(b)
-    }
+/// A bound of a slice: between two elements of an axis, or at an end.
+enum Bound {
+    /// Behind as many elements, if there are so many.
+    Front(Dim),
+    /// Before as many elements, if there are so many.
+    Back(Dim),
 }
 
-/// `bound` counted from the front, within `0..=extent`.
-///
-/// # Errors
-/// If its sign depends on symbols.
-fn clamped(bound: &Dim, extent: &Dim, name: &str) -> Result<Dim> {
-    let zero = Dim::constant(0);
-    if bound.is(0) || bound == extent {
-        return Ok(bound.clone());
+impl Bound {
+    /// # Errors
+    /// If its sign depends on symbols.
+    fn new(bound: &Dim, extent: &Dim, name: &str) -> Result<Bound> {
+        let zero = Dim::constant(0);
+        match bound.as_const() {
+            _ if bound == extent => Ok(Bound::Back(zero)),
+            Some(b) if b >= END && extent.as_const().is_none() => Ok(Bound::Back(zero)),
+            Some(b) if b <= -END && extent.as_const().is_none() => Ok(Bound::Front(zero)),
+            _ if at_most(&zero, bound) => Ok(Bound::Front(bound.clone())),
+            _ if at_most(bound, &Dim::constant(-1)) => Ok(Bound::Back(-bound.clone())),
+            _ => Err(unsupported!("whether `{name}` = `{bound}` counts from the end depends on symbolic dims")),
+        }
     }
-    match bound.as_const() {
-        Some(b) if b >= END && extent.as_const().is_none() => return Ok(extent.clone()),
-        Some(b) if b <= -END && extent.as_const().is_none() => return Ok(zero),
-        _ => {}
+
+    /// The number of elements before it. An extent is never negative, though its expression may not show that.
+    fn position(&self, extent: &Dim) -> Dim {
+        match self {
+            Bound::Front(n) if n.is(0) => n.clone(),
+            Bound::Back(n) if n.is(0) => extent.clone(),
+            Bound::Front(n) => n.minimum(extent),
+            Bound::Back(n) => not_negative(&(extent.clone() - n.clone())),
+        }
     }
-    let from_front = if at_most(&zero, bound) {
-        bound.clone()
-    } else if at_most(bound, &Dim::constant(-1)) {
-        extent.clone() + bound.clone()
-    } else {
-        return Err(unsupported!("whether `{name}` = `{bound}` counts from the end depends on symbolic dims"));
-    };
-    Ok(smaller(&not_negative(&from_front), extent))
 }
 
 /// First element and number of elements of a slice along an axis.
 fn bounds(start: &Dim, end: &Dim, step: i64, extent: &Dim) -> Result<(Dim, Dim)> {
-    if step == 0 {
-        return Err(invalid!("a step is 0"));
+    match step {
+        0 => Err(invalid!("a step is 0")),
+        1.. => forwards(start, end, step, extent),
+        _ => backwards(start, end, step, extent),
     }
-    if step > 0 {
-        let (start, end) = (clamped(start, extent, "starts")?, clamped(end, extent, "ends")?);
-        if start.is(0) && end == *extent && step == 1 {
-            return Ok((start, end));
+}
+
+fn forwards(start: &Dim, end: &Dim, step: i64, extent: &Dim) -> Result<(Dim, Dim)> {
+    let (start, end) = (Bound::new(start, extent, "starts")?, Bound::new(end, extent, "ends")?);
+    let (first, past) = (start.position(extent), end.position(extent));
+    let step = Dim::constant(step);
+    let n = match (&start, &end) {
+        (Bound::Front(before), _) if before.is(0) => past.ceil_div(&step),
+        (Bound::Front(before), Bound::Back(after)) => {
+            not_negative(&(extent.clone() - before.clone() - after.clone()).ceil_div(&step))
         }
-        let n = (end - start.clone()).ceil_div(&Dim::constant(step));
-        return Ok((start, not_negative(&n)));
-    }
-    // Backwards: positions are -1 (before the front) to extent - 1.
+        (Bound::Back(n), Bound::Back(after)) if after.is(0) => n.minimum(extent).ceil_div(&step),
+        _ if first.minimum(&past) == first => (past - first.clone()).ceil_div(&step),
+        _ => not_negative(&(past - first.clone()).ceil_div(&step)),
+    };
+    Ok((first, n))
+}
+
+/// Positions are -1, before the front, to `extent - 1`.
+fn backwards(start: &Dim, end: &Dim, step: i64, extent: &Dim) -> Result<(Dim, Dim)> {
     let one = Dim::constant(1);
     let last = extent.clone() - one.clone();
-    let backwards = |bound: &Dim, name: &str| -> Result<Dim> {
+    let position = |bound: &Dim, name: &str| -> Result<Dim> {
         match bound.as_const() {
             Some(b) if b >= END => Ok(last.clone()),
             Some(b) if b <= -END => Ok(Dim::constant(-1)),
@@ -80,19 +94,17 @@ fn bounds(start: &Dim, end: &Dim, step: i64, extent: &Dim) -> Result<(Dim, Dim)>
                 Some(n) => Ok(Dim::constant((b + n).clamp(-1, n - 1))),
                 None => Ok((extent.clone() + bound.clone()).maximum(&Dim::constant(-1))),
             },
-            _ if at_most(&Dim::constant(0), bound) => Ok(smaller(bound, &last)),
+            _ if at_most(&Dim::constant(0), bound) => Ok(bound.minimum(&last)),
             _ => Err(unsupported!("whether `{name}` = `{bound}` counts from the end depends on symbolic dims")),
         }
     };
     let start = match (start.as_const(), extent.as_const()) {
         (Some(b), Some(n)) => Dim::constant((if b < 0 { b.saturating_add(n) } else { b }).clamp(0, (n - 1).max(0))),
         // Before the front counts as the front.
-        (Some(b), None) if -END < b && b < -1 => {
-            smaller(&(extent.clone() + start.clone()).maximum(&Dim::constant(0)), &last)
-        }
-        _ => backwards(start, "starts")?,
+        (Some(b), None) if -END < b && b < -1 => not_negative(&(extent.clone() + start.clone())).minimum(&last),
+        _ => position(start, "starts")?,
     };
-    let end = backwards(end, "ends")?;
+    let end = position(end, "ends")?;
     let n = (start.clone() - end).ceil_div(&Dim::constant(-step));
     let n = if extent.is(0) { Dim::constant(0) } else { not_negative(&n) };
     Ok((start, n))
@@ -332,7 +344,7 @@ pub(super) fn center_crop_pad(cx: &mut Context, node: &NodeView) -> Results {
         let found = cx.shape(x)?[axis].clone();
         let (cut, added) = (found.clone() - extent.clone(), extent.clone() - found.clone());
         if !at_most(&cut, &zero) {
-            x = cx.slice(x, axis, not_negative(&cut).floor_div(&two), smaller(extent, &found))?;
+            x = cx.slice(x, axis, not_negative(&cut).floor_div(&two), extent.minimum(&found))?;
         }
         pads[axis] = not_negative(&added).floor_div(&two);
         pads[rank + axis] = not_negative(&added).ceil_div(&two);
