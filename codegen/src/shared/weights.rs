@@ -53,7 +53,7 @@ impl Weight {
                 let packed = packing.packed(&evaluate(graph, self.value)?)?;
                 Ok(Contents::Tensor(match packed.data() {
                     Data::F32(elements) if is_half(*dtype) => {
-                        Tensor::new(packed.shape().to_vec(), narrowed(elements.clone(), *dtype))
+                        Tensor::new(packed.shape().to_vec(), narrowed(elements, *dtype))
                     }
                     _ => packed,
                 }))
@@ -94,11 +94,11 @@ fn is_half(dtype: DType) -> bool {
 }
 
 /// The elements in a type that holds them exactly.
-fn narrowed(elements: Vec<f32>, dtype: DType) -> Data {
+fn narrowed(elements: &[f32], dtype: DType) -> Data {
     match dtype {
-        DType::F16 => Data::F16(elements.into_iter().map(f32_to_f16).collect()),
-        DType::BF16 => Data::BF16(elements.into_iter().map(f32_to_bf16).collect()),
-        _ => Data::F32(elements),
+        DType::F16 => Data::F16(elements.iter().map(|&x| f32_to_f16(x)).collect()),
+        DType::BF16 => Data::BF16(elements.iter().map(|&x| f32_to_bf16(x)).collect()),
+        _ => Data::F32(elements.to_vec()),
     }
 }
 

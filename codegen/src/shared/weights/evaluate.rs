@@ -13,6 +13,11 @@ pub(super) fn evaluate(graph: &Graph, value: ValueId) -> io::Result<Tensor> {
     if let Op::Constant(constant) = &node.op {
         return constant.value.tensor();
     }
+    if let (Op::Reshape(op), &[Some(x)]) = (&node.op, node.operands.as_slice())
+        && let Some(shape) = op.shape.iter().map(|d| usize::try_from(d.as_const()?).ok()).collect()
+    {
+        return Ok(evaluate(graph, x)?.reshaped(shape));
+    }
     let operands =
         node.operands.iter().map(|v| v.map(|v| evaluate(graph, v)).transpose()).collect::<io::Result<Vec<_>>>()?;
     if let Some(tensor) = evaluate_fast(&node.op, &operands) {
@@ -29,10 +34,6 @@ pub(super) fn evaluate(graph: &Graph, value: ValueId) -> io::Result<Tensor> {
 /// What weights of many megabytes are computed with, the same bits as the reference evaluation gives.
 fn evaluate_fast(op: &Op, operands: &[Option<Tensor>]) -> Option<Tensor> {
     match (op, operands) {
-        (Op::Reshape(op), [Some(x)]) => {
-            let shape = op.shape.iter().map(|d| d.as_const().map(|d| d as usize)).collect::<Option<Vec<_>>>()?;
-            Some(x.clone().reshaped(shape))
-        }
         (Op::Transpose(op), [Some(x)]) => {
             let shape: Vec<usize> = op.perm.iter().map(|&axis| x.shape()[axis]).collect();
             let source = row_major(x.shape());
@@ -47,7 +48,7 @@ fn evaluate_fast(op: &Op, operands: &[Option<Tensor>]) -> Option<Tensor> {
         }
         (Op::Cast(op), [Some(x)]) => {
             let data = match (x.data(), op.to) {
-                (Data::F32(x), DType::F16 | DType::BF16) => narrowed(x.clone(), op.to),
+                (Data::F32(x), DType::F16 | DType::BF16) => narrowed(x, op.to),
                 (Data::F16(x), DType::F32) => Data::F32(x.iter().map(|&x| f16_to_f32(x)).collect()),
                 (Data::BF16(x), DType::F32) => Data::F32(x.iter().map(|&x| bf16_to_f32(x)).collect()),
                 _ => return None,
