@@ -19,6 +19,7 @@ mod fold_constants;
 mod known;
 mod lower_strings;
 mod merge_gates;
+mod merge_groups;
 mod merge_projections;
 mod narrow_factors;
 mod narrow_weights;
@@ -95,6 +96,7 @@ passes! {
     merge_gates, 1, class, "products of which one gates the other as one op, for targets with a kernel for it";
     widen_halves, 0, class, "contractions, pools and searches of 16-bit floats in f32";
     shuffle_conv_transpose, 1, any, "transposed convolutions to few channels as products whose columns are shuffled";
+    merge_groups, 1, class, "convolutions in narrow groups as ones in groups that fill a vector";
     assign_layout, 0, any, "convolutions and their surroundings to channels last";
     choose_winograd, 1, any, "3 by 3 convolutions in a quarter of the multiplications";
     quantize_weights, 0, any, "weights of products as integers with scales, as --quantize says";

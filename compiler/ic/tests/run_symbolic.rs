@@ -49,6 +49,20 @@ fn nothing_is_computed_of_what_has_no_elements() {
 }
 
 #[test]
+fn a_signal_without_the_axis_of_its_parts_is_real() {
+    let spectrum = |port: &str, shape: &[usize]| {
+        let number = |name: &str, value: i64| with(node("Constant", "", name), int("value_int", value));
+        let window = node("Cast", "w", "window");
+        let stft = node("STFT", "x step window length", "y");
+        let nodes = vec![number("step", 4), number("length", 8), with(window, int("to", 1)), stft];
+        run_model(&of(nodes, &[port, "w:8"], "y"), &[counting(shape), counting(&[8])]).map(|y| y[0].clone())
+    };
+    let found = spectrum("x:2 n", &[2, 20]);
+    assert_eq!(found.as_ref().map(Tensor::shape), Ok(&[2, 4, 5, 2][..]));
+    assert_eq!(found, spectrum("x:2 n 1", &[2, 20, 1]));
+}
+
+#[test]
 fn extents_of_the_run_broadcast() {
     let sum = of(vec![node("Add", "a b", "y")], &["a:m", "b:k"], "y");
     let run = |m: usize, k: usize| run_model(&sum, &[counting(&[m]), counting(&[k])]).map(|y| y[0].clone());

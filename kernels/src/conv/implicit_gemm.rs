@@ -4,6 +4,7 @@
 //! image, a kernel row is one segment; else a tap is. An image of few channels, whose taps would be short, is first
 //! copied with its columns padded.
 
+use super::groups::{GroupPixels, Shared, are_split, kept_bytes, run_groups};
 use super::rows::{PixelRows, Taps};
 use super::shape::{Attrs, Image, check, operands};
 use crate::abi::{Call, KernelError, Operand};
@@ -59,9 +60,14 @@ impl Plan {
         }
     }
 
-    /// Elements of the zeros that stand for pixels outside.
+    /// Elements of the zeros that stand for pixels outside, for all groups.
     fn zeros_len(&self) -> usize {
-        self.segments().1.next_multiple_of(PANEL)
+        (self.segments().1 * self.attrs.groups).next_multiple_of(PANEL)
+    }
+
+    /// Bytes of the pixels that a thread keeps for all groups.
+    fn kept_bytes<V: Tiles>(&self) -> usize {
+        if self.attrs.groups > 1 { kept_bytes::<V>(self.attrs.taps()) } else { 0 }
     }
 
     /// Elements of the padded copy.
@@ -134,13 +140,13 @@ unsafe fn pad_lines(x: &Image, padded: &Image, before: isize, lines: Range<usize
     }
 }
 
-/// Bytes of scratch: zeros, the padded copy, the contraction's.
+/// Bytes of scratch: zeros, the padded copy, pixels of groups, the contraction's.
 pub(crate) fn scratch<V: Tiles>(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
     let image = |i: usize| Image::of(&operands[i]).ok();
     let (Some(x), Some(y), Ok(attrs)) = (image(0), image(2), Attrs::of(attrs)) else { return 0 };
     let plan = Plan::new(x, &y, attrs);
     let own = scratch_bytes(plan.segments().0, 0, threads) + plan.widened_bytes::<V>(&operands[1], &y) * threads;
-    (plan.zeros_len() + plan.copy_len()) * 4 + own
+    (plan.zeros_len() + plan.copy_len()) * 4 + plan.kept_bytes::<V>() * threads + own
 }
 
 /// `f32_conv_nhwc`.
@@ -167,69 +173,70 @@ pub(crate) unsafe fn conv<V: Tiles>(call: &Call) -> Result<(), KernelError> {
         call.pool.run(x.n * x.extent[0], &|lines, thread| shared.call(lines, thread));
     }
     let (segments, segment_len) = plan.segments();
-    let (k, columns) = (segments * segment_len, y.channels / attrs.groups);
+    let columns = y.channels / attrs.groups;
     let widened_bytes = plan.widened_bytes::<V>(w, &y);
-    let group = |group: usize| Contraction {
+    let kept = copy.wrapping_add(plan.copy_len()).cast::<u8>();
+    let pixels = PixelRows { x: source, taps, zeros, y, y_offset: 0 };
+    let groups = Groups {
         call,
-        rows: PixelRows {
-            x: Image { data: source.data.wrapping_add(group * plan.group_channels()), ..source },
-            taps,
-            zeros,
-            y,
-            y_offset: 0,
-        },
         n_rows: y.pixels(),
-        first_row: 0,
-        segments,
-        segment_len,
-        b: Panels::constant(w, group * matmul_b_len(k, columns), k),
-        columns: group * columns..(group + 1) * columns,
+        segments: (segments, segment_len),
+        w,
+        columns,
         y: y.data,
-        scratch: copy.wrapping_add(plan.copy_len()).cast(),
-        copy_len: 0,
+        scratch: kept.wrapping_add(plan.kept_bytes::<V>() * call.pool.threads()),
         widened_bytes,
-        following: None,
+    };
+    if attrs.groups > 1 && are_split(call, attrs.groups) {
+        let channels = plan.group_channels();
+        let (n_rows, taps) = (groups.n_rows, attrs.taps());
+        let pixels = GroupPixels { call, groups: attrs.groups, rows: pixels, n_rows, taps, channels, scratch: kept };
+        // SAFETY: the caller vouches for the operands.
+        unsafe { pixels.run::<V>(|index, rows| groups.contraction(index, rows)) };
+        return Ok(());
+    }
+    let group = |index: usize| {
+        let data = source.data.wrapping_add(index * plan.group_channels());
+        groups.contraction(index, PixelRows { x: Image { data, ..source }, ..pixels })
     };
     // SAFETY: the caller vouches for the operands.
     unsafe { run_groups::<V, _>(call, attrs.groups, group) };
     Ok(())
 }
 
-/// Runs one contraction for each group: groups on threads if there are enough of them, else each on all threads.
-///
-/// # Safety
-/// The machine has `V`; the contractions are valid.
-pub(crate) unsafe fn run_groups<'a, V: Tiles, R: crate::gemm::Rows>(
-    call: &Call,
-    groups: usize,
-    group: impl Fn(usize) -> Contraction<'a, R>,
-) {
-    let threads = call.pool.threads();
-    if groups < 2 * threads {
-        // SAFETY: the caller vouches for the contractions.
-        (0..groups).for_each(|index| unsafe { group(index).run::<V>() });
-        return;
-    }
-    let body = |range: Range<usize>, thread: usize| {
-        for index in range {
-            let contraction = group(index);
-            let panels = contraction.columns.len().div_ceil(PANEL);
-            // SAFETY: the caller vouches for the contractions; groups write disjoint columns.
-            unsafe { contraction.run_part::<V>(0..contraction.n_rows, 0..panels, thread) };
+/// What the contractions of all groups have in common.
+struct Groups<'a> {
+    call: &'a Call<'a>,
+    n_rows: usize,
+    /// Number of segments and elements of each.
+    segments: (usize, usize),
+    w: &'a Operand<'a>,
+    /// Columns of a group.
+    columns: usize,
+    y: *mut f32,
+    scratch: *mut u8,
+    widened_bytes: usize,
+}
+
+impl<'a> Groups<'a> {
+    /// The contraction of group `index` over rows of its pixels.
+    fn contraction<R>(&self, index: usize, rows: R) -> Contraction<'a, R> {
+        let (segments, segment_len) = self.segments;
+        let k = segments * segment_len;
+        Contraction {
+            call: self.call,
+            rows,
+            n_rows: self.n_rows,
+            first_row: 0,
+            segments,
+            segment_len,
+            b: Panels::constant(self.w, index * matmul_b_len(k, self.columns), k),
+            columns: index * self.columns..(index + 1) * self.columns,
+            y: self.y,
+            scratch: self.scratch,
+            copy_len: 0,
+            widened_bytes: self.widened_bytes,
+            following: None,
         }
-    };
-    let shared = Shared(&body);
-    call.pool.run(groups, &|range, thread| shared.call(range, thread));
-}
-
-/// A body that threads may share although it holds raw pointers.
-struct Shared<'a>(&'a dyn Fn(Range<usize>, usize));
-
-impl Shared<'_> {
-    fn call(&self, range: Range<usize>, thread: usize) {
-        (self.0)(range, thread);
     }
 }
-
-// SAFETY: bodies write disjoint memory for disjoint ranges and threads.
-unsafe impl Sync for Shared<'_> {}

@@ -31,6 +31,7 @@ mod channels_first;
 mod depthwise;
 mod gather;
 mod geometry;
+mod groups;
 mod implicit_gemm;
 mod rows;
 mod shape;

@@ -3,7 +3,7 @@
 //! Output `o` meets tap `t` of input `i` where `o + pad = i * stride + t * dilation`; so the outputs of one phase,
 //! `(o + pad) % stride`, meet the same taps, and neighbours among them read neighbouring inputs.
 
-use super::implicit_gemm::run_groups;
+use super::groups::run_groups;
 use super::rows::{PixelRows, Taps};
 use super::shape::{Attrs, Image, check, operands};
 use crate::abi::{Call, KernelError, Operand};

@@ -213,6 +213,8 @@ fn batches_and_groups() {
     for (inputs, outputs, groups) in [(6, 9, 3), (32, 40, 2), (8, 8, 8), (34, 34, 2)] {
         check_conv(Case { batch: 2, inputs, outputs, groups, ..CASE }, &[]);
     }
+    // More pixels than are kept for all groups at a time.
+    check_conv(Case { size: [24, 23], inputs: 20, outputs: 12, groups: 4, ..CASE }, &[]);
     check_conv(Case { batch: 3, stride: [2, 2], ..CASE }, &[]);
     check_conv(Case { batch: 0, ..CASE }, &[]);
 }

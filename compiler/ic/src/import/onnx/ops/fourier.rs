@@ -77,7 +77,9 @@ fn dft_in_run(cx: &mut Context, node: &NodeView, x: ValueId, axis: ValueId) -> R
 
 /// `STFT`: transforms of windows that slide over a signal `[batch, length, 1 or 2]`.
 pub(super) fn stft(cx: &mut Context, node: &NodeView) -> Results {
-    let x = with_known_parts(cx, node.input(0)?)?;
+    // PyTorch writes real signals without the axis of the parts.
+    let x = if cx.rank(node.input(0)?)? == 2 { cx.unsqueeze(node.input(0)?, &[2])? } else { node.input(0)? };
+    let x = with_known_parts(cx, x)?;
     let [_, length, _] = <[Dim; 3]>::try_from(cx.shape(x)?).map_err(|_| invalid!("`signal` must have rank 3"))?;
     let step = number(cx, node.input(1)?, "frame_step")?;
     if step.as_const().is_some_and(|step| step < 1) {
