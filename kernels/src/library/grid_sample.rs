@@ -63,8 +63,10 @@ impl Sampler {
         let (low, high) = self.borders(extent);
         let x = match self.padding {
             _ if x >= low && x <= high => x,
+            // A place that is not a number is outside.
+            GridPadding::Zeros if x.is_nan() => return Taps { at: [None; 4], weights: [0.0; 4], len: 0 },
             GridPadding::Zeros => x.clamp(-1e9, 1e9),
-            GridPadding::Border => x.clamp(0.0, extent as f64 - 1.0),
+            GridPadding::Border => x.max(0.0).min(extent as f64 - 1.0),
             GridPadding::Reflection => reflect(x, (low, high)),
         };
         let floor = x.floor();
@@ -328,14 +330,21 @@ mod tests {
     }
 
     #[test]
-    fn survives_places_that_are_not_numbers() {
+    fn places_that_are_not_numbers_are_outside() {
         for &padding in GridPadding::ALL {
             for &mode in GridMode::ALL {
                 let inputs = [
                     Buffer::f32(&[1, 1, 1, 2], &[1.0, 2.0]),
                     Buffer::f32(&[1, 1, 3, 2], &[f32::NAN, 0.0, f32::INFINITY, 0.0, -1e30, 1e30]),
                 ];
-                run_f32(&GRID_SAMPLE, &inputs, &[mode.code(), padding.code(), 1], &[1, 1, 1, 3]);
+                let found = run_f32(&GRID_SAMPLE, &inputs, &[mode.code(), padding.code(), 1], &[1, 1, 1, 3]);
+                let expected = match padding {
+                    GridPadding::Zeros => [0.0, 0.0, 0.0],
+                    GridPadding::Border => [1.0, 2.0, 1.0],
+                    // The reflections of what is far away are multiples of the range, up to round-off.
+                    GridPadding::Reflection => [1.0, 1.0, found[2]],
+                };
+                assert_eq!(found, expected, "{padding:?} {mode:?}");
             }
         }
     }
