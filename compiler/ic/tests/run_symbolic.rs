@@ -9,7 +9,7 @@ mod run;
 use ic::tensors::tensor_to_proto;
 use ic_types::Tensor;
 use models::*;
-use onnx_protobuf::ModelProto;
+use onnx_protobuf::{ModelProto, NodeProto};
 use run::{counting, of, run_model, vector};
 
 /// The shape and elements of the first output.
@@ -211,6 +211,54 @@ fn ranges_pads_and_repeats_of_the_run() {
     let model = of(vec![node("Tile", "x r", "y")], &["x:N", "r#1"], "y");
     assert_eq!(first(&model, &[counting(&[2]), vector(vec![2i64])]).1, [0.0, 1.0, 0.0, 1.0]);
     assert!(run_model(&model, &[counting(&[2]), vector(vec![-2i64])]).unwrap_err().contains("-2"));
+}
+
+/// A node without inputs that gives one f32.
+fn number(name: &str, x: f32) -> NodeProto {
+    with(node("Constant", "", name), tensor_attr("value", floats("", &[], &[x])))
+}
+
+#[test]
+fn ranges_of_extents_begin_and_end_at_fractions() {
+    let extent = || {
+        vec![
+            node("Shape", "x", "shape"),
+            node("Squeeze", "shape", "n"),
+            with(node("Cast", "n", "extent"), int("to", 1)),
+            number("half", 0.5),
+            number("two", 2.0),
+            number("many", 7.25),
+        ]
+    };
+    let range = |bounds: &str, n: usize| {
+        let model = of([extent(), vec![node("Range", bounds, "y")]].concat(), &["x:N"], "y");
+        first(&model, &[counting(&[n])]).1
+    };
+    assert_eq!(range("half extent two", 4), [0.5, 2.5]);
+    assert_eq!(range("half extent two", 5), [0.5, 2.5, 4.5]);
+    assert_eq!(range("extent many two", 3), [3.0, 5.0, 7.0]);
+    assert!(range("extent many two", 8).is_empty());
+    // Steps of a fraction are counted by the run.
+    assert_eq!(range("two extent half", 4), [2.0, 2.5, 3.0, 3.5]);
+    assert!(range("two extent half", 2).is_empty());
+}
+
+#[test]
+fn a_shape_of_extents_too_long_to_follow() {
+    let symbols: Vec<String> = (0..20).map(|i| format!("x{i}")).collect();
+    let ports: Vec<String> = (0..20).map(|i| format!("x{i}:N{i}")).collect();
+    let nodes = vec![
+        with(node("Concat", &symbols.join(" "), "all"), int("axis", 0)),
+        with(node("Flatten", "all", "column"), int("axis", 1)),
+        with(node("Flatten", "all", "row"), int("axis", 0)),
+        node("Add", "column row", "square"),
+        with(node("Flatten", "square", "flat"), int("axis", 0)),
+        node("Shape", "flat", "s"),
+        node("Reshape", "flat s", "y"),
+    ];
+    let model = of(nodes, &ports.iter().map(String::as_str).collect::<Vec<_>>(), "s y");
+    let inputs: Vec<Tensor> = (0..20).map(|i| counting(&[1 + i % 2])).collect();
+    assert_eq!(run_model(&model, &inputs).unwrap()[0].elements::<i64>().unwrap(), [1, 900]);
 }
 
 #[test]

@@ -281,6 +281,15 @@ impl Graph {
         }
     }
 
+    /// The elements of `value` as dimension expressions: those that inference tracks, or that a `dims` node has, which
+    /// may be too long to be tracked.
+    pub fn elements(&self, value: ValueId) -> Option<&[Dim]> {
+        self.value(value).content.as_deref().or_else(|| match &self.def(value)?.op {
+            Op::Dims(dims) => Some(&dims.value[..]),
+            _ => None,
+        })
+    }
+
     /// The nodes that use each value, by value index, in order; graph outputs are not counted.
     pub fn users(&self) -> Vec<Vec<NodeId>> {
         let mut users = vec![Vec::new(); self.values.len()];

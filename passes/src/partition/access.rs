@@ -44,7 +44,7 @@ pub(crate) fn moved(graph: &Graph, node: &Node, indices: &[Index], extents: &[Di
 
 /// The one index of a gather whose indices are a single known element, counted from the front.
 fn selected(graph: &Graph, node: &Node, extent: &Dim) -> Option<Dim> {
-    let [index] = graph.value(node.operands[1]?).content.as_deref()? else { return None };
+    let [index] = graph.elements(node.operands[1]?)? else { return None };
     match index.as_const() {
         Some(i) if i < 0 => Some(extent.clone() + Dim::constant(i)),
         _ if index.lower_bound().is_some_and(|low| low >= 0) => Some(index.clone()),

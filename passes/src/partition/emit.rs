@@ -236,7 +236,7 @@ impl<'a> Emitter<'a> {
         if let Some(bits) = splat(graph, value) {
             return Ok(self.push(Expr::Const(graph.dtype(value), bits)));
         }
-        let content = graph.value(value).content.as_deref();
+        let content = graph.elements(value);
         if (self.is_buffer)(value) && content.is_none_or(|content| content.len() > 1) {
             return Ok(self.load(value, indices, guard));
         }

@@ -148,7 +148,7 @@ fn kind_of(graph: &Graph, node: &Node) -> Kind {
     if matches!(node.op, Op::Expand(_)) && is_movable(result.dtype) {
         return Kind::Movement;
     }
-    if graph.value(node.results[0]).content.is_some() && node.results.len() == 1 {
+    if graph.elements(node.results[0]).is_some() && node.results.len() == 1 {
         return Kind::Source;
     }
     let operands = || node.operands.iter().flatten().map(|&v| graph.ty(v).as_tensor().map(|ty| ty.dtype));

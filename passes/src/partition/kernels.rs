@@ -108,7 +108,7 @@ pub(crate) fn pointwise(
 ) -> Result<(Kernel, Vec<Slot>), Misaligned> {
     let graph = facts.graph;
     let shape = &graph.tensor_ty(roots[0].0).shape;
-    let known = graph.value(roots[0].0).content.as_deref().filter(|content| content.len() > 1);
+    let known = graph.elements(roots[0].0).filter(|content| content.len() > 1);
     if let (Some(content), false) = (known, is_buffer(roots[0].0)) {
         return Ok(known_elements(facts, &roots[0], content));
     }

@@ -183,7 +183,7 @@ impl Decisions<'_> {
         if self.plan.stored.contains(&value) {
             return None;
         }
-        let known = self.facts.graph.value(value).content.as_ref().map_or(0, |content| content.len());
+        let known = self.facts.graph.elements(value).map_or(0, |content| content.len());
         let (id, node, _) = self.facts.def(value)?;
         if kind == Kind::Source || self.facts.constant[value.index()] {
             let is_number = matches!(node.op, Op::Iota(_) | Op::Constant(_));

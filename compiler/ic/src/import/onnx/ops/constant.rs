@@ -116,10 +116,32 @@ fn int_extent(cx: &mut Context, start: ValueId, limit: ValueId, delta: ValueId) 
     Ok(super::slice::not_negative(&steps))
 }
 
+/// `ceil((limit - start) / delta)` for a whole positive `delta` and bounds of which either may be a fraction.
+///
+/// The multiples of `delta` are whole, so they reach `limit - start` where they reach it rounded up.
+fn whole_steps(cx: &mut Context, start: ValueId, limit: ValueId, delta: ValueId) -> Option<Dim> {
+    let delta = cx.try_ints(delta)?.first()?.as_const().filter(|&delta| delta > 0)?;
+    let mut whole = |value, round: fn(f64) -> f64| -> Option<Dim> {
+        if let Some(ints) = cx.try_ints(value) {
+            return ints.into_iter().next();
+        }
+        let number = round(*ic_ir::eval::reals(&cx.tensor(value)?).ok()?.first()?);
+        (number.abs() < (1i64 << 53) as f64).then(|| Dim::constant(number as i64))
+    };
+    let (start, limit) = (whole(start, f64::floor)?, whole(limit, f64::ceil)?);
+    Some(if delta == 1 { limit - start } else { (limit - start).ceil_div(&Dim::constant(delta)) })
+}
+
 fn float_extent(cx: &mut Context, start: ValueId, limit: ValueId, delta: ValueId) -> Result<Dim> {
     // Whole numbers may be symbolic.
     if let (Some(_), Some(_), Some(_)) = (cx.try_ints(start), cx.try_ints(limit), cx.try_ints(delta)) {
         return int_extent(cx, start, limit, delta);
+    }
+    if [start, limit, delta].into_iter().any(|v| cx.tensor(v).is_none()) {
+        return match whole_steps(cx, start, limit, delta) {
+            Some(n) => Ok(super::slice::not_negative(&n)),
+            None => extent_in_run(cx, start, limit, delta),
+        };
     }
     let mut one = |value, what: &str| -> Result<f64> {
         let tensor = cx.tensor(value).ok_or_else(|| unsupported!("`{what}` is computed from data"))?;
