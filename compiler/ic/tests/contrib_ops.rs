@@ -307,3 +307,39 @@ fn weights_of_four_and_eight_bits() {
         check_with(&[fused], &[node("MatMul", "x w", "y")], &[("x", numbers(&[2, k], 1))], "y", &constants);
     }
 }
+
+#[test]
+fn average_pools_of_bytes() {
+    let byte = |name: &str, value: i32| {
+        let tensor = TensorProto { data_type: 2, int32_data: vec![value], name: name.into(), ..Default::default() };
+        with(node("Constant", "", name), tensor_attr("value", tensor))
+    };
+    let scale = |name: &str, value| with(node("Constant", "", name), tensor_attr("value", floats("", &[], &[value])));
+    let around = |pool: Vec<NodeProto>| {
+        // Scales whose quotient leaves no average half-way between two bytes, where round-off would decide.
+        let parameters = vec![scale("xs", 0.01), byte("xz", 120), scale("ys", 0.0083), byte("yz", 131)];
+        let ends = [node("QuantizeLinear", "x xs xz", "q"), node("DequantizeLinear", "p ys yz", "y")];
+        let [first, last] = ends;
+        [parameters, vec![first], pool, vec![last]].concat()
+    };
+    let window = || vec![ints("kernel_shape", &[3, 2]), ints("strides", &[2, 1]), ints("pads", &[1, 0, 1, 1])];
+    let fused = |extra: Vec<AttributeProto>| {
+        around(vec![all(contrib("QLinearAveragePool", "q xs xz ys yz", "p"), [window(), extra].concat())])
+    };
+    let transpose = |x: &str, y: &str, perm: &[i64]| with(node("Transpose", x, y), ints("perm", perm));
+    let plain = |image: &str, extra: Vec<AttributeProto>| {
+        vec![
+            node("DequantizeLinear", "q xs xz", image),
+            all(node("AveragePool", "f", "a"), [window(), extra].concat()),
+            node("QuantizeLinear", if image == "f" { "a ys yz" } else { "b ys yz" }, "p"),
+        ]
+    };
+    let x = [("x", numbers(&[2, 3, 7, 6], 1))];
+    check(&fused(vec![]), &around(plain("f", vec![])), &x, "y");
+    let counted = || vec![int("count_include_pad", 1), int("ceil_mode", 1)];
+    check(&fused(counted()), &around(plain("f", counted())), &x, "y");
+    let mut last = plain("l", vec![]);
+    last.insert(1, transpose("l", "f", &[0, 3, 1, 2]));
+    last.insert(3, transpose("a", "b", &[0, 2, 3, 1]));
+    check(&fused(vec![int("channels_last", 1)]), &around(last), &[("x", numbers(&[2, 7, 6, 3], 1))], "y");
+}

@@ -311,6 +311,7 @@ const TABLE: &[Row] = &[
     (MICROSOFT, "MatMulIntegerToFloat", quantize_contrib::matmul_integer_to_float),
     (MICROSOFT, "QGemm", quantize_contrib::qgemm),
     (MICROSOFT, "QLinearAdd", |cx, n| quantize_contrib::qlinear_binary(cx, n, ScalarOp::Add)),
+    (MICROSOFT, "QLinearAveragePool", quantize_contrib::qlinear_average_pool),
     (MICROSOFT, "QLinearConcat", quantize_contrib::qlinear_concat),
     (MICROSOFT, "QLinearConv", quantize::qlinear_conv_of_layout),
     (MICROSOFT, "QLinearGlobalAveragePool", quantize_contrib::qlinear_global_average_pool),

@@ -6,7 +6,11 @@ use ic_ir::ops::{Layout, MaxPoolIndices, Pool, PoolFn, ReduceFn};
 
 /// `MaxPool`, `AveragePool`, `LpPool`.
 pub(super) fn pool(cx: &mut Context, node: &NodeView, function: PoolFn) -> Results {
-    let x = node.input(0)?;
+    pool_of(cx, node, node.input(0)?, function)
+}
+
+/// The pool that the node's attributes describe, of `x`.
+pub(super) fn pool_of(cx: &mut Context, node: &NodeView, x: ValueId, function: PoolFn) -> Results {
     let space = spatial(cx, x)?;
     let window = Window::new(node, &space, None)?;
     if function == PoolFn::Max && node.wants(1) {

@@ -3,7 +3,7 @@
 
 use super::prelude::*;
 use super::quantize::{Factor, along, dynamically_quantized, integer_product, row_axis};
-use ic_ir::ops::{Dequantize, Quantize, ReduceFn, Softmax};
+use ic_ir::ops::{Dequantize, PoolFn, Quantize, ReduceFn, Softmax};
 
 /// `sum` scaled, plus a bias.
 pub(super) fn scaled(cx: &mut Context, sum: ValueId, scales: [ValueId; 2], bias: Option<ValueId>) -> Result<ValueId> {
@@ -112,6 +112,22 @@ pub(super) fn qlinear_softmax(cx: &mut Context, node: &NodeView) -> Results {
         return Err(unsupported!("a softmax over several axes"));
     }
     let y = cx.push(Softmax { axis }, &[x])?;
+    let otherwise = cx.dtype(node.input(0)?)?;
+    Ok(vec![quantized(cx, y, node.input(3)?, node.opt(4), otherwise)?])
+}
+
+/// `QLinearAveragePool`: `AveragePool`, with channels last on request.
+pub(super) fn qlinear_average_pool(cx: &mut Context, node: &NodeView) -> Results {
+    let mut x = dequantized(cx, node, 0)?;
+    let rank = cx.rank(x)?;
+    let is_last = node.flag("channels_last", false) && rank > 2;
+    if is_last {
+        x = cx.transpose(x, [0, rank - 1].into_iter().chain(1..rank - 1).collect())?;
+    }
+    let mut y = super::pool::pool_of(cx, node, x, PoolFn::Average)?[0];
+    if is_last {
+        y = cx.transpose(y, [0].into_iter().chain(2..rank).chain([1]).collect())?;
+    }
     let otherwise = cx.dtype(node.input(0)?)?;
     Ok(vec![quantized(cx, y, node.input(3)?, node.opt(4), otherwise)?])
 }
