@@ -9,7 +9,7 @@ mod run;
 
 use ic_types::Tensor;
 use models::*;
-use onnx_protobuf::{AttributeProto, NodeProto, OperatorSetIdProto};
+use onnx_protobuf::{AttributeProto, NodeProto, OperatorSetIdProto, TypeProto, type_proto};
 use run::{of, run_model};
 
 fn ml(op: &str, attributes: Vec<AttributeProto>, outputs: &str) -> NodeProto {
@@ -141,6 +141,22 @@ fn modes_of_trees() {
             }
         }
     }
+}
+
+#[test]
+fn an_output_of_maps_is_the_scores() {
+    let keys = ml("ZipMap", vec![ints("classlabels_int64s", &[4, 6])], "y");
+    let mut model = of(vec![keys], &["x:rows 2"], "y");
+    let float = TypeProto { value: Some(type_proto::Value::TensorType(Default::default())), ..Default::default() };
+    let map = type_proto::Map { key_type: 7, value_type: Some(float).into(), ..Default::default() };
+    let map = TypeProto { value: Some(type_proto::Value::MapType(map)), ..Default::default() };
+    let maps = type_proto::Sequence { elem_type: Some(map).into(), ..Default::default() };
+    let maps = TypeProto { value: Some(type_proto::Value::SequenceType(maps)), ..Default::default() };
+    model.graph.as_mut().unwrap().output[0].type_ = Some(maps).into();
+    let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version, ..Default::default() };
+    model.opset_import = vec![opset("", 18), opset("ai.onnx.ml", 3)];
+    let scores = Tensor::from_elements(vec![1, 2], vec![0.25f32, 0.75]);
+    assert_eq!(run_model(&model, std::slice::from_ref(&scores)).unwrap(), [scores]);
 }
 
 #[test]

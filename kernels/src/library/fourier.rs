@@ -1,10 +1,11 @@
-//! `dft`, `stft` and `mel_weight_matrix`: spectra, by the definition, in f64.
+//! `dft`: spectra in f64, by the factors of their length (Cooley and Tukey, 1965; the order is Stockham's).
 
 use super::args::{Args, error, kernels};
-use super::element::{Number, by_number};
-use super::split::rows;
-use crate::abi::{KernelError, Operand};
+use super::element::Number;
+use super::split::Shared;
+use crate::abi::{KernelError, Operand, Parallel, Serial};
 use ic_types::DType;
+use std::ops::Range;
 
 kernels! {
     /// ONNX `DFT` of f32 or f64 `x[.., 1 or 2]`; the length of the transform is `length`. A one-sided inverse gives
@@ -12,43 +13,97 @@ kernels! {
     DFT = "dft" ["x"] -> ["y"] {"axis", "inverse", "onesided", "length"}, |args| match args.dtype(0)? {
         DType::F64 => dft::<f64>(args),
         _ => dft::<f32>(args),
-    }, scratch = |_: &[Operand], attrs: &[i64], _: usize| table_bytes(attrs.get(3));
-    /// ONNX `STFT` of f32 or f64 `signal[B, n, 1 or 2]`; `window` may be absent.
-    STFT = "stft" ["signal", "window"] -> ["y"] {"frame_step", "frame_length", "onesided"}, |args| match args.dtype(0)? {
-        DType::F64 => stft::<f64>(args),
-        _ => stft::<f32>(args),
-    }, scratch = |_: &[Operand], attrs: &[i64], _: usize| table_bytes(attrs.get(1));
-    /// ONNX `MelWeightMatrix`; integers i32 or i64, frequencies and `y` any floats.
-    MEL_WEIGHT_MATRIX = "mel_weight_matrix"
-        ["num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz"] -> ["y"] {}, mel_weight_matrix;
+    }, scratch = |_: &[Operand], attrs: &[i64], threads: usize| {
+        let length = attrs.get(3).map_or(0, |&length| length.max(0) as usize);
+        // The roots of unity, and for each thread the numbers before and after a step.
+        length.saturating_mul(2 * threads + 1).saturating_mul(size_of::<Complex>())
+    };
 }
 
-/// Bytes of the roots of unity of a transform.
-fn table_bytes(length: Option<&i64>) -> usize {
-    length.map_or(0, |&length| length.max(0) as usize).saturating_mul(2 * size_of::<f64>())
+/// The real and the imaginary part.
+type Complex = [f64; 2];
+
+/// Multiplications below which one thread is quicker than several.
+const MIN_WORK: usize = 1 << 15;
+
+fn product([a, b]: Complex, [c, d]: Complex) -> Complex {
+    [a * c - b * d, a * d + b * c]
 }
 
-/// Writes `e^(2 pi i k / n)` for each `k`, the real and the imaginary part side by side.
-fn roots(table: &mut [f64]) {
-    let n = (table.len() / 2) as f64;
-    for (k, root) in table.chunks_exact_mut(2).enumerate() {
+fn sum(a: Complex, b: Complex) -> Complex {
+    [a[0] + b[0], a[1] + b[1]]
+}
+
+fn difference(a: Complex, b: Complex) -> Complex {
+    [a[0] - b[0], a[1] - b[1]]
+}
+
+/// Writes `e^(± 2 pi i k / n)` for each `k`, plus for an inverse transform.
+fn write_roots(roots: &mut [Complex], inverse: bool) {
+    let n = roots.len() as f64;
+    for (k, root) in roots.iter_mut().enumerate() {
         let angle = 2.0 * std::f64::consts::PI * k as f64 / n;
-        root.copy_from_slice(&[libm::cos(angle), libm::sin(angle)]);
+        let sin = libm::sin(angle);
+        *root = [libm::cos(angle), if inverse { sin } else { -sin }];
     }
 }
 
-/// The sum of `x(k) e^(± 2 pi i k bin / n)` over `k < len`, where `table` holds the `n` roots.
-fn bin(table: &[f64], bin: usize, len: usize, inverse: bool, x: impl Fn(usize) -> [f64; 2]) -> [f64; 2] {
-    let n = table.len() / 2;
-    let (mut re, mut im, mut at) = (0.0, 0.0, 0);
-    for k in 0..len.min(n) {
-        let [a, b] = x(k);
-        let (cos, sin) = (table[2 * at], if inverse { table[2 * at + 1] } else { -table[2 * at + 1] });
-        re += a * cos - b * sin;
-        im += a * sin + b * cos;
-        at = (at + bin) % n;
+/// The next factor of a length above 1 to take: 4, 2, or the least odd one.
+fn factor(len: usize) -> usize {
+    match len {
+        _ if len.is_multiple_of(4) => 4,
+        _ if len.is_multiple_of(2) => 2,
+        _ => (3..).step_by(2).take_while(|p| p * p <= len).find(|&p| len.is_multiple_of(p)).unwrap_or(len),
     }
-    [re, im]
+}
+
+/// The sums of `x[k] roots[k bin]` over `k`, for each bin, in `x` or `spare`.
+fn transform<'a>(roots: &[Complex], mut x: &'a mut [Complex], mut spare: &'a mut [Complex]) -> &'a [Complex] {
+    let n = roots.len();
+    // Transforms of `len` elements that are `stride` apart.
+    let (mut len, mut stride) = (n, 1);
+    while len > 1 {
+        let p = factor(len);
+        len /= p;
+        for j in 0..len {
+            // What the outputs of a butterfly are multiplied by.
+            let twiddle = |t: usize| roots[j * t * stride];
+            let from = &x[j * stride..];
+            let to = &mut spare[p * j * stride..][..p * stride];
+            for q in 0..stride {
+                let x = |r: usize| from[q + r * len * stride];
+                match p {
+                    2 => {
+                        to[q] = sum(x(0), x(1));
+                        to[stride + q] = product(difference(x(0), x(1)), twiddle(1));
+                    }
+                    4 => {
+                        let (even, odd) = (sum(x(0), x(2)), sum(x(1), x(3)));
+                        // By the root of a quarter, which is i or -i.
+                        let (sign, [re, im]) = (roots[n / 4][1], difference(x(1), x(3)));
+                        let (straight, turned) = (difference(x(0), x(2)), [-sign * im, sign * re]);
+                        to[q] = sum(even, odd);
+                        to[stride + q] = product(sum(straight, turned), twiddle(1));
+                        to[2 * stride + q] = product(difference(even, odd), twiddle(2));
+                        to[3 * stride + q] = product(difference(straight, turned), twiddle(3));
+                    }
+                    _ => {
+                        for t in 0..p {
+                            let (mut total, mut at) = (x(0), 0);
+                            for r in 1..p {
+                                at = if at + t >= p { at + t - p } else { at + t };
+                                total = sum(total, product(x(r), roots[at * (n / p)]));
+                            }
+                            to[t * stride + q] = product(total, twiddle(t));
+                        }
+                    }
+                }
+            }
+        }
+        stride *= p;
+        (x, spare) = (spare, x);
+    }
+    x
 }
 
 fn dft<T: Number>(args: &mut Args) -> Result<(), KernelError> {
@@ -71,29 +126,52 @@ fn dft<T: Number>(args: &mut Args) -> Result<(), KernelError> {
     {
         return Err(error(format!("a transform of {n} does not take {:?} to {:?}", &shape[..], &to[..])));
     }
-    // SAFETY: `scratch` asked for `length` roots; this is the only use.
-    let table = unsafe { args.scratch::<f64>(2 * n) };
-    roots(table);
-    let (table, len) = (&*table, shape[axis]);
+    let pool = args.pool();
+    // SAFETY: `scratch` asked for so many; this is the only use.
+    let numbers = unsafe { args.scratch::<f64>(2 * n * (2 * pool.threads() + 1)) };
+    let (roots, room) = numbers.as_chunks_mut().0.split_at_mut(n);
+    write_roots(roots, inverse);
+    let (roots, len) = (&*roots, shape[axis]);
     let inner: usize = shape[axis + 1..shape.len() - 1].iter().product();
+    let n_transforms = shape[..axis].iter().product::<usize>() * inner;
     let (x, y) = (args.input::<T>(0)?, args.output::<T>()?);
-    rows(args.pool(), y, out_parts, 4 * n, |first, part| {
-        for (r, to) in part.chunks_exact_mut(out_parts).enumerate() {
-            let (position, column) = ((first + r) / inner, (first + r) % inner);
-            let (outer, k) = (position / out, position % out);
+    if n == 0 || y.is_empty() {
+        y.fill(T::ZERO);
+        return Ok(());
+    }
+    let (room, y) = (Shared::new(room), Shared::new(y));
+    let scale = if inverse { 1.0 / n as f64 } else { 1.0 };
+    let body = |transforms: Range<usize>, thread: usize| {
+        // SAFETY: Each thread has room of its own.
+        let (now, next) = unsafe { room.part(2 * n * thread..2 * n * (thread + 1)) }.split_at_mut(n);
+        for index in transforms {
+            let (outer, column) = (index / inner, index % inner);
             let at = |i: usize| {
                 let from = ((outer * len + i) * inner + column) * parts;
                 [x[from].to_f64(), if parts == 2 { x[from + 1].to_f64() } else { 0.0 }]
             };
-            let sum = match inverse && onesided {
-                // The other half is the conjugate of this one.
-                true => bin(table, k, n, true, |i| mirrored(i, n, len, at)),
-                false => bin(table, k, len, inverse, at),
-            };
-            let scale = if inverse { 1.0 / n as f64 } else { 1.0 };
-            to.iter_mut().zip(sum).for_each(|(to, v)| *to = T::from_f64(v * scale));
+            for (i, number) in now.iter_mut().enumerate() {
+                // The other half of a real signal's spectrum is the conjugate of this one.
+                *number = if inverse && onesided {
+                    mirrored(i, n, len, at)
+                } else if i < len {
+                    at(i)
+                } else {
+                    [0.0; 2]
+                };
+            }
+            for (k, number) in transform(roots, now, next)[..out].iter().enumerate() {
+                let first = ((outer * out + k) * inner + column) * out_parts;
+                // SAFETY: Transforms write elements of their own, which are in the output.
+                let to = unsafe { y.part(first..first + out_parts) };
+                to.iter_mut().zip(number).for_each(|(to, v)| *to = T::from_f64(v * scale));
+            }
         }
-    });
+    };
+    let steps = usize::BITS - n.leading_zeros();
+    let is_little = n_transforms.saturating_mul(n * steps as usize) < MIN_WORK;
+    let parallel: &dyn Parallel = if is_little { &Serial } else { pool };
+    parallel.run(n_transforms, &body);
     Ok(())
 }
 
@@ -108,88 +186,10 @@ fn mirrored(i: usize, n: usize, len: usize, at: impl Fn(usize) -> [f64; 2]) -> [
     }
 }
 
-fn stft<T: Number>(args: &mut Args) -> Result<(), KernelError> {
-    let (shape, to) = (args.shape(0)?, args.output_shape(0)?);
-    let (step, n, onesided) = (args.extent(0)?, args.extent(1)?, args.flag(2)?);
-    let (&[batch, len, parts], &[y_batch, frames, bins, 2]) = (&shape[..], &to[..]) else {
-        return Err(error("expected a signal [B, n, 1 or 2] and y [B, frames, bins, 2]"));
-    };
-    let window = args.optional::<T>(1)?;
-    let reach = window.map_or(n, <[T]>::len).min(n);
-    let expected = if onesided { n / 2 + 1 } else { n };
-    if batch != y_batch || bins != expected || !(1..=2).contains(&parts) {
-        return Err(error(format!("frames of {n} do not take {:?} to {:?}", &shape[..], &to[..])));
-    }
-    // SAFETY: `scratch` asked for `frame_length` roots; this is the only use.
-    let table = unsafe { args.scratch::<f64>(2 * n) };
-    roots(table);
-    let table = &*table;
-    let (x, y) = (args.input::<T>(0)?, args.output::<T>()?);
-    rows(args.pool(), y, 2, 4 * n, |first, part| {
-        for (r, to) in part.chunks_exact_mut(2).enumerate() {
-            let (frame, k) = ((first + r) / bins, (first + r) % bins);
-            let begin = frame % frames * step;
-            let sum = bin(table, k, reach, false, |i| {
-                if begin + i >= len {
-                    return [0.0; 2];
-                }
-                let from = (frame / frames * len + begin + i) * parts;
-                let weight = window.map_or(1.0, |window| window[i].to_f64());
-                [x[from].to_f64() * weight, if parts == 2 { x[from + 1].to_f64() * weight } else { 0.0 }]
-            });
-            to.iter_mut().zip(sum).for_each(|(to, v)| *to = T::from_f64(v));
-        }
-    });
-    Ok(())
-}
-
-/// The first element of input `index` as f64.
-fn scalar(args: &Args, index: usize) -> Result<f64, KernelError> {
-    by_number!(args.dtype(index)?, T => {
-        let values = args.input::<T>(index)?;
-        values.first().map(|v| v.to_f64()).ok_or_else(|| error(format!("operand #{index} has no element")))
-    })
-}
-
-fn mel_weight_matrix(args: &mut Args) -> Result<(), KernelError> {
-    let (n_mel, length, rate) = (scalar(args, 0)?, scalar(args, 1)?, scalar(args, 2)?);
-    let mel = |hertz: f64| 2595.0 * libm::log1p(hertz / 700.0) / std::f64::consts::LN_10;
-    let (low, high) = (mel(scalar(args, 3)?), mel(scalar(args, 4)?));
-    let to = args.output_shape(0)?;
-    let &[bins, columns] = &to[..] else { return Err(error("expected a matrix")) };
-    if columns as f64 != n_mel || bins as f64 != (length / 2.0).floor() + 1.0 {
-        return Err(error(format!("{n_mel} bins of a transform of {length} do not fit {:?}", &to[..])));
-    }
-    let step = (high - low) / (n_mel + 2.0);
-    // The spectrum's bin at the edge of a mel bin.
-    let edge = |i: usize| {
-        let hertz = 700.0 * libm::expm1((i as f64 * step + low) / 2595.0 * std::f64::consts::LN_10);
-        ((length + 1.0) * hertz / rate).floor() as i64
-    };
-    by_number!(args.operand(5)?.dtype, T => {
-        let y = args.output::<T>()?;
-        y.fill(T::ZERO);
-        for column in 0..columns {
-            let (lower, center, higher) = (edge(column), edge(column + 1), edge(column + 2));
-            if lower < 0 || higher > bins as i64 || center >= bins as i64 {
-                return Err(error(format!("mel bin {column} is outside of the spectrum's {bins} bins")));
-            }
-            let mut set = |row: i64, value: f64| y[row as usize * columns + column] = T::from_f64(value);
-            if lower == center {
-                set(center, 1.0);
-            } else {
-                (lower..=center).for_each(|row| set(row, (row - lower) as f64 / (center - lower) as f64));
-            }
-            (center..higher).for_each(|row| set(row, (higher - row) as f64 / (higher - center) as f64));
-        }
-        Ok(())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::library::testing::{Buffer, assert_close, run_f32};
+    use crate::library::testing::{Buffer, assert_close, run, run_f32};
 
     /// The values that the reference was run on.
     fn pattern(len: usize, seed: usize) -> Vec<f32> {
@@ -292,28 +292,26 @@ mod tests {
         );
     }
 
-    #[test]
-    fn transforms_frames_as_the_reference_does() {
-        let inputs = [Buffer::f32(&[2, 10, 1], &pattern(20, 12)), Buffer::f32(&[4], &pattern(4, 13))];
-        let expected = [
-            -0.203125, 0.0, -0.09375, 0.234375, 0.265625, 0.0, -0.234375, 0.0, -0.046875, 0.1875, 0.140625, 0.0,
-            -0.265625, 0.0, 0.0, 0.140625, 0.015625, 0.0, 0.4375, 0.0, -0.28125, -0.09375, 0.25, 0.0, 0.40625, 0.0,
-            -0.234375, -0.140625, 0.125, 0.0, 0.375, 0.0, -0.1875, -0.1875, 0.0, 0.0,
-        ];
-        assert_close(&run_f32(&STFT, &inputs, &[3, 4, 1], &[2, 3, 3, 2]), &expected, 1e-6);
+    /// The definition.
+    fn bin(x: &[f64], k: usize) -> Complex {
+        let n = x.len() / 2;
+        x.chunks_exact(2).enumerate().fold([0.0; 2], |total, (i, part)| {
+            let angle = -2.0 * std::f64::consts::PI * (i * k % n) as f64 / n as f64;
+            sum(total, product([part[0], part[1]], [libm::cos(angle), libm::sin(angle)]))
+        })
     }
 
     #[test]
-    fn weighs_mel_bins_as_the_reference_does() {
-        let number = |v| Buffer::i64(&[], &[v]);
-        let hertz = |v| Buffer::f32(&[], &[v]);
-        let inputs = [number(8), number(16), number(8192), hertz(0.0), hertz(4096.0)];
-        let expected = [
-            1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0,
-            0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0,
-            0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
-            0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
-        ];
-        assert_close(&run_f32(&MEL_WEIGHT_MATRIX, &inputs, &[], &[9, 8]), &expected, 1e-6);
+    fn all_lengths_follow_the_definition() {
+        for n in (1..=40).chain([48, 60, 64, 77, 97, 121, 128, 210, 400]) {
+            let x: Vec<f64> = pattern(2 * n, n).into_iter().map(f64::from).collect();
+            let input = Buffer::new(DType::F64, &[1, n, 2], &x);
+            let y = vec![Buffer::out::<f64>(DType::F64, &[1, n, 2])];
+            let y = run(&DFT, &[input], &[1, 0, 0, n as i64], y).unwrap();
+            for (k, found) in y[0].values::<f64>().chunks_exact(2).enumerate() {
+                let error = difference([found[0], found[1]], bin(&x, k));
+                assert!(error.iter().all(|e| e.abs() < 1e-11), "{n}, bin {k}: {error:?}");
+            }
+        }
     }
 }

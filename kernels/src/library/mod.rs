@@ -133,8 +133,6 @@ const ALL: &[Kernel] = &[
     select::UNIQUE,
     det::DET,
     fourier::DFT,
-    fourier::STFT,
-    fourier::MEL_WEIGHT_MATRIX,
     deform_conv::F32_DEFORM_CONV,
     integer_conv::INTEGER_CONV,
     find::FIND,

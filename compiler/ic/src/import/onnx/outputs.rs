@@ -8,7 +8,7 @@ use crate::import::ImportOptions;
 use ic_ir::{TensorType, Type};
 use ic_types::DType;
 use onnx_protobuf::tensor_shape_proto::dimension;
-use onnx_protobuf::{GraphProto, ValueInfoProto, type_proto};
+use onnx_protobuf::{GraphProto, TypeProto, ValueInfoProto, type_proto};
 
 /// Names of the values to compute.
 pub(crate) fn wanted(cx: &mut Context, graph: &GraphProto, options: &ImportOptions) -> Vec<String> {
@@ -28,8 +28,9 @@ pub(crate) fn wanted(cx: &mut Context, graph: &GraphProto, options: &ImportOptio
 pub(crate) fn add(cx: &mut Context, graph: &GraphProto, wanted: &[String]) {
     for name in wanted {
         let value = required(cx, name);
-        let declared = graph.output.iter().find(|v| v.name == *name).and_then(|v| v.type_.as_ref());
-        let value = value.and_then(|value| match declared {
+        let declared =
+            graph.output.iter().find(|v| v.name == *name).filter(|v| !v.type_.as_ref().is_some_and(is_of_maps));
+        let value = value.and_then(|value| match declared.and_then(|v| v.type_.as_ref()) {
             Some(ty) => Kind::of(ty).and_then(|kind| cx.as_declared(value, &kind)),
             None => cx.boxed(value),
         });
@@ -37,7 +38,7 @@ pub(crate) fn add(cx: &mut Context, graph: &GraphProto, wanted: &[String]) {
             Ok(value) => {
                 cx.frame().graph.add_output(name.as_str(), value);
                 let ty = cx.graph().ty(value).clone();
-                if let (Some(declared), Type::Tensor(ty)) = (graph.output.iter().find(|v| v.name == *name), ty)
+                if let (Some(declared), Type::Tensor(ty)) = (declared, ty)
                     && let Some(difference) = difference(declared, &ty)
                 {
                     cx.location = name.as_str().into();
@@ -47,6 +48,15 @@ pub(crate) fn add(cx: &mut Context, graph: &GraphProto, wanted: &[String]) {
             }
             Err(refusal) => cx.report(name, "output", refusal),
         }
+    }
+}
+
+/// Whether a type has maps, as the result of `ZipMap` is declared. There are none here: it is a tensor.
+fn is_of_maps(ty: &TypeProto) -> bool {
+    match &ty.value {
+        Some(type_proto::Value::MapType(_)) => true,
+        Some(type_proto::Value::SequenceType(sequence)) => sequence.elem_type.as_ref().is_some_and(is_of_maps),
+        _ => false,
     }
 }
 
