@@ -43,6 +43,9 @@ impl Dim {
         if let Some(part) = known {
             return part.clone();
         }
+        // Another part decides where it is not 1, and is the same where it is.
+        let follows = |i: usize| (0..parts.len()).any(|j| j != i && parts[i].is_one_with(&parts[j]));
+        let parts: Vec<Dim> = (0..parts.len()).filter(|&i| !follows(i)).map(|i| parts[i].clone()).collect();
         let pair = |rest: Dim, part: Dim| Dim::from_atom(Atom::Broadcast(Arc::new((part, rest))));
         parts.into_iter().rev().reduce(pair).unwrap_or_else(|| Dim::constant(1))
     }
@@ -57,6 +60,16 @@ impl Dim {
             _ if self.is(1) => {}
             _ => parts.push(self.clone()),
         }
+    }
+
+    /// Whether this is known to be 1 wherever `other`, another expression, is.
+    fn is_one_with(&self, other: &Dim) -> bool {
+        if let Some(symbol) = other.as_symbol() {
+            return self.substitute(&|name| (name == &**symbol).then(|| Dim::constant(1))).is(1);
+        }
+        let Some(Atom::Min(pair)) = self.as_atom() else { return false };
+        let is_positive = |dim: &Dim| dim.lower_bound().is_some_and(|low| low >= 1);
+        pair.0 == *other && is_positive(&pair.1) || pair.1 == *other && is_positive(&pair.0)
     }
 
     /// By what the index along an axis of the extent that this broadcasts to, `result`, is multiplied along an axis of
@@ -209,6 +222,9 @@ mod tests {
         assert_eq!((n().broadcast(&n()), n().broadcast(&c(1)), c(1).broadcast(&n())), (n(), n(), n()));
         assert_eq!((n().broadcast(&c(5)), c(0).broadcast(&n())), (c(5), c(0)));
         assert_eq!(n().broadcast(&(m.clone() + c(2))), m.clone() + c(2));
+        assert_eq!((n().broadcast(&n().minimum(&c(5))), n().minimum(&c(5)).broadcast(&n())), (n(), n()));
+        let (sum, least) = (n() + m.clone(), (n() + m.clone()).minimum(&c(5)));
+        assert_eq!((sum.broadcast(&least), sum.broadcast(&sum.minimum(&k)) == sum), (sum.clone(), false));
         let all = n().broadcast(&m).broadcast(&k);
         assert_eq!(all, k.broadcast(&n().broadcast(&m)));
         assert_eq!((all.broadcast(&m), all.broadcast(&all)), (all.clone(), all.clone()));
