@@ -29,6 +29,9 @@ kernels! {
 /// Channels that stay in registers while the taps of a window pass.
 const BLOCK: usize = 32;
 
+/// As many of those that are left.
+const HALF_BLOCK: usize = BLOCK / 2;
+
 /// The windows along one axis.
 #[derive(Clone, Copy)]
 pub(crate) struct Axis {
@@ -48,11 +51,13 @@ impl Axis {
     /// The taps of window `o` that are in the input, and the position of tap 0, which may be before it.
     pub(crate) fn taps(&self, o: usize) -> (Range<usize>, isize) {
         let first = (o * self.stride) as isize - self.pad as isize;
-        let dilation = self.dilation.max(1);
-        let begin = (-first).max(0) as usize;
-        let begin = begin.div_ceil(dilation).min(self.kernel);
-        let end = (self.extent as isize - first).max(0) as usize;
-        let end = end.div_ceil(dilation).min(self.kernel);
+        // Mostly there is nothing to divide.
+        let taps_in = |distance: isize| match (distance.max(0) as usize, self.dilation) {
+            (distance, 0 | 1) => distance,
+            (distance, dilation) => distance.div_ceil(dilation),
+        };
+        let begin = taps_in(-first).min(self.kernel);
+        let end = taps_in(self.extent as isize - first).min(self.kernel);
         (begin..end.max(begin), first)
     }
 
@@ -93,9 +98,9 @@ fn each_pixel<T: Element>(args: &mut Args, body: impl Fn(&mut [T], &[T], &Window
     let image = h * w * g.channels;
     let work = g.channels * g.axes[0].kernel * g.axes[1].kernel;
     rows(args.pool(), y, g.channels, work, |first, part| {
-        for (r, pixel) in part.chunks_exact_mut(g.channels).enumerate() {
-            let (row, ow) = ((first + r) / g.out[1], (first + r) % g.out[1]);
-            let (n, oh) = (row / g.out[0], row % g.out[0]);
+        let (row, mut ow) = (first / g.out[1], first % g.out[1]);
+        let (mut n, mut oh) = (row / g.out[0], row % g.out[0]);
+        for pixel in part.chunks_exact_mut(g.channels) {
             let ((taps_h, first_h), (taps_w, first_w)) = (g.axes[0].taps(oh), g.axes[1].taps(ow));
             let [dilation_h, dilation_w] = g.axes.map(|axis| axis.dilation);
             let begin_h = first_h + (taps_h.start * dilation_h) as isize;
@@ -108,6 +113,13 @@ fn each_pixel<T: Element>(args: &mut Args, body: impl Fn(&mut [T], &[T], &Window
                 at: [oh, ow],
             };
             body(pixel, &x[n * image..(n + 1) * image], &window);
+            ow += 1;
+            if ow == g.out[1] {
+                (oh, ow) = (oh + 1, 0);
+            }
+            if oh == g.out[0] {
+                (n, oh) = (n + 1, 0);
+            }
         }
     });
     Ok(())
@@ -155,24 +167,17 @@ fn average_pool(args: &mut Args) -> Result<(), KernelError> {
 /// Folds the taps of a window over blocks of channels: `$each` joins an accumulator and a tap, `$last` finishes.
 macro_rules! fold_taps {
     ($pixel:ident, $image:ident, $window:ident, $start:expr, $each:expr, $last:expr) => {{
-        let mut blocks = $pixel.chunks_exact_mut(BLOCK);
+        let (wide, rest) = $pixel.as_chunks_mut::<BLOCK>();
+        let (narrow, rest) = rest.as_chunks_mut::<HALF_BLOCK>();
         let mut c = 0;
-        for block in &mut blocks {
-            let mut acc = [$start; BLOCK];
-            for i in 0..$window.taps[0] {
-                for j in 0..$window.taps[1] {
-                    let from = $window.begin + i * $window.steps[0] + j * $window.steps[1] + c;
-                    for (acc, &v) in acc.iter_mut().zip(&$image[from..from + BLOCK]) {
-                        *acc = $each(*acc, v);
-                    }
-                }
-            }
-            for (to, acc) in block.iter_mut().zip(acc) {
-                *to = $last(acc);
-            }
+        for block in wide {
+            fold_taps!(@block BLOCK, block, c, $image, $window, $start, $each, $last);
             c += BLOCK;
         }
-        let rest = blocks.into_remainder();
+        for block in narrow {
+            fold_taps!(@block HALF_BLOCK, block, c, $image, $window, $start, $each, $last);
+            c += HALF_BLOCK;
+        }
         rest.fill($start);
         for i in 0..$window.taps[0] {
             for j in 0..$window.taps[1] {
@@ -184,6 +189,20 @@ macro_rules! fold_taps {
         }
         for to in rest {
             *to = $last(*to);
+        }
+    }};
+    (@block $n:ident, $block:ident, $c:ident, $image:ident, $window:ident, $start:expr, $each:expr, $last:expr) => {{
+        let mut acc = [$start; $n];
+        for i in 0..$window.taps[0] {
+            for j in 0..$window.taps[1] {
+                let from = $window.begin + i * $window.steps[0] + j * $window.steps[1] + $c;
+                for (acc, &v) in acc.iter_mut().zip(&$image[from..from + $n]) {
+                    *acc = $each(*acc, v);
+                }
+            }
+        }
+        for (to, acc) in $block.iter_mut().zip(acc) {
+            *to = $last(acc);
         }
     }};
 }
