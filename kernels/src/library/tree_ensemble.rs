@@ -4,11 +4,15 @@
 //! on each other take turns: rows down one tree while its nodes are near, or, for the rows that are left over, one
 //! row down as many trees. Weights are added in the order of the trees either way.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use super::args::{Args, error, kernels};
 use super::codes::TreeFunction;
 use super::element::Element;
 use super::split::Shared;
 use crate::abi::{KernelError, Operand};
+use crate::isa::Isa;
 use ic_types::DType;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,6 +40,12 @@ const LANES: usize = 8;
 /// Walks of one row down trees that take turns: more, as their nodes are farther away.
 const TREES: usize = 16;
 
+/// Walks that take turns where there are instructions for it.
+#[cfg(target_arch = "x86_64")]
+const MANY: usize = avx512::WALKS;
+#[cfg(not(target_arch = "x86_64"))]
+const MANY: usize = 64;
+
 /// Keys of a block of rows at most: what stays in the first-level cache beside a tree.
 const BLOCK_KEYS: usize = 4096;
 
@@ -44,7 +54,8 @@ const WORK: usize = 1 << 12;
 
 /// Rows whose keys are kept at a time.
 fn block_rows([n, features]: [usize; 2]) -> usize {
-    ((BLOCK_KEYS / columns(features)).clamp(LANES, 128) / LANES * LANES).min(n)
+    let rows = (BLOCK_KEYS / columns(features)).clamp(LANES, 2 * MANY);
+    (if rows < MANY { rows / LANES * LANES } else { rows / MANY * MANY }).min(n)
 }
 
 /// Keys that are kept of a row: at least the one that leaves name.
@@ -63,6 +74,20 @@ trait Feature: Element + PartialOrd + std::ops::AddAssign {
     /// Where a row with feature values `key(feature)` goes from a node. `None` if there is no such feature.
     fn next(node: &[Self::Key; 4], key: impl Fn(usize) -> Option<Self::Key>) -> Option<u32>;
 
+    /// The leaves at which many walks from `at` end, if there are instructions for it; each has `columns` keys. If `apart`,
+    /// keys are those of [`LANES`] rows side by side for each column, so many rows after so many; else all walks have the
+    /// same. `None` inside if a walk leaves the tables.
+    fn many_leaves(
+        _nodes: &[[Self::Key; 4]],
+        _depth: usize,
+        _at: &[u32; MANY],
+        _keys: &[Self::Key],
+        _columns: usize,
+        _apart: bool,
+    ) -> Option<Option<[u32; MANY]>> {
+        None
+    }
+
     /// A key as a place.
     fn place(key: Self::Key) -> usize;
 
@@ -71,7 +96,7 @@ trait Feature: Element + PartialOrd + std::ops::AddAssign {
 }
 
 macro_rules! feature {
-    ($float:ty, $key:ty, $unsigned:ty) => {
+    ($float:ty, $key:ty, $unsigned:ty $(, $many:item)?) => {
         impl Feature for $float {
             type Key = $key;
 
@@ -95,11 +120,27 @@ macro_rules! feature {
             }
 
             const NAN: $float = <$float>::NAN;
+
+            $($many)?
         }
     };
 }
 
-feature! { f32, i32, u32 }
+feature! {
+    f32, i32, u32,
+    #[cfg(target_arch = "x86_64")]
+    fn many_leaves(
+        nodes: &[[i32; 4]],
+        depth: usize,
+        at: &[u32; MANY],
+        keys: &[i32],
+        columns: usize,
+        apart: bool,
+    ) -> Option<Option<[u32; MANY]>> {
+        // SAFETY: the processor has what the function is compiled for.
+        (Isa::detect() == Isa::Avx512).then(|| unsafe { avx512::leaves(nodes, depth, at, keys, columns, apart) })
+    }
+}
 feature! { f64, i64, u64 }
 
 /// The tables of a call.
@@ -137,6 +178,17 @@ impl<T: Feature> Trees<'_, T> {
             *leaf = T::place(self.nodes.get(at as usize)?[2]);
         }
         Some(leaves)
+    }
+
+    /// See [`Feature::many_leaves`].
+    fn many(&self, at: &[u32; MANY], keys: &[T::Key], columns: usize, apart: bool) -> Option<Option<[u32; MANY]>> {
+        T::many_leaves(self.nodes, self.depth, at, keys, columns, apart)
+    }
+
+    /// Adds the weights of a leaf to the results of each of the first rows of `y`, and returns how many there are.
+    fn add_rows<const N: usize>(&self, y: &mut [T], targets: usize, leaves: [usize; N]) -> Option<usize> {
+        y.chunks_exact_mut(targets).zip(leaves).try_for_each(|(y, leaf)| self.add(y, leaf))?;
+        Some(N)
     }
 
     /// Adds the weights of `leaf` to the results of a row. `None` if it has none.
@@ -178,21 +230,37 @@ impl<T: Feature> Trees<'_, T> {
         }
         let (y_together, y_single) = y.split_at_mut(together * targets);
         for &root in self.roots {
-            for (group, y) in y_together.chunks_exact_mut(LANES * targets).enumerate() {
-                let keys = &groups[group * columns..][..columns];
-                let leaves = self.leaves([T::place(root) as u32; LANES], keys)?;
-                y.chunks_exact_mut(targets).zip(leaves).try_for_each(|(y, leaf)| self.add(y, leaf))?;
+            let root = T::place(root) as u32;
+            let mut row = 0;
+            while row < together {
+                let (keys, y) = (&groups[row / LANES * columns..], &mut y_together[row * targets..]);
+                let many = if together - row < MANY {
+                    None
+                } else {
+                    self.many(&[root; MANY], keys.as_flattened(), columns, true)
+                };
+                row += match many {
+                    Some(leaves) => self.add_rows(y, targets, leaves?.map(|leaf| leaf as usize))?,
+                    None => self.add_rows(y, targets, self.leaves([root; LANES], &keys[..columns])?)?,
+                };
             }
         }
-        let roots = self.roots.chunks_exact(TREES);
         for (row, y) in y_single.chunks_exact_mut(targets).enumerate() {
             let keys = &singles[row * columns..][..columns];
-            for roots in roots.clone() {
-                let roots: &[T::Key; TREES] = roots.try_into().ok()?;
+            let mut roots = self.roots;
+            while let Some((&many, rest)) = roots.split_first_chunk::<MANY>()
+                && let Some(leaves) =
+                    self.many(&many.map(|root| T::place(root) as u32), keys.as_flattened(), columns, false)
+            {
+                leaves?.into_iter().try_for_each(|leaf| self.add(y, leaf as usize))?;
+                roots = rest;
+            }
+            let (some, rest) = roots.as_chunks::<TREES>();
+            for roots in some {
                 let leaves = self.leaves(roots.map(|root| T::place(root) as u32), keys)?;
                 leaves.into_iter().try_for_each(|leaf| self.add(y, leaf))?;
             }
-            for &root in roots.remainder() {
+            for &root in rest {
                 let [leaf] = self.leaves([T::place(root) as u32], keys)?;
                 self.add(y, leaf)?;
             }

@@ -49,7 +49,7 @@ pub(super) fn tree_ensemble(r: &mut Random) -> Sample {
     let (dtype, n_features) = (r.pick(&[DType::F32, DType::F64]), r.below(4));
     let mut forest = Forest { dtype, nodes: Vec::new(), n_leaves: 0, depth: 0 };
     let mut roots = Vec::new();
-    for _ in 0..r.below(20) {
+    for _ in 0..r.below(100) {
         let root = forest.add();
         roots.push(root as i64);
         forest.grow(r, root, n_features, 0);
@@ -61,7 +61,7 @@ pub(super) fn tree_ensemble(r: &mut Random) -> Sample {
     };
     let some = r.flag().then(|| r.between(1, 2));
     let k = some.unwrap_or(targets);
-    let rows = r.below(40);
+    let rows = r.below(150);
     let mut operands = vec![
         r.tensor(dtype, &[rows, n_features]),
         integers(vec![forest.nodes.len(), 4], forest.nodes.concat()),
