@@ -209,11 +209,11 @@ impl std::iter::Sum for Dim {
 mod tests {
     use super::*;
 
-    fn n() -> Dim {
+    pub(super) fn n() -> Dim {
         Dim::symbol("N")
     }
 
-    fn c(value: i64) -> Dim {
+    pub(super) fn c(value: i64) -> Dim {
         Dim::constant(value)
     }
 

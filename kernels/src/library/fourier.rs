@@ -2,7 +2,7 @@
 
 use super::args::{Args, error, kernels};
 use super::element::Number;
-use super::split::Shared;
+use super::split::{MIN_WORK, Shared};
 use crate::abi::{KernelError, Operand, Parallel, Serial};
 use ic_types::DType;
 use std::ops::Range;
@@ -22,9 +22,6 @@ kernels! {
 
 /// The real and the imaginary part.
 type Complex = [f64; 2];
-
-/// Multiplications below which one thread is quicker than several.
-const MIN_WORK: usize = 1 << 15;
 
 fn product([a, b]: Complex, [c, d]: Complex) -> Complex {
     [a * c - b * d, a * d + b * c]

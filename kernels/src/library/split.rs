@@ -4,7 +4,7 @@ use crate::abi::Parallel;
 use std::ops::Range;
 
 /// Below this many units of work (an element copied, a multiplication …) one thread is quicker than several.
-const MIN_WORK: usize = 1 << 15;
+pub(crate) const MIN_WORK: usize = 1 << 15;
 
 /// A mutable slice that threads take disjoint parts of.
 pub(crate) struct Shared<T>(*mut T);

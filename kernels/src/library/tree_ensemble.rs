@@ -10,7 +10,7 @@ mod avx512;
 use super::args::{Args, error, kernels};
 use super::codes::TreeFunction;
 use super::element::Element;
-use super::split::Shared;
+use super::split::{MIN_WORK, Shared};
 use crate::abi::{KernelError, Operand};
 use crate::isa::Isa;
 use ic_types::DType;
@@ -48,9 +48,6 @@ const MANY: usize = 64;
 
 /// Keys of a block of rows at most: what stays in the first-level cache beside a tree.
 const BLOCK_KEYS: usize = 4096;
-
-/// Nodes of all trees from which on a row is work enough for a thread.
-const WORK: usize = 1 << 12;
 
 /// Rows whose keys are kept at a time.
 fn block_rows([n, features]: [usize; 2]) -> usize {
@@ -319,7 +316,8 @@ fn predict<T: Feature>(args: &mut Args) -> Result<(), KernelError> {
             }
         }
     };
-    if n == 1 || pool.threads() == 1 || n.saturating_mul(trees.nodes.len()) < WORK {
+    let steps = n.saturating_mul(trees.roots.len()).saturating_mul(trees.depth);
+    if n == 1 || pool.threads() == 1 || steps < MIN_WORK {
         rows(0..n, 0);
     } else {
         pool.run(n, &rows);

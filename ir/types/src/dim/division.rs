@@ -115,15 +115,7 @@ pub(super) fn floor_div(a: i64, b: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Dim;
-
-    fn n() -> Dim {
-        Dim::symbol("N")
-    }
-
-    fn c(value: i64) -> Dim {
-        Dim::constant(value)
-    }
+    use super::super::tests::{c, n};
 
     #[test]
     fn division_simplifies_where_exact() {

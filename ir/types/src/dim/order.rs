@@ -196,14 +196,7 @@ fn sorted(a: &Dim, b: &Dim) -> (Dim, Dim) {
 #[cfg(test)]
 mod tests {
     use super::super::Dim;
-
-    fn n() -> Dim {
-        Dim::symbol("N")
-    }
-
-    fn c(value: i64) -> Dim {
-        Dim::constant(value)
-    }
+    use super::super::tests::{c, n};
 
     #[test]
     fn min_and_max_use_bounds() {
