@@ -1,6 +1,6 @@
 //! `expand_trees`: tree ensembles as gathers and comparisons, for targets that have no kernel for them.
 //!
-//! All trees go down one level at a time for all rows; leaves lead to themselves. Ranges of keys become ranges of numbers.
+//! All trees go down one level at a time for all rows; leaves lead to themselves. Keys become numbers.
 
 use crate::rebuild::{Rebuild, map_regions};
 use crate::{Options, PassError, Report};
@@ -32,40 +32,31 @@ pub(crate) fn expand_trees(graph: &Graph, options: &Options, report: &mut Report
     Ok(rebuild.finish())
 }
 
-/// Where a node leads and for which numbers: those from `low` to `high`, or all others if `outside`; NaN if `nan`.
-struct Range {
+/// A node: it leads to `lead` from numbers up to `split`, and from NaN if `nan`, else to the node after that.
+struct Split {
     lead: i64,
     feature: i64,
-    low: f64,
-    high: f64,
-    outside: bool,
+    split: f64,
     nan: bool,
 }
 
-impl Range {
-    fn of(&[lead, feature, from, span]: &[i64; 4], dtype: DType) -> Range {
+impl Split {
+    fn of(at: usize, &[split, step]: &[i64; 2], column_bits: usize, dtype: DType) -> Split {
         let is_wide = dtype == DType::F64;
         let infinite = if is_wide { f64::INFINITY.to_bits() as i64 } else { f32::INFINITY.to_bits().into() };
         let largest = if is_wide { i64::MAX } else { i32::MAX.into() };
-        let number = |key: i64| {
-            let magnitude = key.unsigned_abs();
-            let number = if is_wide { f64::from_bits(magnitude) } else { f32::from_bits(magnitude as u32).into() };
-            if key < 0 { -number } else { number }
+        let magnitude = split.unsigned_abs().min(infinite.unsigned_abs());
+        let number = if is_wide { f64::from_bits(magnitude) } else { f32::from_bits(magnitude as u32).into() };
+        let column = step & ((1 << column_bits) - 1);
+        let number = match split {
+            _ if column == 0 => f64::INFINITY,
+            // No number is at most that.
+            split if split < -infinite => f64::NAN,
+            split if split < 0 => -number,
+            _ => number,
         };
-        let to = from.wrapping_add(span);
-        let to = if is_wide { to } else { i64::from(to as i32) };
-        let numbers =
-            |first: i64, last: i64| [number(first.clamp(-infinite, infinite)), number(last.clamp(-infinite, infinite))];
-        let (outside, [low, high]) = match (from <= to, from > infinite) {
-            // No number, but perhaps NaN.
-            (true, true) => (false, [f64::INFINITY, f64::NEG_INFINITY]),
-            (true, false) => (false, numbers(from, to)),
-            (false, true) => (false, numbers(-infinite, to)),
-            // All but what is between, which may be nothing.
-            (false, false) if from - 1 == to => (true, [f64::INFINITY, f64::NEG_INFINITY]),
-            (false, false) => (true, numbers(to + 1, from - 1)),
-        };
-        Range { lead, feature, low, high, outside, nan: from > to || to == largest }
+        let nan = column % 2 == 0 || split == largest;
+        Split { lead: at as i64 + (step >> column_bits), feature: (column - 1).max(0) / 2, split: number, nan }
     }
 }
 
@@ -76,9 +67,9 @@ fn expand(rebuild: &mut Rebuild, node: &Node, op: &TreeEnsemble) -> Result<Optio
     let (Some(x), Some(weights)) = (operands[0], operands[3]) else { return Ok(None) };
     let (Ok(nodes), Ok(roots)) = (indices(&nodes), indices(&roots)) else { return Ok(None) };
     let dtype = rebuild.new.tensor_ty(x).dtype;
-    let nodes = nodes.as_chunks::<4>().0;
+    let nodes = nodes.as_chunks::<2>().0;
     let mut build = Builder { graph: &mut rebuild.new, location: node.location.clone() };
-    let tables = Tables::new(&mut build, nodes, dtype)?;
+    let tables = Tables::new(&mut build, nodes, op.column_bits, dtype)?;
     let rows = build.ty(x).shape[0].clone();
     let n_trees = Dim::constant(roots.len() as i64);
     let roots = build.vector(roots)?;
@@ -86,7 +77,7 @@ fn expand(rebuild: &mut Rebuild, node: &Node, op: &TreeEnsemble) -> Result<Optio
     for _ in 0..op.depth {
         at = tables.descend(&mut build, x, at)?;
     }
-    let numbers = build.vector(nodes.iter().map(|node| node[2]).collect::<Vec<i64>>())?;
+    let numbers = build.vector(nodes.iter().map(|node| node[0]).collect::<Vec<i64>>())?;
     let leaf = build.push(Gather { axis: 0 }, &[numbers, at])?;
     let weights = build.push(Gather { axis: 0 }, &[weights, leaf])?;
     let function = match op.function {
@@ -121,32 +112,24 @@ fn expand(rebuild: &mut Rebuild, node: &Node, op: &TreeEnsemble) -> Result<Optio
 struct Tables {
     lead: ValueId,
     feature: ValueId,
-    low: ValueId,
-    high: ValueId,
-    outside: ValueId,
+    split: ValueId,
     nan: ValueId,
 }
 
 impl Tables {
-    fn new(build: &mut Builder, nodes: &[[i64; 4]], dtype: DType) -> Result<Tables, GraphError> {
-        let ranges: Vec<Range> = nodes.iter().map(|node| Range::of(node, dtype)).collect();
-        let numbers = |build: &mut Builder, of: fn(&Range) -> f64| {
-            let numbers = ranges.iter().map(of);
-            match dtype {
-                DType::F64 => build.vector(numbers.collect::<Vec<f64>>()),
-                _ => build.vector(numbers.map(|x| x as f32).collect::<Vec<f32>>()),
-            }
+    fn new(build: &mut Builder, nodes: &[[i64; 2]], column_bits: usize, dtype: DType) -> Result<Tables, GraphError> {
+        let splits: Vec<Split> =
+            nodes.iter().enumerate().map(|(at, node)| Split::of(at, node, column_bits, dtype)).collect();
+        let numbers = splits.iter().map(|node| node.split);
+        let split = match dtype {
+            DType::F64 => build.vector(numbers.collect::<Vec<f64>>())?,
+            _ => build.vector(numbers.map(|x| x as f32).collect::<Vec<f32>>())?,
         };
-        let (low, high) = (numbers(build, |range| range.low)?, numbers(build, |range| range.high)?);
-        let integers = |of: fn(&Range) -> i64| ranges.iter().map(of).collect::<Vec<i64>>();
-        let flags = |of: fn(&Range) -> bool| ranges.iter().map(of).collect::<Vec<bool>>();
         Ok(Tables {
-            lead: build.vector(integers(|range| range.lead))?,
-            feature: build.vector(integers(|range| range.feature))?,
-            low,
-            high,
-            outside: build.vector(flags(|range| range.outside))?,
-            nan: build.vector(flags(|range| range.nan))?,
+            lead: build.vector(splits.iter().map(|node| node.lead).collect::<Vec<i64>>())?,
+            feature: build.vector(splits.iter().map(|node| node.feature).collect::<Vec<i64>>())?,
+            split,
+            nan: build.vector(splits.iter().map(|node| node.nan).collect::<Vec<bool>>())?,
         })
     }
 
@@ -155,11 +138,8 @@ impl Tables {
         let field = |build: &mut Builder, table| build.push(Gather { axis: 0 }, &[table, at]);
         let feature = field(build, self.feature)?;
         let value = build.push(GatherElements { axis: 1 }, &[x, feature])?;
-        let (low, high) = (field(build, self.low)?, field(build, self.high)?);
-        let (above, below) = (build.push(ScalarOp::Le, &[low, value])?, build.push(ScalarOp::Le, &[value, high])?);
-        let within = build.push(ScalarOp::And, &[above, below])?;
-        let outside = field(build, self.outside)?;
-        let holds = build.push(ScalarOp::Xor, &[within, outside])?;
+        let split = field(build, self.split)?;
+        let holds = build.push(ScalarOp::Le, &[value, split])?;
         let (is_nan, nan) = (build.push(ScalarOp::IsNan, &[value])?, field(build, self.nan)?);
         let holds = build.push(ScalarOp::Select, &[is_nan, nan, holds])?;
         let lead = field(build, self.lead)?;

@@ -49,6 +49,21 @@ fn nothing_is_computed_of_what_has_no_elements() {
 }
 
 #[test]
+fn squares_of_halves_do_not_overflow_in_a_normalization() {
+    let cast = |from: &str, name: &str| with(node("Cast", from, name), int("to", 10));
+    let back = with(node("Cast", "h", "y"), int("to", 1));
+    let normalized = node("InstanceNormalization", "a b c", "h");
+    let model =
+        of(vec![cast("x", "a"), cast("s", "b"), cast("t", "c"), normalized, back], &["x:1 1 n", "s:1", "t:1"], "y");
+    let numbers = |list: &[f32]| Tensor::from_elements(vec![list.len()], list.to_vec());
+    let x = Tensor::from_elements(vec![1, 1, 4], vec![1000.0f32, -1000.0, 3000.0, -3000.0]);
+    let (_, y) = first(&model, &[x, numbers(&[5.0]), numbers(&[1.0])]);
+    // The deviation is the root of five million, and each result is rounded to 11 bits.
+    let wanted = [1.0, -1.0, 3.0, -3.0].map(|x: f32| 1.0 + 5.0f32.sqrt() * x);
+    assert!(y.iter().zip(wanted).all(|(y, wanted)| (y - wanted).abs() < 4e-3), "{y:?}, expected {wanted:?}");
+}
+
+#[test]
 fn a_signal_without_the_axis_of_its_parts_is_real() {
     let spectrum = |port: &str, shape: &[usize]| {
         let number = |name: &str, value: i64| with(node("Constant", "", name), int("value_int", value));

@@ -20,11 +20,13 @@ kernels! {
     /// For each row of `x[n, features]` and each target, the weights of the leaves that it reaches from `roots`, put together
     /// as the code `function` of a `TreeFunction` says.
     ///
-    /// Nodes are `(lead, feature, from, span)`, integers of the width of `x`: where the feature's key is at most `span` from
-    /// `from` on, counted without signs, `lead` is next, else the node after it. A key is the bits of the magnitude, negated
-    /// for negative numbers, and the largest integer for NaN. A leaf leads to itself; its `from` is its line in `weights` and
-    /// `targets`, where -1 is for no target, or in `weights` for all targets in order. No leaf is more than `depth` steps from its root.
-    TREE_ENSEMBLE = "tree_ensemble" ["x", "nodes", "roots", "weights", "targets"] -> ["y"] {"function", "depth"},
+    /// Nodes are `(split, step)`, integers of the width of `x`. The low `column_bits` of a step are a column, the others an
+    /// offset: where the key of that column is at most `split`, the next node is as many after this one, else one more. Column
+    /// 0 has the least integer, and columns `1 + 2f` and `2 + 2f` feature f's key: the bits of the magnitude, negated for
+    /// negative numbers, and for NaN the largest integer or the least. A leaf has step 0; its `split` is its line in `weights`
+    /// and `targets`, where -1 is for no target, or in `weights` for all targets in order. No leaf is more than `depth` steps
+    /// from its root.
+    TREE_ENSEMBLE = "tree_ensemble" ["x", "nodes", "roots", "weights", "targets"] -> ["y"] {"function", "column_bits", "depth"},
         tree_ensemble,
         scratch = |operands: &[Operand], _: &[i64], threads: usize| {
             let x = operands.first();
@@ -47,7 +49,7 @@ const MANY: usize = avx512::WALKS;
 const MANY: usize = 64;
 
 /// Keys of a block of rows at most: what stays in the first-level cache beside a tree.
-const BLOCK_KEYS: usize = 4096;
+const BLOCK_KEYS: usize = 8192;
 
 /// Rows whose keys are kept at a time.
 fn block_rows([n, features]: [usize; 2]) -> usize {
@@ -55,9 +57,19 @@ fn block_rows([n, features]: [usize; 2]) -> usize {
     (if rows < MANY { rows / LANES * LANES } else { rows / MANY * MANY }).min(n)
 }
 
-/// Keys that are kept of a row: at least the one that leaves name.
+/// Keys that are kept of a row.
 fn columns(features: usize) -> usize {
-    features.max(1)
+    features.saturating_mul(2).saturating_add(1)
+}
+
+/// Keys of a tree's columns, and where they lie.
+#[derive(Clone, Copy)]
+struct Keys<'a, K> {
+    keys: &'a [K],
+    /// Columns of a row.
+    columns: usize,
+    /// Whether each column is of [`LANES`] rows side by side, so many rows after so many; else all walks are of one row.
+    apart: bool,
 }
 
 /// A number that trees compare by its key.
@@ -65,23 +77,18 @@ trait Feature: Element + PartialOrd + std::ops::AddAssign {
     /// An integer of the same width.
     type Key: Element;
 
-    /// See [`TREE_ENSEMBLE`].
-    fn key(self) -> Self::Key;
+    /// Column 0; see [`TREE_ENSEMBLE`].
+    const LEAST: Self::Key;
 
-    /// Where a row with feature values `key(feature)` goes from a node. `None` if there is no such feature.
-    fn next(node: &[Self::Key; 4], key: impl Fn(usize) -> Option<Self::Key>) -> Option<u32>;
+    /// The two columns of a number; see [`TREE_ENSEMBLE`].
+    fn keys(self) -> [Self::Key; 2];
 
-    /// The leaves at which many walks from `at` end, if there are instructions for it; each has `columns` keys. If `apart`,
-    /// keys are those of [`LANES`] rows side by side for each column, so many rows after so many; else all walks have the
-    /// same. `None` inside if a walk leaves the tables.
-    fn many_leaves(
-        _nodes: &[[Self::Key; 4]],
-        _depth: usize,
-        _at: &[u32; MANY],
-        _keys: &[Self::Key],
-        _columns: usize,
-        _apart: bool,
-    ) -> Option<Option<[u32; MANY]>> {
+    /// Where a row with keys `key(column)` goes from a node. `None` if there is no such column.
+    fn next(node: &[Self::Key; 2], at: u32, column_bits: u32, key: impl Fn(usize) -> Option<Self::Key>) -> Option<u32>;
+
+    /// The leaves at which many walks from `at` end, if there are instructions for it. `None` inside if a walk leaves the
+    /// tables.
+    fn many_leaves(_trees: &Trees<Self>, _at: &[u32; MANY], _keys: Keys<Self::Key>) -> Option<Option<[u32; MANY]>> {
         None
     }
 
@@ -97,18 +104,27 @@ macro_rules! feature {
         impl Feature for $float {
             type Key = $key;
 
+            const LEAST: $key = <$key>::MIN;
+
             #[inline(always)]
-            fn key(self) -> $key {
+            fn keys(self) -> [$key; 2] {
                 let bits = self.to_bits() as $key;
                 let magnitude = bits & <$key>::MAX;
                 let signed = if bits < 0 { -magnitude } else { magnitude };
-                if magnitude > <$float>::INFINITY.to_bits() as $key { <$key>::MAX } else { signed }
+                let is_nan = magnitude > <$float>::INFINITY.to_bits() as $key;
+                if is_nan { [<$key>::MAX, <$key>::MIN] } else { [signed; 2] }
             }
 
             #[inline(always)]
-            fn next(&[lead, feature, from, span]: &[$key; 4], key: impl Fn(usize) -> Option<$key>) -> Option<u32> {
-                let distance = key(feature as $unsigned as usize)?.wrapping_sub(from) as $unsigned;
-                Some(lead.wrapping_add((distance > span as $unsigned) as $key) as u32)
+            fn next(
+                &[split, step]: &[$key; 2],
+                at: u32,
+                column_bits: u32,
+                key: impl Fn(usize) -> Option<$key>,
+            ) -> Option<u32> {
+                let column = step as $unsigned & !(<$unsigned>::MAX << column_bits);
+                let is_beyond = key(column as usize)? > split;
+                Some(at.wrapping_add((step >> column_bits) as u32).wrapping_add(is_beyond as u32))
             }
 
             #[inline(always)]
@@ -126,29 +142,23 @@ macro_rules! feature {
 feature! {
     f32, i32, u32,
     #[cfg(target_arch = "x86_64")]
-    fn many_leaves(
-        nodes: &[[i32; 4]],
-        depth: usize,
-        at: &[u32; MANY],
-        keys: &[i32],
-        columns: usize,
-        apart: bool,
-    ) -> Option<Option<[u32; MANY]>> {
+    fn many_leaves(trees: &Trees<f32>, at: &[u32; MANY], keys: Keys<i32>) -> Option<Option<[u32; MANY]>> {
         // SAFETY: the processor has what the function is compiled for.
-        (Isa::detect() == Isa::Avx512).then(|| unsafe { avx512::leaves(nodes, depth, at, keys, columns, apart) })
+        (Isa::detect() == Isa::Avx512).then(|| unsafe { avx512::leaves(trees, at, keys) })
     }
 }
 feature! { f64, i64, u64 }
 
 /// The tables of a call.
 struct Trees<'a, T: Feature> {
-    nodes: &'a [[T::Key; 4]],
+    nodes: &'a [[T::Key; 2]],
     roots: &'a [T::Key],
     weights: &'a [T],
     targets: Option<&'a [T::Key]>,
     /// Weights of a leaf.
     k: usize,
     function: TreeFunction,
+    column_bits: u32,
     depth: usize,
 }
 
@@ -158,11 +168,12 @@ impl<T: Feature> Trees<'_, T> {
     ///
     /// A function of its own, as its loop needs all registers.
     #[inline(never)]
-    fn leaves<const N: usize, const W: usize>(&self, mut at: [u32; N], keys: &[[T::Key; W]]) -> Option<[usize; N]> {
+    fn leaves<const N: usize, const W: usize>(&self, mut at: [u32; N], keys: &[[T::Key; W]]) -> Option<[u32; N]> {
         for _ in 0..self.depth {
             let mut moved = 0;
             for (lane, at) in at.iter_mut().enumerate() {
-                let next = T::next(self.nodes.get(*at as usize)?, |feature| Some(keys.get(feature)?[lane % W]))?;
+                let node = self.nodes.get(*at as usize)?;
+                let next = T::next(node, *at, self.column_bits, |column| Some(keys.get(column)?[lane % W]))?;
                 moved |= next ^ *at;
                 *at = next;
             }
@@ -172,20 +183,38 @@ impl<T: Feature> Trees<'_, T> {
         }
         let mut leaves = [0; N];
         for (leaf, at) in leaves.iter_mut().zip(at) {
-            *leaf = T::place(self.nodes.get(at as usize)?[2]);
+            *leaf = T::place(self.nodes.get(at as usize)?[0]) as u32;
         }
         Some(leaves)
     }
 
-    /// See [`Feature::many_leaves`].
-    fn many(&self, at: &[u32; MANY], keys: &[T::Key], columns: usize, apart: bool) -> Option<Option<[u32; MANY]>> {
-        T::many_leaves(self.nodes, self.depth, at, keys, columns, apart)
+    /// Whether each leaf has one weight, which is added to the one result.
+    fn is_single_sum(&self, targets: usize) -> bool {
+        self.k == 1 && targets == 1 && self.targets.is_none() && self.function == TreeFunction::Sum
     }
 
-    /// Adds the weights of a leaf to the results of each of the first rows of `y`, and returns how many there are.
-    fn add_rows<const N: usize>(&self, y: &mut [T], targets: usize, leaves: [usize; N]) -> Option<usize> {
-        y.chunks_exact_mut(targets).zip(leaves).try_for_each(|(y, leaf)| self.add(y, leaf))?;
-        Some(N)
+    /// Adds the weights of a leaf to the results of each of the first rows of `y`.
+    fn add_rows(&self, y: &mut [T], targets: usize, leaves: &[u32]) -> Option<()> {
+        if self.is_single_sum(targets) {
+            for (y, &leaf) in y.iter_mut().zip(leaves) {
+                *y += *self.weights.get(leaf as usize)?;
+            }
+            return Some(());
+        }
+        y.chunks_exact_mut(targets).zip(leaves).try_for_each(|(y, &leaf)| self.add(y, leaf as usize))
+    }
+
+    /// Adds the weights of leaves to the results of a row, one after the other.
+    fn add_leaves(&self, y: &mut [T], leaves: &[u32]) -> Option<()> {
+        if self.is_single_sum(y.len()) {
+            let mut sum = y[0];
+            for &leaf in leaves {
+                sum += *self.weights.get(leaf as usize)?;
+            }
+            y[0] = sum;
+            return Some(());
+        }
+        leaves.iter().try_for_each(|&leaf| self.add(y, leaf as usize))
     }
 
     /// Adds the weights of `leaf` to the results of a row. `None` if it has none.
@@ -209,6 +238,15 @@ impl<T: Feature> Trees<'_, T> {
         Some(())
     }
 
+    /// Adds to the results of a row with these keys the weights of the leaves below `roots`.
+    fn walk_row(&self, y: &mut [T], roots: &[T::Key], keys: &[[T::Key; 1]]) -> Option<()> {
+        let (some, rest) = roots.as_chunks::<TREES>();
+        for roots in some {
+            self.add_leaves(y, &self.leaves(roots.map(|root| T::place(root) as u32), keys)?)?;
+        }
+        rest.iter().try_for_each(|&root| self.add_leaves(y, &self.leaves([T::place(root) as u32], keys)?))
+    }
+
     /// Results `y [rows, targets]` of `x [rows, features]`. `keys` has room for as many. `None` if tables do not fit together.
     fn run(&self, x: &[T], keys: &mut [T::Key], features: usize, y: &mut [T], targets: usize) -> Option<()> {
         y.fill(if self.function == TreeFunction::Sum { T::default() } else { T::NAN });
@@ -216,12 +254,14 @@ impl<T: Feature> Trees<'_, T> {
         let together = n - n % LANES;
         let (groups, singles) = keys.split_at_mut(together * columns);
         let (groups, singles) = (groups.as_chunks_mut::<LANES>().0, singles.as_chunks_mut::<1>().0);
-        for (row, x) in x.chunks_exact(columns).enumerate() {
+        for row in 0..n {
+            let keys = x[row * features..][..features].iter().flat_map(|x| x.keys());
+            let keys = std::iter::once(T::LEAST).chain(keys);
             match row.checked_sub(together) {
-                Some(single) => singles[single * columns..].iter_mut().zip(x).for_each(|(key, x)| *key = [x.key()]),
+                Some(single) => singles[single * columns..].iter_mut().zip(keys).for_each(|(to, key)| *to = [key]),
                 None => {
-                    let keys = &mut groups[row / LANES * columns..];
-                    keys.iter_mut().zip(x).for_each(|(key, x)| key[row % LANES] = x.key());
+                    let group = &mut groups[row / LANES * columns..];
+                    group.iter_mut().zip(keys).for_each(|(to, key)| to[row % LANES] = key);
                 }
             }
         }
@@ -234,32 +274,35 @@ impl<T: Feature> Trees<'_, T> {
                 let many = if together - row < MANY {
                     None
                 } else {
-                    self.many(&[root; MANY], keys.as_flattened(), columns, true)
+                    T::many_leaves(self, &[root; MANY], Keys { keys: keys.as_flattened(), columns, apart: true })
                 };
-                row += match many {
-                    Some(leaves) => self.add_rows(y, targets, leaves?.map(|leaf| leaf as usize))?,
-                    None => self.add_rows(y, targets, self.leaves([root; LANES], &keys[..columns])?)?,
-                };
+                match many {
+                    Some(leaves) => {
+                        self.add_rows(y, targets, &leaves?)?;
+                        row += MANY;
+                    }
+                    None => {
+                        self.add_rows(y, targets, &self.leaves([root; LANES], &keys[..columns])?)?;
+                        row += LANES;
+                    }
+                }
             }
         }
         for (row, y) in y_single.chunks_exact_mut(targets).enumerate() {
             let keys = &singles[row * columns..][..columns];
-            let mut roots = self.roots;
-            while let Some((&many, rest)) = roots.split_first_chunk::<MANY>()
-                && let Some(leaves) =
-                    self.many(&many.map(|root| T::place(root) as u32), keys.as_flattened(), columns, false)
-            {
-                leaves?.into_iter().try_for_each(|leaf| self.add(y, leaf as usize))?;
-                roots = rest;
-            }
-            let (some, rest) = roots.as_chunks::<TREES>();
-            for roots in some {
-                let leaves = self.leaves(roots.map(|root| T::place(root) as u32), keys)?;
-                leaves.into_iter().try_for_each(|leaf| self.add(y, leaf))?;
-            }
-            for &root in rest {
-                let [leaf] = self.leaves([T::place(root) as u32], keys)?;
-                self.add(y, leaf)?;
+            for roots in self.roots.chunks(MANY) {
+                let many = if roots.len() < TREES {
+                    None
+                } else {
+                    // Walks that are left over go down the first of the trees.
+                    let mut at = [T::place(roots[0]) as u32; MANY];
+                    at.iter_mut().zip(roots).for_each(|(at, &root)| *at = T::place(root) as u32);
+                    T::many_leaves(self, &at, Keys { keys: keys.as_flattened(), columns, apart: false })
+                };
+                match many {
+                    Some(leaves) => self.add_leaves(y, &leaves?[..roots.len()])?,
+                    None => self.walk_row(y, roots, keys)?,
+                }
             }
         }
         if self.function != TreeFunction::Sum {
@@ -288,7 +331,11 @@ fn predict<T: Feature>(args: &mut Args) -> Result<(), KernelError> {
         targets: args.optional::<T::Key>(4)?,
         k,
         function: TreeFunction::from_code(args.attr(0)?)?,
-        depth: args.extent(1)?,
+        column_bits: u32::try_from(args.extent(1)?)
+            .ok()
+            .filter(|bits| *bits < 32)
+            .ok_or_else(|| error("too many columns"))?,
+        depth: args.extent(2)?,
     };
     if n != y_n || trees.targets.map_or(k != targets, |targets| targets.len() != leaves * k) {
         return Err(error(format!("{k} weights of a leaf do not fit y {:?} of x {:?}", &y_shape[..], &x_shape[..])));

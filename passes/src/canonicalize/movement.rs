@@ -2,7 +2,7 @@
 
 use super::{Peephole, Site, Step};
 use crate::rebuild::OperandList;
-use ic_ir::ops::{Constant, Convolution, Gather, Pad, PadMode, Reduce, Reshape, Slice, Transpose};
+use ic_ir::ops::{Constant, Convolution, Expand, Gather, Pad, PadMode, Reduce, Reshape, Slice, Transpose};
 use ic_ir::{Literal, Op};
 use ic_types::{DType, Dim, Tensor};
 
@@ -10,6 +10,7 @@ pub(super) const RULES: &[Peephole] = &[
     Peephole { name: "no-elements", run: no_elements },
     Peephole { name: "movement-identity", run: identity },
     Peephole { name: "reshape-reshape", run: reshape_reshape },
+    Peephole { name: "reshape-fill", run: reshape_fill },
     Peephole { name: "transpose-transpose", run: transpose_transpose },
     Peephole { name: "transpose-units", run: transpose_units },
     Peephole { name: "expand-expand", run: expand_expand },
@@ -24,12 +25,22 @@ pub(super) const RULES: &[Peephole] = &[
     Peephole { name: "convolution-pad", run: convolution_pad },
 ];
 
-/// What has no elements is a constant: nothing computes it.
+/// What has no elements is a constant, or where some extents are symbols one number repeated: nothing computes it.
 fn no_elements(site: &mut Site) -> Option<Step> {
     let ty = site.result_ty()?;
-    let shape = ty.constant_shape().filter(|shape| shape.contains(&0))?;
-    let value = Literal::inline(Tensor::zeros(ty.dtype, shape));
-    (!matches!(site.op, Op::Constant(_))).then(|| Step::Node(Constant { value }.into(), OperandList::default()))
+    if !ty.shape.iter().any(|dim| dim.is(0)) || matches!(site.op, Op::Constant(_)) {
+        return None;
+    }
+    let (dtype, shape) = (ty.dtype, ty.shape.clone());
+    if let Some(extents) = ty.constant_shape() {
+        let value = Literal::inline(Tensor::zeros(dtype, extents));
+        return Some(Step::Node(Constant { value }.into(), OperandList::default()));
+    }
+    if !matches!(site.op, Op::Reshape(_) | Op::Slice(_) | Op::Transpose(_) | Op::Concat(_) | Op::Pad(_)) {
+        return None;
+    }
+    let one = site.push(Constant { value: Literal::inline(Tensor::zeros(dtype, vec![])) }, &[])?;
+    Some(Step::Node(Expand { shape }.into(), vec![Some(one)]))
 }
 
 /// A movement to the same type that keeps the order of elements does nothing.
@@ -51,6 +62,15 @@ fn reshape_reshape(site: &mut Site) -> Option<Step> {
     let Op::Reshape(_) = &site.op else { return None };
     let inner = site.def(0)?;
     matches!(inner.op, Op::Reshape(_)).then(|| Step::Node(site.op.clone(), inner.operands.clone()))
+}
+
+/// A reshape of one element repeated is that element repeated.
+fn reshape_fill(site: &mut Site) -> Option<Step> {
+    let Op::Reshape(Reshape { shape }) = &site.op else { return None };
+    let inner = site.def(0)?;
+    let (Op::Expand(_), Some(&Some(one))) = (&inner.op, inner.operands.first()) else { return None };
+    let is_scalar = site.rebuild.new.ty(one).as_tensor()?.shape.is_empty();
+    is_scalar.then(|| Step::Node(Expand { shape: shape.clone() }.into(), inner.operands.clone()))
 }
 
 /// `transpose_p(transpose_q(x)) = transpose_{q∘p}(x)`.
@@ -81,7 +101,7 @@ fn expand_expand(site: &mut Site) -> Option<Step> {
     let inner = site.def(0)?;
     let Op::Expand(_) = &inner.op else { return None };
     let shape = site.result_ty()?.shape.clone();
-    Some(Step::Node(ic_ir::ops::Expand { shape }.into(), inner.operands.clone()))
+    Some(Step::Node(Expand { shape }.into(), inner.operands.clone()))
 }
 
 /// A slice of a slice is one slice.

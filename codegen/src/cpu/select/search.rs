@@ -60,7 +60,7 @@ pub(super) fn tree_ensemble(op: &TreeEnsemble, site: &Site) -> Result<LibraryCal
         TreeFn::Max => codes::TreeFunction::Max,
     };
     let operands = (0..5).map(|i| site.dense(i)).chain([Ok(site.give(0))]).collect::<Result<Vec<_>, _>>()?;
-    Ok(plain("tree_ensemble", operands, vec![function.code().into(), op.depth.into()]))
+    Ok(plain("tree_ensemble", operands, vec![function.code().into(), op.column_bits.into(), op.depth.into()]))
 }
 
 pub(super) fn non_zero(site: &Site) -> Result<LibraryCall, String> {

@@ -4,6 +4,7 @@
 use crate::eval::{checked_len, from_reals, indices, reals};
 use crate::{OpDef, OpError, OperandSpec, Operands, TensorType, Tensors, Type, ensure};
 use ic_types::{DType, Data, Dim, Tensor};
+use std::iter::once;
 
 crate::word_attr! {
     /// How the weights of the leaves that a row reaches are put together.
@@ -32,17 +33,22 @@ crate::attrs! {
     /// `y[row, t]`, for each target `t` the weights of the leaves that a row of `x` reaches, one in each tree; 0 where no
     /// leaf has one for it.
     ///
-    /// Nodes of all trees are rows `(lead, feature, from, span)` of one table, in integers of the width of `x`. A feature's
-    /// key is the bits of its magnitude, negated if it is negative, and the largest integer if it is NaN, so that keys are
-    /// ordered as numbers are. Where `key - from`, as an unsigned number, is at most `span`, the next node is `lead`, else
-    /// `lead + 1`. So a range of keys, with or without NaN, is one comparison. A leaf leads to itself whatever the key, and
-    /// its `from` is its number in the tables of weights.
+    /// Nodes of all trees are rows `(split, step)` of one table, in integers of the width of `x`. The low `column_bits` of
+    /// `step` are a column, the others, with their sign, an offset: where a row's key in that column is at most `split`, the
+    /// next node is as many after this one, else one more. A leaf has step 0, and its `split` is its number in the tables
+    /// of weights.
     ///
-    /// `x [N, F]` of f32 or f64, `nodes [n, 4]`, `roots [trees]`, `weights [leaves, k]`, `targets [leaves, k]`, -1 for
+    /// Column 0 has the least integer for every row, so that it leads on always. Columns `1 + 2f` and `2 + 2f` have the key
+    /// of feature f: the bits of its magnitude, negated if it is negative, so that keys are ordered as numbers are, and for
+    /// NaN the largest integer in the former and the least in the latter.
+    ///
+    /// `x [N, F]` of f32 or f64, `nodes [n, 2]`, `roots [trees]`, `weights [leaves, k]`, `targets [leaves, k]`, -1 for
     /// what is no weight, or absent: then the weights of a leaf are for all targets in order.
     TreeEnsemble {
         /// How weights are put together.
         function: TreeFn,
+        /// Bits of a column; 1 to 31.
+        column_bits: usize,
         /// Steps from a root to the deepest leaf.
         depth: usize,
         /// Number of targets.
@@ -71,8 +77,9 @@ impl OpDef for TreeEnsemble {
             let fits = table.is_none_or(|table| table.dtype == integer);
             ensure!(fits, "`{name}` must be {integer}, as `x` is {}", ty.dtype);
         }
-        ensure!(nodes.rank() == 2, "`nodes` must have shape [n, 4], found {nodes}");
-        x.equal(&nodes.shape[1], &Dim::constant(4), "columns of `nodes` and their fields")?;
+        ensure!((1..=31).contains(&self.column_bits), "`column_bits` must be 1 to 31, found {}", self.column_bits);
+        ensure!(nodes.rank() == 2, "`nodes` must have shape [n, 2], found {nodes}");
+        x.equal(&nodes.shape[1], &Dim::constant(2), "columns of `nodes` and their fields")?;
         ensure!(roots.rank() == 1, "`roots` must have rank 1, found {roots}");
         let is_table = weights.rank() == 2 && weights.dtype == ty.dtype;
         ensure!(is_table, "`weights` must be {}[leaves, k], found {weights}", ty.dtype);
@@ -91,7 +98,8 @@ impl OpDef for TreeEnsemble {
     fn eval(&self, x: &Tensors) -> Result<Vec<Tensor>, OpError> {
         let input = x.get(0)?;
         let &[rows, features] = input.shape() else { return Err(OpError::new("`x` must have rank 2")) };
-        let (keys, span_mask) = keys(input)?;
+        let keys = keys(input)?;
+        let least = if input.dtype() == DType::F32 { i32::MIN.into() } else { i64::MIN };
         let (nodes, roots) = (indices(x.get(1)?)?, indices(x.get(2)?)?);
         let (weights, k) = (reals(x.get(3)?)?, x.get(3)?.shape()[1]);
         let targets = x.opt(4).map(indices).transpose()?;
@@ -99,9 +107,10 @@ impl OpDef for TreeEnsemble {
         let mut y = Vec::new();
         for row in 0..rows {
             let keys = &keys[row * features..(row + 1) * features];
+            let keys: Vec<i64> = once(least).chain(keys.iter().flatten().copied()).collect();
             let mut sums = vec![None::<f64>; self.targets];
             for &root in &roots {
-                let leaf = self.leaf(keys, &nodes, root, span_mask)?;
+                let leaf = self.leaf(&keys, &nodes, root)?;
                 for i in 0..k {
                     let at = leaf.checked_mul(k).map(|at| at + i).filter(|&at| at < weights.len());
                     let at = at.ok_or_else(|| OpError(format!("leaf {leaf} has no weights")))?;
@@ -128,19 +137,17 @@ impl OpDef for TreeEnsemble {
 }
 
 impl TreeEnsemble {
-    /// The number of the leaf where a row with these keys ends that begins at `root`.
-    fn leaf(&self, keys: &[i64], nodes: &[i64], root: i64, span_mask: u64) -> Result<usize, OpError> {
+    /// The number of the leaf where a row with these keys, by column, ends that begins at `root`.
+    fn leaf(&self, keys: &[i64], nodes: &[i64], root: i64) -> Result<usize, OpError> {
         let outside = || OpError::new("a tree leads outside of its tables");
         let mut at = root;
         for _ in 0..=self.depth {
-            let node = usize::try_from(at).ok().and_then(|at| nodes.get(4 * at..4 * at + 4)).ok_or_else(outside)?;
-            let key = usize::try_from(node[1]).ok().and_then(|feature| keys.get(feature));
-            // A row without features can only be at a leaf.
-            let key = key.copied().or((node[0] == at).then_some(0)).ok_or_else(outside)?;
-            let distance = key.wrapping_sub(node[2]) as u64 & span_mask;
-            let next = node[0].wrapping_add(i64::from(distance > node[3] as u64 & span_mask));
+            let node = usize::try_from(at).ok().and_then(|at| nodes.get(2 * at..2 * at + 2)).ok_or_else(outside)?;
+            let column = (node[1] & ((1 << self.column_bits) - 1)) as usize;
+            let is_beyond = *keys.get(column).ok_or_else(outside)? > node[0];
+            let next = at + (node[1] >> self.column_bits) + i64::from(is_beyond);
             if next == at {
-                return usize::try_from(node[2]).map_err(|_| outside());
+                return usize::try_from(node[0]).map_err(|_| outside());
             }
             at = next;
         }
@@ -148,29 +155,31 @@ impl TreeEnsemble {
     }
 }
 
-/// The keys of numbers, and which bits of their differences count.
-fn keys(x: &Tensor) -> Result<(Vec<i64>, u64), OpError> {
+/// The keys of numbers, with NaN as the largest integer and as the least.
+fn keys(x: &Tensor) -> Result<Vec<[i64; 2]>, OpError> {
     match x.data() {
-        Data::F32(x) => Ok((x.iter().map(|&x| i64::from(key_f32(x))).collect(), u64::from(u32::MAX))),
-        Data::F64(x) => Ok((x.iter().map(|&x| key_f64(x)).collect(), u64::MAX)),
+        Data::F32(x) => Ok(x.iter().map(|&x| [false, true].map(|nan_first| key_f32(x, nan_first).into())).collect()),
+        Data::F64(x) => Ok(x.iter().map(|&x| [false, true].map(|nan_first| key_f64(x, nan_first))).collect()),
         _ => Err(OpError::new("`x` must be f32 or f64")),
     }
 }
 
-/// The key of a number; see [`TreeEnsemble`].
-pub fn key_f32(x: f32) -> i32 {
+/// The key of a number, before all others if it is NaN and `nan_first`; see [`TreeEnsemble`].
+pub fn key_f32(x: f32, nan_first: bool) -> i32 {
     let magnitude = x.abs().to_bits() as i32;
     match x {
+        x if x.is_nan() && nan_first => i32::MIN,
         x if x.is_nan() => i32::MAX,
         x if x < 0.0 => -magnitude,
         _ => magnitude,
     }
 }
 
-/// The key of a number; see [`TreeEnsemble`].
-pub fn key_f64(x: f64) -> i64 {
+/// The key of a number, before all others if it is NaN and `nan_first`; see [`TreeEnsemble`].
+pub fn key_f64(x: f64, nan_first: bool) -> i64 {
     let magnitude = x.abs().to_bits() as i64;
     match x {
+        x if x.is_nan() && nan_first => i64::MIN,
         x if x.is_nan() => i64::MAX,
         x if x < 0.0 => -magnitude,
         _ => magnitude,
@@ -186,9 +195,9 @@ mod tests {
         let tiny = f32::from_bits(1);
         let numbers =
             [f32::NEG_INFINITY, f32::MIN, -1.5, -1.0, -tiny, 0.0, tiny, 1.0, f32::MAX, f32::INFINITY, f32::NAN];
-        assert!(numbers.windows(2).all(|pair| key_f32(pair[0]) < key_f32(pair[1])));
+        assert!(numbers.windows(2).all(|pair| key_f32(pair[0], false) < key_f32(pair[1], false)));
         let numbers = numbers.map(f64::from);
-        assert!(numbers.windows(2).all(|pair| key_f64(pair[0]) < key_f64(pair[1])));
-        assert_eq!((key_f32(-0.0), key_f64(-0.0)), (0, 0));
+        assert!(numbers.windows(2).all(|pair| key_f64(pair[0], false) < key_f64(pair[1], false)));
+        assert_eq!((key_f32(-0.0, true), key_f64(-0.0, true)), (0, 0));
     }
 }

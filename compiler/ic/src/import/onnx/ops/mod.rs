@@ -44,6 +44,7 @@ mod slice_in_run;
 mod sliding;
 mod softmax;
 mod space;
+mod tree_layout;
 mod tree_walk;
 mod window;
 

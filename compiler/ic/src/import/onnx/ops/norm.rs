@@ -75,13 +75,22 @@ pub(super) fn batch(cx: &mut Context, node: &NodeView) -> Results {
     Ok(results)
 }
 
-/// `InstanceNormalization`: per sample and channel.
+/// `InstanceNormalization`: per sample and channel. Floats of 16 bits are computed with as f32, as squares of theirs
+/// overflow.
 pub(super) fn instance(cx: &mut Context, node: &NodeView) -> Results {
     let x = node.input(0)?;
+    let dtype = cx.dtype(x)?;
+    let wide = if dtype == DType::F64 { dtype } else { DType::F32 };
+    let x = cx.cast(x, wide)?;
     let axes = (2..cx.rank(x)?).collect();
     let statistics = moments(cx, x, axes)?;
-    let (scale, bias) = (per_channel(cx, node.input(1)?, x)?, per_channel(cx, node.input(2)?, x)?);
-    Ok(vec![normalize(cx, x, statistics, epsilon(node), Some([scale, bias]))?])
+    let mut parameter = |i| {
+        let value = per_channel(cx, node.input(i)?, x)?;
+        cx.cast(value, wide)
+    };
+    let affine = [parameter(1)?, parameter(2)?];
+    let y = normalize(cx, x, statistics, epsilon(node), Some(affine))?;
+    Ok(vec![cx.cast(y, dtype)?])
 }
 
 /// `GroupNormalization`: per sample and group of channels. Before opset 21 scale and bias are per group.

@@ -1,9 +1,11 @@
 //! What the ops of tree ensembles have in common: trees as ONNX-ML has them, and the core op that they become.
 
 use super::prelude::*;
+use super::tree_layout::Layout;
 use ic_ir::eval::{from_ints, from_reals};
 use ic_ir::ops::{Softmax, TreeEnsemble, TreeFn, key_f32, key_f64};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::BTreeMap;
+use std::slice;
 
 /// How a node compares a feature with its threshold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,130 +51,85 @@ impl Trees {
         let fits = lengths.iter().all(|&length| length == n)
             && self.next.iter().flatten().all(inside)
             && self.roots.iter().all(inside)
-            && self.features.iter().all(|&feature| (0..i64::from(i32::MAX)).contains(&feature))
+            && self.features.iter().all(|&feature| (0..i64::from(i32::MAX >> 2)).contains(&feature))
             && all < i64::from(i32::MAX >> 3)
             && !self.leaves.is_empty();
         if fits { Ok(()) } else { Err(invalid!("the lists of nodes do not describe trees")) }
     }
 
-    /// Whether features are f64.
-    fn is_wide(&self) -> bool {
-        self.dtype == DType::F64
-    }
-
-    /// The least key of all, that of NaN, and one of no number.
-    fn least_nan_none(&self) -> [i64; 3] {
-        if self.is_wide() {
-            [i64::MIN, i64::MAX, i64::MAX - 1]
-        } else {
-            [i32::MIN.into(), i32::MAX.into(), i64::from(i32::MAX) - 1]
-        }
-    }
-
-    /// The range of keys for which a comparison with `split` holds, as its first key and how many follow.
-    fn range(&self, mode: Mode, split: f64, missing: bool) -> [i64; 2] {
-        let [least, nan, none] = self.least_nan_none();
-        let key = if self.is_wide() { key_f64(split) } else { key_f32(split as f32).into() };
-        // Keys go round: NaN, the greatest, comes before the least.
-        let (first, last) = (if missing { nan } else { least }, if missing { nan } else { nan - 1 });
-        let [from, to] = match mode {
-            Mode::NotEqual if split.is_nan() => [least, nan],
-            _ if split.is_nan() => {
-                if missing {
-                    [nan, nan]
-                } else {
-                    [none, none]
-                }
-            }
-            Mode::AtMost => [first, key],
-            Mode::Below => [first, key - 1],
-            Mode::AtLeast => [key, last],
-            Mode::Above => [key + 1, last],
-            Mode::Equal | Mode::Member => [key, key],
-            Mode::NotEqual => [key + 1, key - 1],
-        };
-        [from, to.wrapping_sub(from)]
-    }
-
-    /// The comparisons that decide node `i`: it leads to its first child where one of them holds. There is at least one.
-    fn comparisons(&self, i: usize) -> Vec<[i64; 2]> {
-        let (mode, missing) = (self.modes[i], self.missing[i]);
-        let [_, nan, none] = self.least_nan_none();
-        let mut ranges = match mode {
-            Mode::Member => self.sets.get(&i).into_iter().flatten().map(|&x| self.range(mode, x, false)).collect(),
-            Mode::Equal => vec![self.range(mode, self.splits[i], false)],
-            _ => return vec![self.range(mode, self.splits[i], missing)],
-        };
-        if missing {
-            ranges.push([nan, 0]);
-        }
-        ranges.sort_unstable();
-        ranges.dedup();
-        if ranges.is_empty() { vec![[none, 0]] } else { ranges }
-    }
-
-    /// Nodes as `TreeEnsemble` has them, tree by tree and level by level, and the roots among them.
-    fn table(&self) -> (Vec<[i64; 4]>, Vec<i64>) {
+    /// All nodes as tests of one threshold, and leaves: first those that have the model's numbers, then more.
+    fn tests(&self, float: DType) -> Vec<Test> {
         let n = self.features.len();
-        // Whatever the key.
-        let (least, always) = (self.least_nan_none()[0], -1);
-        let mut places = HashMap::new();
-        let (mut nodes, mut roots, mut waiting) = (Vec::new(), Vec::new(), VecDeque::new());
-        for &root in &self.roots {
-            roots.push(nodes.len() as i64);
-            waiting.push_back((nodes.len(), root as usize));
-            nodes.push([0; 4]);
-            while let Some((at, i)) = waiting.pop_front() {
-                if let Some(&place) = places.get(&i) {
-                    nodes[at] = [place, 0, least, always];
-                    continue;
+        let key =
+            |split: f64| if float == DType::F64 { key_f64(split, false) } else { key_f32(split as f32, false).into() };
+        let least = if float == DType::F64 { i64::MIN } else { i32::MIN.into() };
+        let mut tests: Vec<Test> = (0..n + self.leaves.len()).map(|i| Test::leaf(i.saturating_sub(n))).collect();
+        for i in 0..n {
+            let [yes, no] = self.next.each_ref().map(|next| next[i] as usize);
+            let (mode, split, missing) = (self.modes[i], self.splits[i], self.missing[i]);
+            let [nan_last, nan_first] = [1, 2].map(|nan| 2 * self.features[i] as usize + nan);
+            let up_to = |split| Test::new(if missing { nan_first } else { nan_last }, split, [yes, no]);
+            let above = |split| Test::new(if missing { nan_last } else { nan_first }, split, [no, yes]);
+            tests[i] = match mode {
+                Mode::Equal | Mode::NotEqual | Mode::Member => {
+                    let set = self.sets.get(&i).map_or(slice::from_ref(&split), Vec::as_slice);
+                    let mut keys: Vec<i64> = set.iter().filter(|x| !x.is_nan()).map(|&x| key(x)).collect();
+                    keys.sort_unstable();
+                    keys.dedup();
+                    let leads = match mode {
+                        Mode::NotEqual => [no, yes, yes],
+                        _ => [yes, no, if missing { yes } else { no }],
+                    };
+                    member(&mut tests, [nan_last, nan_first], least, &keys, leads)
                 }
-                places.insert(i, at as i64);
-                if i >= n {
-                    nodes[at] = [at as i64, 0, (i - n) as i64, always];
-                    continue;
-                }
-                let (mut at, comparisons) = (at, self.comparisons(i));
-                for (j, &[from, span]) in comparisons.iter().enumerate() {
-                    let lead = nodes.len();
-                    nodes.extend([[0; 4]; 2]);
-                    nodes[at] = [lead as i64, self.features[i], from, span];
-                    waiting.push_back((lead, self.next[0][i] as usize));
-                    if j + 1 == comparisons.len() {
-                        waiting.push_back((lead + 1, self.next[1][i] as usize));
-                    }
-                    at = lead + 1;
-                }
-            }
+                // No number compares.
+                _ if split.is_nan() => up_to(least),
+                Mode::AtMost => up_to(key(split)),
+                Mode::Below => up_to(key(split) - 1),
+                Mode::AtLeast => above(key(split) - 1),
+                Mode::Above => above(key(split)),
+            };
         }
-        (nodes, roots)
+        tests
     }
 }
 
-/// Steps from a root to the deepest leaf.
-///
-/// # Errors
-/// If a node leads back to itself.
-fn depth(nodes: &[[i64; 4]], roots: &[i64]) -> Result<usize> {
-    let (mut level, mut depth) = (roots.to_vec(), 0);
-    loop {
-        level.sort_unstable();
-        level.dedup();
-        level.retain(|&at| nodes[at as usize][0] != at);
-        if level.is_empty() {
-            return Ok(depth);
-        }
-        if depth > nodes.len() {
-            return Err(invalid!("a node leads back to itself"));
-        }
-        // What always holds has no second child.
-        let children = |&at: &i64| {
-            let [lead, _, _, span] = nodes[at as usize];
-            (lead..=lead + i64::from(span != -1)).collect::<Vec<_>>()
-        };
-        level = level.iter().flat_map(children).collect();
-        depth += 1;
+/// A node, by numbers of nodes: it leads to the first of `next` where the key in its column is at most `split`, else to the
+/// second. A leaf leads nowhere; `split` is its number.
+#[derive(Clone, Copy)]
+pub(super) struct Test {
+    pub(super) column: usize,
+    pub(super) split: i64,
+    pub(super) next: Option<[usize; 2]>,
+}
+
+impl Test {
+    pub(super) fn new(column: usize, split: i64, next: [usize; 2]) -> Test {
+        Test { column, split, next: Some(next) }
     }
+
+    pub(super) fn leaf(number: usize) -> Test {
+        Test { column: 0, split: number as i64, next: None }
+    }
+}
+
+/// Leads to `within` from sorted `keys`, to `outside` from other numbers, and to `nan` from NaN.
+fn member(
+    tests: &mut Vec<Test>,
+    [nan_last, nan_first]: [usize; 2],
+    least: i64,
+    keys: &[i64],
+    [within, outside, nan]: [usize; 3],
+) -> Test {
+    let mut first = Test::new(0, 0, [outside; 2]);
+    let mut rest = outside;
+    for &key in keys.iter().rev() {
+        tests.push(Test::new(nan_last, key, [within, rest]));
+        first = Test::new(nan_last, key - 1, [outside, tests.len() - 1]);
+        rest = tests.len();
+        tests.push(first);
+    }
+    if nan == outside { first } else { Test::new(nan_first, least, [nan, rest]) }
 }
 
 /// The aggregated weights `[rows, targets]` of the leaves that rows `x` reach.
@@ -190,9 +147,18 @@ pub(super) fn predicted(cx: &mut Context, x: ValueId, trees: &Trees, aggregate: 
         "MAX" => TreeFn::Max,
         other => return Err(invalid!("attribute `aggregate_function` is `{other}`")),
     };
-    let (float, integer) = if trees.is_wide() { (DType::F64, DType::I64) } else { (DType::F32, DType::I32) };
-    let (nodes, roots) = trees.table();
-    let op = TreeEnsemble { function, depth: depth(&nodes, &roots)?, targets: trees.n_targets };
+    let as_given =
+        if trees.dtype == DType::F64 { None } else { Layout::new(&trees.tests(DType::F32), &trees.roots, 32)? };
+    let (float, integer) = if as_given.is_some() { (DType::F32, DType::I32) } else { (DType::F64, DType::I64) };
+    // What does not fit 32 bits does fit 64.
+    let layout = match as_given {
+        Some(layout) => layout,
+        None => {
+            Layout::new(&trees.tests(DType::F64), &trees.roots, 64)?.ok_or_else(|| invalid!("trees are too large"))?
+        }
+    };
+    let Layout { nodes, roots, column_bits, depth } = layout;
+    let op = TreeEnsemble { function, column_bits, depth, targets: trees.n_targets };
     let (weights, targets) = weights(trees);
     let n_leaves = trees.leaves.len();
     let integers = |cx: &mut Context, shape: Vec<usize>, list: Vec<i64>| {
@@ -200,7 +166,7 @@ pub(super) fn predicted(cx: &mut Context, x: ValueId, trees: &Trees, aggregate: 
     };
     let mut operands = vec![
         cx.cast(x, float)?,
-        integers(cx, vec![nodes.len(), 4], nodes.concat())?,
+        integers(cx, vec![nodes.len(), 2], nodes.concat())?,
         integers(cx, vec![roots.len()], roots)?,
         cx.constant(from_reals(float, vec![n_leaves, weights.len() / n_leaves], weights)?)?,
     ];
