@@ -198,6 +198,61 @@ fn kernels_of_support_vectors() {
     check_near(&machine("SIGMOID", [0.5, 0.0, 0.0]), &[0.5 * 0.5f32.tanh() - 1f32.tanh() + 0.25]);
 }
 
+/// A machine with the vectors (1, 0), (0, 2) and (-1, -1), of as many classes, and a linear kernel.
+fn three_vectors(more: Vec<AttributeProto>) -> NodeProto {
+    let attributes = vec![
+        text("kernel_type", "LINEAR"),
+        reals("kernel_params", &[0.0; 3]),
+        reals("support_vectors", &[1.0, 0.0, 0.0, 2.0, -1.0, -1.0]),
+        ints("vectors_per_class", &[1, 1, 1]),
+        // Of each vector, against the two other classes.
+        reals("coefficients", &[1.0, -0.5, -1.0, 2.0, 0.5, -2.0]),
+        reals("rho", &[0.25, 0.0, -0.5]),
+        ints("classlabels_ints", &[3, 5, 9]),
+    ];
+    ml("SVMClassifier", [attributes, more].concat(), "label scores")
+}
+
+#[test]
+fn votes_of_support_vectors() {
+    // Kernels of (1, 3) with the vectors: 1, 6, -4.
+    let pairs = [1.0 - 0.5 * 6.0 + 0.25, 2.0 + 4.0, 0.5 * 6.0 + 8.0 - 0.5];
+    let found = outputs(three_vectors(vec![]), 2, &[1.0, 3.0]);
+    check_labels(&found[0], &[5]);
+    check_near(&found[1], &pairs);
+    // The middle of three shares is what each pair of them says it is.
+    let found = outputs(three_vectors(vec![reals("prob_a", &[-1.0; 3]), reals("prob_b", &[0.0; 3])]), 2, &[1.0, 3.0]);
+    check_labels(&found[0], &[5]);
+    let shares = found[1].elements::<f32>().unwrap();
+    let share = |score: f32| 1.0 / (1.0 + (-score).exp());
+    assert!((shares.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{shares:?}");
+    assert!((shares[0] / (shares[0] + shares[1]) - share(pairs[0])).abs() < 5e-3, "{shares:?}");
+    let two = vec![
+        text("kernel_type", "LINEAR"),
+        reals("support_vectors", &[1.0, 0.0, 0.0, 2.0]),
+        ints("vectors_per_class", &[1, 1]),
+        reals("coefficients", &[1.0, -1.0]),
+        reals("rho", &[0.25]),
+        texts("classlabels_strings", &["no", "yes"]),
+    ];
+    let found = outputs(ml("SVMClassifier", two, "label scores"), 2, &[1.0, 3.0, 4.0, 0.0]);
+    check_near(&found[1], &[4.75, -4.75, -4.25, 4.25]);
+    let linear =
+        vec![reals("coefficients", &[1.0, 0.0, 0.0, 1.0]), reals("rho", &[0.5]), ints("classlabels_ints", &[1, 2])];
+    let found = outputs(ml("SVMClassifier", linear, "label scores"), 2, &[1.0, 3.0]);
+    check_labels(&found[0], &[2]);
+    check_near(&found[1], &[1.5, 3.5]);
+}
+
+#[test]
+fn quantiles_of_the_normal_distribution() {
+    let coefficients = vec![reals("coefficients", &[1.0]), text("post_transform", "PROBIT")];
+    let found = outputs(ml("LinearRegressor", coefficients, "y"), 1, &[0.5, 0.975, 0.025, 0.84134]);
+    let found = found[0].elements::<f32>().unwrap();
+    let wanted = [0.0, 1.95996, -1.95996, 1.0];
+    assert!(found.iter().zip(wanted).all(|(a, b): (&f32, f32)| (a - b).abs() < 5e-3), "{found:?}");
+}
+
 #[test]
 fn features() {
     let norm =

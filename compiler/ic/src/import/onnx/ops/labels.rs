@@ -23,13 +23,15 @@ impl Labels {
         Ok(Labels { n: ints.len(), values: cx.vector(ints.to_vec())? })
     }
 
+    /// The labels at these places.
+    pub(super) fn at(&self, cx: &mut Context, places: ValueId) -> Result<ValueId> {
+        cx.gather(self.values, places, 0)
+    }
+
     /// The label of the largest of each row's scores `[rows, labels]`, and the transformed scores.
     pub(super) fn largest(&self, cx: &mut Context, scores: ValueId, transform: &str) -> Results {
-        let op = ArgReduce { function: ArgFn::Argmax, axis: 1, select_last: false };
-        let best = cx.push(op, &[scores])?;
-        let rows = cx.shape(scores)?[0].clone();
-        let best = cx.reshape(best, vec![rows])?;
-        let label = cx.gather(self.values, best, 0)?;
+        let best = largest(cx, scores)?;
+        let label = self.at(cx, best)?;
         let shares = transformed(cx, scores, transform)?;
         Ok(vec![label, cx.cast(shares, DType::F32)?])
     }
@@ -41,7 +43,7 @@ impl Labels {
         let rows = cx.shape(score)?[0].clone();
         let place = cx.cast(is_second, DType::I64)?;
         let place = cx.reshape(place, vec![rows])?;
-        let label = cx.gather(self.values, place, 0)?;
+        let label = self.at(cx, place)?;
         let first = match is_share {
             true => {
                 let one = cx.scalar_like(score, 1.0)?;
@@ -55,4 +57,11 @@ impl Labels {
         }
         Ok(vec![label, cx.cast(scores, DType::F32)?])
     }
+}
+
+/// The place of the first of each row's largest scores, `[rows]`.
+pub(super) fn largest(cx: &mut Context, scores: ValueId) -> Result<ValueId> {
+    let best = cx.push(ArgReduce { function: ArgFn::Argmax, axis: 1, select_last: false }, &[scores])?;
+    let rows = cx.shape(scores)?[0].clone();
+    cx.reshape(best, vec![rows])
 }

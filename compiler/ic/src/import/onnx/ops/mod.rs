@@ -106,6 +106,7 @@ files! {
     optimizer;
     random;
     scaler;
+    support_vectors;
     text;
     trees;
 }

@@ -203,6 +203,32 @@ pub(super) fn transformed(cx: &mut Context, y: ValueId, transform: &str) -> Resu
             let is_zero = cx.with_scalar(ScalarOp::Eq, y, 0.0)?;
             cx.select(is_zero, y, shares)
         }
+        "PROBIT" => probit(cx, y),
         other => Err(unsupported!("the transform `{other}` is not supported")),
     }
+}
+
+/// The number below which a share `y` of the standard normal distribution is, by Winitzki's approximation of the inverse
+/// error function: √2 times the root of `√(v² - log / a) - v`, where `v = 2 / (π a) + log / 2`, with the sign of `2 y - 1`.
+fn probit(cx: &mut Context, y: ValueId) -> Result<ValueId> {
+    const A: f64 = 0.147;
+    let twice = cx.with_scalar(ScalarOp::Mul, y, 2.0)?;
+    let x = cx.with_scalar(ScalarOp::Sub, twice, 1.0)?;
+    let rest = cx.with_scalar(ScalarOp::Mul, y, -1.0)?;
+    let rest = cx.with_scalar(ScalarOp::Add, rest, 1.0)?;
+    let product = cx.binary(ScalarOp::Mul, y, rest)?;
+    // (1 - x) (1 + x)
+    let product = cx.with_scalar(ScalarOp::Mul, product, 4.0)?;
+    let log = cx.unary(ScalarOp::Log, product)?;
+    let half = cx.with_scalar(ScalarOp::Mul, log, 0.5)?;
+    let v = cx.with_scalar(ScalarOp::Add, half, 2.0 / (std::f64::consts::PI * A))?;
+    let square = cx.binary(ScalarOp::Mul, v, v)?;
+    let scaled = cx.with_scalar(ScalarOp::Mul, log, 1.0 / A)?;
+    let inside = cx.binary(ScalarOp::Sub, square, scaled)?;
+    let root = cx.unary(ScalarOp::Sqrt, inside)?;
+    let difference = cx.binary(ScalarOp::Sub, root, v)?;
+    let root = cx.unary(ScalarOp::Sqrt, difference)?;
+    let size = cx.with_scalar(ScalarOp::Mul, root, std::f64::consts::SQRT_2)?;
+    let sign = cx.unary(ScalarOp::Sign, x)?;
+    cx.binary(ScalarOp::Mul, sign, size)
 }
