@@ -9,7 +9,7 @@ mod run;
 use ic::tensors::tensor_to_proto;
 use ic_types::Tensor;
 use models::*;
-use onnx_protobuf::{ModelProto, NodeProto};
+use onnx_protobuf::{AttributeProto, ModelProto, NodeProto};
 use run::{counting, of, run_model, vector};
 
 /// The shape and elements of the first output.
@@ -46,6 +46,25 @@ fn nothing_is_computed_of_what_has_no_elements() {
     let nodes = vec![node("Transpose", "x", "t"), with(node("Flatten", "t", "y"), int("axis", 1))];
     let model = of(nodes, &["x:2 0 3"], "y");
     assert_eq!(run_model(&model, &[counting(&[2, 0, 3])]).unwrap()[0].shape(), [3, 0]);
+}
+
+#[test]
+fn images_of_bytes_are_resized() {
+    let resized = |mode: &str, antialias: i64| {
+        let text = |name: &str, s: &str| AttributeProto { name: name.into(), s: s.into(), ..AttributeProto::default() };
+        let mut resize = with(with(node("Resize", "b roi s", "h"), text("mode", mode)), int("antialias", antialias));
+        resize.input[1].clear();
+        let bytes = with(node("Cast", "x", "b"), int("to", 2));
+        let back = with(node("Cast", "h", "y"), int("to", 1));
+        let mut model = of(vec![bytes, resize, back], &["x:1 1 1 n"], "y");
+        model.graph.as_mut().unwrap().initializer.push(floats("s", &[4], &[1.0, 1.0, 1.0, 2.0]));
+        first(&model, &[Tensor::from_elements(vec![1, 1, 1, 3], vec![0.0f32, 10.0, 255.0])]).1
+    };
+    // 0, 2.5, 7.5, 71.25, 193.75, 255
+    assert_eq!(resized("linear", 0), [0.0, 2.0, 7.0, 71.0, 193.0, 255.0]);
+    assert_eq!(resized("linear", 1), [0.0, 3.0, 8.0, 71.0, 194.0, 255.0]);
+    // What goes beyond a byte is cut off.
+    assert_eq!(resized("cubic", 0)[5], 255.0);
 }
 
 #[test]

@@ -34,8 +34,30 @@ pub(super) fn resize(cx: &mut Context, node: &NodeView) -> Results {
         antialias: node.flag("antialias", false),
         extrapolation: F32(node.float("extrapolation_value").unwrap_or(0.0)),
     };
-    let operands: Vec<ValueId> = std::iter::once(x).chain(roi).collect();
-    Ok(vec![cx.push(op, &operands)?])
+    Ok(vec![resized(cx, op, x, roi)?])
+}
+
+/// Between integers there are floats: they are rounded after a filter, as where images are, else cut off.
+fn resized(cx: &mut Context, op: Resize, x: ValueId, roi: Option<ValueId>) -> Result<ValueId> {
+    let dtype = cx.dtype(x)?;
+    let (mode, antialias) = (op.mode, op.antialias);
+    let push = |cx: &mut Context, x| cx.push(op, &std::iter::once(x).chain(roi).collect::<Vec<_>>());
+    if mode == ResizeMode::Nearest || !dtype.is_int() {
+        return push(cx, x);
+    }
+    let wide = cx.cast(x, if dtype.bits() <= 16 { DType::F32 } else { DType::F64 })?;
+    let mut y = push(cx, wide)?;
+    if antialias {
+        y = cx.with_scalar(ScalarOp::Add, y, 0.5)?;
+        y = cx.unary(ScalarOp::Floor, y)?;
+    }
+    // A cubic goes beyond the numbers that it is between.
+    if mode == ResizeMode::Cubic {
+        let (least, most) = ic_ir::eval::int_range(dtype);
+        y = cx.with_scalar(ScalarOp::Max, y, least as f64)?;
+        y = cx.with_scalar(ScalarOp::Min, y, most as f64)?;
+    }
+    cx.cast(y, dtype)
 }
 
 /// `Upsample`: scales are attributes before opset 9.
@@ -68,7 +90,7 @@ fn scale(cx: &mut Context, node: &NodeView, x: ValueId, scales: ValueId) -> Resu
         antialias: false,
         extrapolation: F32(0.0),
     };
-    Ok(vec![cx.push(op, &[x])?])
+    Ok(vec![resized(cx, op, x, None)?])
 }
 
 /// What a resize goes to.
