@@ -5,6 +5,8 @@
 
 use crate::cache::level_bytes;
 use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::vector::amx;
 use crate::vector::{Dot, DotTask, LANES, Task, Vector, dots, for_isa};
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -54,7 +56,11 @@ pub fn measure(isa: Isa, threads: usize) -> Limits {
     assert!(isa.is_supported(), "this machine has no {}", isa.name());
     let (l2, l3) = (level_bytes(2).unwrap_or(512 << 10), level_bytes(3));
     let float_operations = rate(threads, &|_| for_isa!(isa, V => float_chains::<V>()));
-    let integer_operations = rate(threads, &|_| dots!(isa, D => integer_chains::<D>()));
+    let integer_operations = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if amx::is_available() => rate(threads, &|_| tile_chains()),
+        isa => rate(threads, &|_| dots!(isa, D => integer_chains::<D>())),
+    };
     let mut levels = vec![level("L2", Some(l2 * threads), l2 / 2, isa, threads)];
     if let Some(l3) = l3 {
         // Far from its end: others use it too.
@@ -156,6 +162,34 @@ impl<const N: usize> DotTask for IntegerChains<N> {
         black_box(sums.into_iter().fold(0.0, |all, sum| all + sum.sum()));
         (2 * 4 * STEPS * N * LANES) as f64
     }
+}
+
+/// Products of tiles that are read from the first-level cache.
+#[cfg(target_arch = "x86_64")]
+fn tile_chains() -> f64 {
+    const CHUNKS: usize = 256;
+    #[repr(align(64))]
+    struct Tiles([[u8; amx::ROW]; 2 * amx::TILE]);
+    let (tiles, mut sums) = (Tiles([[1; amx::ROW]; 2 * amx::TILE]), [0i32; 4 * amx::TILE * amx::TILE]);
+    let a = amx::Strided { first: tiles.0.as_ptr().cast(), stride: amx::ROW as isize };
+    let chunks = [amx::Chunk { a: [a, a], b: 0 }; CHUNKS];
+    let product = amx::Product {
+        chunks: chunks.as_ptr(),
+        n_chunks: CHUNKS,
+        b: tiles.0.as_ptr().cast(),
+        b_panel: amx::TILE * amx::ROW,
+        start: sums.as_ptr(),
+        sums: [sums.as_mut_ptr(), sums[2 * amx::TILE * amx::TILE..].as_mut_ptr()],
+        sums_stride: 2 * amx::ROW,
+        ahead: std::ptr::null(),
+        ahead_lines: 0,
+    };
+    // SAFETY: the machine has the unit, of which this is the only use; the pointers cover 16 rows and 2 panels.
+    unsafe {
+        let _shapes = amx::Shapes::new([amx::TILE; 2], amx::TILE);
+        amx::two_by_two(black_box(&product));
+    }
+    (2 * 4 * CHUNKS * amx::TILE * amx::TILE * amx::ROW) as f64
 }
 
 fn read<V: Vector>(array: &[f32]) -> f64 {

@@ -66,6 +66,16 @@ impl Ahead {
         Ahead { data: b.cast(), step: 0 }
     }
 
+    /// Where the memory begins.
+    pub(crate) fn data(&self) -> *const u8 {
+        self.data
+    }
+
+    /// Bytes of it for each element of K, or for each four of bytes.
+    pub(crate) fn step(&self) -> usize {
+        self.step
+    }
+
     /// Asks for the next bytes.
     #[inline(always)]
     pub(crate) fn bring(&mut self) {

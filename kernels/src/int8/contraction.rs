@@ -3,6 +3,8 @@
 //! As in f32 contractions each thread has a rectangle of rows by panels. All of K is summed at once, as partial sums
 //! would not fit in a narrow result.
 
+#[cfg(target_arch = "x86_64")]
+use super::amx::{TileRows, matrices_bytes};
 use super::finish::{Chain, Finish, Stored, divide};
 use super::microkernel::TileArgs;
 use super::tiles::{IntTiles, MAX_ROWS};
@@ -16,6 +18,10 @@ use std::ops::Range;
 
 /// Tiles of rows from which there is time to bring a block of any size.
 const MANY_TILES: usize = 32;
+
+/// What the least product of the matrix unit is divided by for its fewest rows, and for its shortest K.
+const LONGEST: usize = 256;
+const TALLEST: usize = 32;
 
 /// `y[row, column] = epilogue(sum over k of (a[row, k] - a_zero) * (b[k, column] - b_zero[column]))`.
 pub(crate) struct Contraction<'a, R> {
@@ -48,14 +54,25 @@ pub(crate) struct Contraction<'a, R> {
 // SAFETY: threads write disjoint parts of the result and of the scratch, and only read the rest.
 unsafe impl<R: Sync> Sync for Contraction<'_, R> {}
 
-/// Bytes of scratch of one thread.
-fn thread_scratch(segments: usize, copy_len: usize) -> usize {
-    (segments * MAX_ROWS * size_of::<*const u8>()).next_multiple_of(64) + copy_len.next_multiple_of(64)
+/// Bytes of the pointers to a tile's rows.
+fn pointers_bytes(k: Segments) -> usize {
+    k.count * MAX_ROWS * size_of::<*const u8>()
+}
+
+/// Bytes of scratch of one thread: pointers, copies, what the matrix unit needs.
+fn thread_scratch<D: IntTiles>(k: Segments, copy_len: usize) -> usize {
+    let matrices = if D::MATRICES.is_some() { matrices_bytes(k) } else { 0 };
+    pointers_bytes(k) + copy_len.next_multiple_of(64) + matrices
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn matrices_bytes(_: Segments) -> usize {
+    0
 }
 
 /// Bytes of scratch of a contraction on `threads` threads.
-pub(crate) fn scratch_bytes(segments: usize, copy_len: usize, threads: usize) -> usize {
-    thread_scratch(segments, copy_len) * threads
+pub(crate) fn scratch_bytes<D: IntTiles>(k: Segments, copy_len: usize, threads: usize) -> usize {
+    thread_scratch::<D>(k, copy_len) * threads
 }
 
 impl<R: Rows<u8>> Contraction<'_, R> {
@@ -68,10 +85,11 @@ impl<R: Rows<u8>> Contraction<'_, R> {
         // Bytes are multiplied about four times as fast as floats.
         let work = self.n_rows * self.columns.len() * self.k.count * self.k.len / 4;
         let threads = if work < SERIAL { 1 } else { self.call.pool.threads() };
+        let height = self.height::<D>();
         let wide = D::tile(self.n_rows.clamp(1, D::ROWS), usize::MAX).0;
-        let (row_tiles, groups) = (self.n_rows.div_ceil(D::ROWS), panels.div_ceil(wide));
+        let (row_tiles, groups) = (self.n_rows.div_ceil(height), panels.div_ceil(wide));
         let k = self.k.count * self.k.len;
-        let division = Division { row_tiles, groups, rows: D::ROWS, columns: wide * PANEL, k };
+        let division = Division { row_tiles, groups, rows: height, columns: wide * PANEL, k };
         let (row_parts, column_parts) = division.grid(threads);
         let run = |range: Range<usize>, thread: usize| {
             for index in range {
@@ -87,13 +105,27 @@ impl<R: Rows<u8>> Contraction<'_, R> {
         parallel.run(row_parts * column_parts, &run);
     }
 
+    /// Whether the matrix unit multiplies. With few rows it waits for B, with a short K for itself.
+    fn is_on_matrices<D: IntTiles>(&self) -> bool {
+        let k = 4 * self.k.quads();
+        let is_large = |least: usize| {
+            self.n_rows >= least / LONGEST && k >= least / TALLEST && self.n_rows.saturating_mul(k) >= least
+        };
+        k > 0 && D::MATRICES.is_some_and(is_large)
+    }
+
+    /// Rows that are multiplied at once.
+    fn height<D: IntTiles>(&self) -> usize {
+        if self.is_on_matrices::<D>() { MAX_ROWS } else { D::ROWS }
+    }
+
     /// Runs the part of `rows` by `panels` on the calling thread.
     ///
     /// # Safety
     /// As for [`run`](Self::run); `thread` is the caller's own.
     pub(crate) unsafe fn run_part<D: IntTiles>(&self, rows: Range<usize>, panels: Range<usize>, thread: usize) {
         let widest = D::tile(D::ROWS, usize::MAX).0;
-        let n_tiles = rows.len().div_ceil(D::ROWS);
+        let n_tiles = rows.len().div_ceil(self.height::<D>());
         // Half of the cache holds panels of B. With few tiles blocks are smaller: the first is waited for, and the others
         // are brought by the tiles of the one before.
         let share = if n_tiles < MANY_TILES { caches().l2 / 16 } else { caches().l2 / 2 };
@@ -124,9 +156,9 @@ impl<R: Rows<u8>> Contraction<'_, R> {
         next: Option<(usize, usize)>,
         thread: usize,
     ) {
-        let own = self.scratch.wrapping_add(thread_scratch(self.k.count, self.copy_len) * thread);
+        let own = self.scratch.wrapping_add(thread_scratch::<D>(self.k, self.copy_len) * thread);
         let pointers = own.cast::<*const u8>();
-        let copies = own.wrapping_add(thread_scratch(self.k.count, 0));
+        let copies = own.wrapping_add(pointers_bytes(self.k));
         let (mut offsets, mut sums) = ([0; MAX_ROWS], [0; MAX_ROWS]);
         let offsets = &mut offsets[..rows.len()];
         // SAFETY: the scratch has room for this thread's pointers and copies; each row has a pointer for each segment.
@@ -141,8 +173,16 @@ impl<R: Rows<u8>> Contraction<'_, R> {
         let (in_registers, rest) = divide(self.call.epilogue, self.stored);
         let chain = &Chain::of(in_registers);
         let mut panel = block.start;
+        #[cfg(target_arch = "x86_64")]
+        let matrices = self.is_on_matrices::<D>().then(|| {
+            let scratch = copies.wrapping_add(self.copy_len.next_multiple_of(64));
+            // SAFETY: the machine has the matrix unit if `D` has it; the scratch has room.
+            unsafe { TileRows::new(pointers, rows.len(), (self.k, self.read), scratch) }
+        });
         while panel < block.end {
-            let (width, tile) = D::tile(rows.len(), block.end - panel);
+            let (width, tile) = D::tile(rows.len().min(D::ROWS), block.end - panel);
+            #[cfg(target_arch = "x86_64")]
+            let width = matrices.as_ref().map_or(width, |rows| rows.panels(block.end - panel));
             let column = self.columns.start + panel * PANEL;
             let b = self.b.wrapping_add(panel * self.k.panel_bytes());
             let args = TileArgs {
@@ -164,7 +204,15 @@ impl<R: Rows<u8>> Contraction<'_, R> {
                 ahead: self.ahead(panel, width, &block, next).unwrap_or(Ahead::nothing(b)),
             };
             // SAFETY: the pointers cover the tile.
-            unsafe { tile(&args) };
+            unsafe {
+                #[cfg(target_arch = "x86_64")]
+                match &matrices {
+                    Some(rows) => rows.multiply::<D>(&args, width),
+                    None => tile(&args),
+                }
+                #[cfg(not(target_arch = "x86_64"))]
+                tile(&args);
+            }
             panel += width;
         }
         if !rest.is_empty() {

@@ -84,7 +84,7 @@ impl Plan {
 /// Bytes of scratch: pixels outside, the copy, corrections, the contraction's.
 pub(crate) fn scratch<D: IntTiles>(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
     let Ok(plan) = Attrs::of(attrs).and_then(|attrs| Plan::new(&operands[0], &operands[5], attrs)) else { return 0 };
-    plan.outside_len() + plan.copy_len() + plan.corrections_len() + scratch_bytes(plan.k.count, 0, threads)
+    plan.outside_len() + plan.copy_len() + plan.corrections_len() + scratch_bytes::<D>(plan.k, 0, threads)
 }
 
 /// `int8_conv_nhwc`.

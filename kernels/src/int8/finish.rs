@@ -149,15 +149,12 @@ pub(crate) struct Finish<'a> {
     pub(crate) chain: &'a Chain<'a>,
 }
 
-/// Stores a tile of sums that began with [`Finish::start`].
+/// Stores a tile of sums that began with [`Finish::start`], of at most 16 rows.
 ///
 /// # Safety
 /// The pointers cover the tile.
 #[inline(always)]
-pub(crate) unsafe fn finish<V: Vector, const ROWS: usize, const PANELS: usize>(
-    to: &Finish,
-    sums: &mut [[V; PANELS]; ROWS],
-) {
+pub(crate) unsafe fn finish<V: Vector, const PANELS: usize>(to: &Finish, sums: &mut [[V; PANELS]]) {
     // SAFETY: the caller's pointers cover the tile.
     unsafe {
         correct(to, sums);
@@ -186,7 +183,7 @@ pub(crate) unsafe fn finish_rows<V: Vector, const PANELS: usize>(to: &Finish, su
 
 /// Takes B's zero points times the sums of A's rows from the sums.
 #[inline(always)]
-unsafe fn correct<V: Vector, const ROWS: usize, const PANELS: usize>(to: &Finish, sums: &mut [[V; PANELS]; ROWS]) {
+unsafe fn correct<V: Vector, const PANELS: usize>(to: &Finish, sums: &mut [[V; PANELS]]) {
     if to.zeros.is_null() {
         return;
     }

@@ -64,7 +64,7 @@ impl ByteRows<'_> {
 /// Bytes that rows of `a` must be copied to, one tile at a time.
 fn copy_len<D: IntTiles>(a: &Operand) -> usize {
     let (k, k_stride) = k_axis(a);
-    if k_stride == 1 && bytes_of(a) == Ok(Bytes::Unsigned) { 0 } else { D::ROWS * k }
+    if k_stride == 1 && bytes_of(a) == Ok(Bytes::Unsigned) { 0 } else { D::MOST_ROWS * k }
 }
 
 /// The operands of a call, checked.
@@ -105,7 +105,8 @@ impl<'a> Operands<'a> {
 /// Bytes of scratch of `int8_matmul_packed`: corrections, then the contraction's.
 pub(crate) fn packed_scratch<D: IntTiles>(operands: &[Operand], _attrs: &[i64], threads: usize) -> usize {
     let columns = operands[5].shape.last().map_or(1, |&n| n as usize);
-    corrections_bytes(columns) + scratch_bytes(1, copy_len::<D>(&operands[0]), threads)
+    let k = Segments { count: 1, len: k_axis(&operands[0]).0 };
+    corrections_bytes(columns) + scratch_bytes::<D>(k, copy_len::<D>(&operands[0]), threads)
 }
 
 /// `int8_matmul_packed`.
@@ -155,7 +156,7 @@ fn batch_bytes(k: Segments, columns: usize) -> usize {
 pub(crate) fn scratch<D: IntTiles>(operands: &[Operand], _attrs: &[i64], threads: usize) -> usize {
     let columns = operands[5].shape.last().map_or(1, |&n| n as usize);
     let k = Segments { count: 1, len: k_axis(&operands[0]).0 };
-    batch_bytes(k, columns) * threads + scratch_bytes(1, copy_len::<D>(&operands[0]), threads)
+    batch_bytes(k, columns) * threads + scratch_bytes::<D>(k, copy_len::<D>(&operands[0]), threads)
 }
 
 /// A matrix product whose B is packed at run time.

@@ -14,6 +14,8 @@
 //!   point.
 //! - `int8_depthwise_conv_nhwc`, layout 1: `w` from [`pack_int8_depthwise`](crate::pack::pack_int8_depthwise).
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod contraction;
 mod conv;
 mod depthwise;

@@ -6,10 +6,10 @@ use crate::vector::Dot;
 use crate::vector::dot::NeonDot;
 use crate::vector::dot::PortableDot;
 #[cfg(target_arch = "x86_64")]
-use crate::vector::dot::{Avx2Dot, Avx512Dot, Avx512Vnni, AvxVnni};
+use crate::vector::dot::{Avx2Dot, Avx512Amx, Avx512Dot, Avx512Vnni, AvxVnni};
 
-/// Most rows that any tile has.
-pub(crate) const MAX_ROWS: usize = 12;
+/// Most rows that any tile has, and that the matrix unit takes at once.
+pub(crate) const MAX_ROWS: usize = 32;
 
 /// The tiles of a way to multiply bytes.
 pub(crate) trait IntTiles: Dot {
@@ -18,6 +18,12 @@ pub(crate) trait IntTiles: Dot {
 
     /// Height of the tallest tile.
     const ROWS: usize = Self::TILE.0;
+
+    /// Rows times K of the smallest product that the matrix unit multiplies, if there is one.
+    const MATRICES: Option<usize> = None;
+
+    /// Most rows that are multiplied at once.
+    const MOST_ROWS: usize = if Self::MATRICES.is_some() { MAX_ROWS } else { Self::ROWS };
 
     /// The widest tile of `rows` rows and at most `panels` panels, with its number of panels.
     fn tile(rows: usize, panels: usize) -> (usize, TileFn) {
@@ -35,6 +41,12 @@ macro_rules! tiles {
                 &[$(($panels, &[$(tile::<$D, $rows, $panels>),*])),*];
         }
     )*};
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<const LEAST: usize> IntTiles for Avx512Amx<LEAST> {
+    const TILES: &'static [(usize, &'static [TileFn])] = Avx512Vnni::TILES;
+    const MATRICES: Option<usize> = Some(LEAST);
 }
 
 tiles! {

@@ -10,6 +10,8 @@ use crate::pack::{
     Bytes, ConvWeightShape, Int8ConvShape, Segments, int8_depthwise_segments, pack_int8_conv, pack_int8_depthwise,
     pack_int8_matmul,
 };
+#[cfg(target_arch = "x86_64")]
+use crate::vector::amx;
 use crate::vector::dot;
 use ic_types::DType;
 
@@ -30,6 +32,10 @@ fn variants() -> Vec<(&'static str, [Kernel; 4])> {
         }
         if avx512 && std::is_x86_feature_detected!("avx512vnni") {
             list.push(("avx512vnni", kernels_of::<dot::Avx512Vnni>()));
+        }
+        match amx::is_available() {
+            true => list.push(("amx", kernels_of::<dot::Avx512Amx<1>>())),
+            false => eprintln!("AMX is not tested: this machine has none"),
         }
     }
     #[cfg(target_arch = "aarch64")]
@@ -244,6 +250,11 @@ fn matrix_products_of_odd_shapes() {
         [12, 64, 33],
         [13, 67, 31],
         [25, 130, 70],
+        [16, 64, 64],
+        [17, 63, 49],
+        [33, 65, 80],
+        [7, 192, 130],
+        [65, 128, 15],
     ];
     for (i, shape) in shapes.into_iter().enumerate() {
         for (a, b) in [(0, 1), (1, 1), (0, 0), (1, 0)] {
@@ -349,6 +360,10 @@ fn convolutions() {
     check_conv(Case { inputs: 3, kernel: [5, 4], pad: 2, stride: [2, 2], ..CASE }, [u, s], [1, 0], &mut random);
     check_conv(Case { inputs: 3, dilation: [2, 2], pad: 2, ..CASE }, [u, u], [1, 1], &mut random);
     check_conv(Case { inputs: 6, groups: 2, outputs: 10, ..CASE }, [u, s], [1, 0], &mut random);
+    // Taps that end within, at and beyond 64 bytes.
+    for inputs in [24, 64, 96, 100] {
+        check_conv(Case { inputs, outputs: 34, size: [5, 37], ..CASE }, [u, s], [1, 2], &mut random);
+    }
 }
 
 #[test]

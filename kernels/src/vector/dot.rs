@@ -185,6 +185,38 @@ impl Dot for Avx512Vnni {
     }
 }
 
+/// Rows times K of the smallest product that is faster on the matrix unit than with vectors.
+#[cfg(target_arch = "x86_64")]
+pub(crate) const LEAST: usize = 2048;
+
+/// AVX-512 VNNI, and the matrix unit for products whose rows times K are at least `LEAST`.
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct Avx512Amx<const LEAST: usize>;
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
+unsafe fn vectorize_amx<const LEAST: usize, T: DotTask>(task: T) -> T::Output {
+    // SAFETY: the caller vouches for the task.
+    unsafe { task.run::<Avx512Amx<LEAST>>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<const LEAST: usize> Dot for Avx512Amx<LEAST> {
+    type Vector = Avx512;
+    const TILE: (usize, usize) = Avx512Vnni::TILE;
+
+    #[inline(always)]
+    unsafe fn vectorize<T: DotTask>(task: T) -> T::Output {
+        // SAFETY: the caller vouches for the instruction set and the task.
+        unsafe { vectorize_amx::<LEAST, T>(task) }
+    }
+
+    #[inline(always)]
+    fn dot(sum: Avx512, a: Avx512, b: Avx512) -> Avx512 {
+        Avx512Vnni::dot(sum, a, b)
+    }
+}
+
 /// AVX-VNNI: the 256-bit instruction.
 #[cfg(target_arch = "x86_64")]
 pub(crate) struct AvxVnni;
@@ -225,6 +257,11 @@ impl Dot for AvxVnni {
 macro_rules! dots {
     ($isa:expr, $D:ident => $body:expr) => {
         match $isa {
+            #[cfg(target_arch = "x86_64")]
+            $crate::isa::Isa::Avx512 if $crate::vector::amx::is_available() => {
+                type $D = $crate::vector::dot::Avx512Amx<{ $crate::vector::dot::LEAST }>;
+                $body
+            }
             #[cfg(target_arch = "x86_64")]
             $crate::isa::Isa::Avx512 if std::is_x86_feature_detected!("avx512vnni") => {
                 type $D = $crate::vector::dot::Avx512Vnni;

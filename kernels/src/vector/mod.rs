@@ -7,6 +7,8 @@
 //! features. Values of a vector type exist nowhere else; that is what makes its methods safe to call.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;

@@ -47,7 +47,7 @@ impl<'a, V: Tiles> Weights<'a> for Floats<'a, V> {
         packed_len(e, e.w_packed, e.input) + packed_len(e, e.r_packed, e.hidden)
     }
 
-    fn own_bytes(threads: usize) -> usize {
+    fn own_bytes(_: &Extents, threads: usize) -> usize {
         scratch_bytes(1, 0, threads)
     }
 

@@ -131,8 +131,9 @@ impl<'a, D: IntTiles> Weights<'a> for Quantized<'a, D> {
         packed + lists + floats_for(e.steps * e.batch * e.input) + floats_for(e.directions * e.batch * e.hidden)
     }
 
-    fn own_bytes(threads: usize) -> usize {
-        scratch_bytes(1, 0, threads)
+    fn own_bytes(e: &Extents, threads: usize) -> usize {
+        let k = Segments { count: 1, len: e.input.max(e.hidden) };
+        scratch_bytes::<D>(k, 0, threads)
     }
 
     fn new(args: &Args<'a>, e: Extents, mut scratch: &'a mut [f32]) -> Result<Self, KernelError> {

@@ -89,7 +89,7 @@ pub(crate) trait Weights<'a>: Sync + Sized {
     fn floats(extents: &Extents) -> usize;
 
     /// Bytes of scratch that `threads` threads need for their products, those of each in order.
-    fn own_bytes(threads: usize) -> usize;
+    fn own_bytes(extents: &Extents, threads: usize) -> usize;
 
     /// The weights of a call, with scratch of [`floats`](Self::floats).
     fn new(args: &Args<'a>, extents: Extents, scratch: &'a mut [f32]) -> Result<Self, KernelError>;
@@ -102,15 +102,15 @@ pub(crate) trait Weights<'a>: Sync + Sized {
 }
 
 /// Bytes of [`Weights::own_bytes`], to a whole number of cache lines.
-fn own_bytes<'a, W: Weights<'a>>(threads: usize) -> usize {
-    W::own_bytes(threads).next_multiple_of(64)
+fn own_bytes<'a, W: Weights<'a>>(extents: &Extents, threads: usize) -> usize {
+    W::own_bytes(extents, threads).next_multiple_of(64)
 }
 
 /// Bytes of scratch of a layer with weights `W` of `gates` gates.
 pub(crate) fn scratch<'a, W: Weights<'a>>(operands: &[Operand], attrs: &[i64], threads: usize, gates: usize) -> usize {
     let Ok(extents) = Extents::new(operands, attrs, gates) else { return 0 };
     let floats = extents.sizes().iter().sum::<usize>() + W::floats(&extents);
-    floats * size_of::<f32>() + own_bytes::<W>(threads)
+    floats * size_of::<f32>() + own_bytes::<W>(&extents, threads)
 }
 
 /// [`scratch`] of a layer with weights of f32.
@@ -189,7 +189,7 @@ impl<'a> Layer<'a> {
             }
         }
         let (sizes, pool) = (e.sizes(), args.pool());
-        let own = own_bytes::<W>(pool.threads()) / size_of::<f32>();
+        let own = own_bytes::<W>(e, pool.threads()) / size_of::<f32>();
         let len = own + W::floats(e) + sizes.iter().sum::<usize>();
         // SAFETY: `scratch` asked for these sizes together; this is the only use.
         let (own, rest) = unsafe { args.scratch::<f32>(len) }.split_at_mut(own);
@@ -291,7 +291,7 @@ impl<'b, C: Cell, W: Weights<'b>> Walk<'_, 'b, C, W> {
             return;
         }
         self.pool.run(tasks, &|range, thread| {
-            let own = self.own.wrapping_add(W::own_bytes(1) * thread);
+            let own = self.own.wrapping_add(W::own_bytes(e, 1) * thread);
             for task in range {
                 let (direction, group) = (task / groups, task % groups);
                 self.run_part(direction, part(group)..part(group + 1), &Serial, own);
