@@ -3,8 +3,8 @@
 usage: run_cases.py CASES IC VARIANT REFUSED [ONLY]
 
 VARIANT is `plain`, `dynamic`, which makes every extent of every input symbolic, `constant`, which makes tensors of every
-input, or `gpu`, which compiles for NVIDIA GPUs and runs on the emulated one (IC_DEVICE names another). REFUSED lists the
-cases that are refused, one a line. A listed case that passes and an unlisted one that does not fail the run (IC_BLESS=1
+input, or `gpu`, which compiles for NVIDIA GPUs (IC_TARGET names another than nvptx:sm_80) and runs on the emulated one
+(IC_DEVICE names another). REFUSED lists the cases that are refused, one a line. A listed case that passes and an unlisted one that does not fail the run (IC_BLESS=1
 rewrites the list), and so do wrong results and crashes.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-COMPILE = {"gpu": ["--target", "nvptx:sm_80"]}
+COMPILE = {"gpu": ["--target", os.environ.get("IC_TARGET", "nvptx:sm_80")]}
 # On matrix units, sums of 16-bit floats have an order of their own, and weights of attention are rounded before they are
 # multiplied: results may differ by the last bit of the largest.
 ULPS = {"float16": 2**-10, "bfloat16": 2**-7}

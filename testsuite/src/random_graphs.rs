@@ -12,5 +12,5 @@ mod shrink;
 
 pub use build::graph;
 pub use case::Case;
-pub use check::{Defect, Verdict, check};
+pub use check::{Defect, Place, Verdict, check};
 pub use shrink::shrink;

@@ -10,7 +10,8 @@ mod print;
 
 pub(crate) use builder::Builder;
 pub(crate) use instruction::{
-    Binary, Class, Compare, Instruction, Left, MmaKind, Operand, Reg, Rounding, Space, Special, Ty, Unary, WarpgroupMma,
+    Binary, Class, Compare, Instruction, Label, Left, MmaKind, Operand, Reg, Rounding, Space, Special, Ty, Unary,
+    WarpgroupMma,
 };
 pub(crate) use print::{function_text, module_text};
 

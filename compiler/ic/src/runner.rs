@@ -36,13 +36,27 @@ impl Runner {
     pub fn with(graph: Graph, options: &Options, session: &ic_runtime::Options) -> Result<Runner, CompileError> {
         let host =
             Target::host().ok_or_else(|| refuse("calibration runs on the CPU; there is no code for this one"))?;
+        Runner::on(graph, options, session, host, &LoadOptions::new())
+    }
+
+    /// As [`with`](Self::with), for another target, and loaded with these options.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn on(
+        graph: Graph,
+        options: &Options,
+        session: &ic_runtime::Options,
+        target: Target,
+        load: &LoadOptions,
+    ) -> Result<Runner, CompileError> {
         let passes = ic_passes::Options {
             precision: ic_passes::Precision::F32,
             integer_weights: None,
             rounded: Vec::new(),
             ..options.passes.clone()
         };
-        let options = Options { passes, targets: vec![host], products: Products::F32, ..Options::default() };
+        let options = Options { passes, targets: vec![target], products: Products::F32, ..Options::default() };
         let name = |&v| graph.value(v).name.as_deref().unwrap_or_default().to_string();
         let inputs = graph.inputs().iter().map(name).collect();
         let outputs = graph.output_names().iter().map(ToString::to_string).collect();
@@ -52,7 +66,7 @@ impl Runner {
         let package = pipeline::lower_imported(models, &options, &mut |_| (), &mut |_, _| ())?;
         let mut kernels = String::new();
         package.models().iter().for_each(|model| print(&model.program.steps, &mut kernels));
-        let (session, folder) = start(&package, &options, session)?;
+        let (session, folder) = start(&package, &options, session, load)?;
         Ok(Runner { session, inputs, outputs, kernels, _folder: folder })
     }
 
@@ -102,12 +116,13 @@ pub(crate) fn start(
     package: &Package,
     options: &Options,
     session: &ic_runtime::Options,
+    load: &LoadOptions,
 ) -> Result<(Session, TempDir), CompileError> {
     let folder = tempfile::tempdir().map_err(|e| refuse(&format!("cannot make a temporary folder: {e}")))?;
     let artifact = folder.path().join("package.ica");
     pipeline::write(package, &artifact, options, &mut |_| ())?;
     // SAFETY: this process wrote the artifact, into a folder of its own.
-    let model = unsafe { Model::load_with(&artifact, &LoadOptions::new()) }.map_err(|e| refuse(&e.to_string()))?;
+    let model = unsafe { Model::load_with(&artifact, load) }.map_err(|e| refuse(&e.to_string()))?;
     let session = model.session(session).map_err(|e| refuse(&e.to_string()))?;
     Ok((session, folder))
 }

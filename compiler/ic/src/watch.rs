@@ -53,7 +53,7 @@ pub fn kernel_errors(
     if let Some(kernels) = kernels {
         session = session.kernels(kernels);
     }
-    let (session, _folder) = start(&package, &options, &session)?;
+    let (session, _folder) = start(&package, &options, &session, &ic_runtime::LoadOptions::new())?;
     let named: Vec<(&str, TensorView<'_>)> =
         model.program.inputs.iter().zip(inputs).map(|(name, tensor)| (&**name, tensor.view())).collect();
     let found = session.run(&named).map_err(|e| refuse(&e.to_string()))?;

@@ -1,12 +1,13 @@
 //! Random ONNX graphs against the reference evaluator: `cargo xtask random-graphs [--graphs N] [--seed S] [--failures DIR]
-//! [--save DIR]`. Failing graphs are made smaller and written; `--save` writes all graphs with inputs and outputs, for
+//! [--save DIR] [--target T --device D]`. Failing graphs are made smaller and written; `--save` writes all graphs with inputs and outputs, for
 //! `testsuite/random_graphs.py`.
 #![expect(clippy::print_stdout, reason = "a command line prints")]
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use ic_codegen::Target;
 use ic_ir::testing::Random;
-use ic_testsuite::random_graphs::{Case, Verdict, check, graph, shrink};
+use ic_testsuite::random_graphs::{Case, Defect, Place, Verdict, check, graph, shrink};
 use ic_types::Tensor;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,10 +28,24 @@ struct Args {
     /// Write every graph with its inputs and outputs here
     #[arg(long)]
     save: Option<PathBuf>,
+    /// What to compile for, such as nvptx:sm_80 [default: this host]; what it has no code for is counted
+    #[arg(long, requires = "device")]
+    target: Option<String>,
+    /// The device that runs it, such as emulated-cuda or cuda
+    #[arg(long, requires = "target")]
+    device: Option<String>,
+}
+
+/// Where graphs run.
+fn place(args: &Args) -> Result<Place> {
+    let (Some(target), Some(device)) = (&args.target, &args.device) else { return Ok(Place::host()) };
+    let target = Target::from_name(target).with_context(|| format!("there is no target `{target}`"))?;
+    Ok(Place { target, device: device.clone() })
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    let place = place(&args)?;
     std::fs::create_dir_all(&args.failures)?;
     std::panic::set_hook(Box::new(|_| {}));
     let (next, counts) = (AtomicU64::new(0), Mutex::new(BTreeMap::<String, usize>::new()));
@@ -41,7 +56,7 @@ fn main() -> Result<()> {
             if i >= args.graphs {
                 return Ok(());
             }
-            let outcome = one(args.seed + i, folder.path(), &args)?;
+            let outcome = one(args.seed + i, &place, folder.path(), &args)?;
             *counts.lock().expect("no thread panics with the lock").entry(outcome).or_default() += 1;
         }
     };
@@ -54,7 +69,7 @@ fn main() -> Result<()> {
     let counts = counts.into_inner().expect("no thread panics with the lock");
     let broken: usize = counts
         .iter()
-        .filter(|(kind, _)| !["right", "not imported", "out of bounds"].contains(&kind.as_str()))
+        .filter(|(kind, _)| !["right", "not imported", "unsupported", "out of bounds"].contains(&kind.as_str()))
         .map(|(_, n)| n)
         .sum();
     println!("{} graphs from seed {}: {counts:?}", args.graphs, args.seed);
@@ -63,9 +78,9 @@ fn main() -> Result<()> {
 }
 
 /// The outcome of the graph of a seed.
-fn one(seed: u64, folder: &Path, args: &Args) -> Result<String> {
+fn one(seed: u64, place: &Place, folder: &Path, args: &Args) -> Result<String> {
     let case = graph(&mut Random(seed), folder);
-    Ok(match check(&case, folder) {
+    Ok(match check(&case, place, folder) {
         Verdict::Right(outputs) => {
             if let Some(all) = &args.save {
                 save(&case, &outputs, &all.join(seed.to_string()))?;
@@ -73,12 +88,18 @@ fn one(seed: u64, folder: &Path, args: &Args) -> Result<String> {
             "right".into()
         }
         Verdict::OutOfBounds => "out of bounds".into(),
+        Verdict::Unsupported(_) => "unsupported".into(),
         Verdict::NotImported(why) => {
             println!("{seed}: not imported: {why}");
             "not imported".into()
         }
+        // A device that has failed once fails for all graphs of the process.
+        Verdict::Broken(defect, why) if args.device.is_some() && defect != Defect::Wrong => {
+            save(&case, &[], &args.failures.join(seed.to_string()))?;
+            anyhow::bail!("{seed}: {defect:?}: {why}");
+        }
         Verdict::Broken(defect, why) => {
-            let small = shrink(&case, defect, folder);
+            let small = shrink(&case, defect, place, folder);
             let ops: Vec<&str> = small.nodes.iter().map(|node| node.op_type.as_str()).collect();
             println!("{seed}: {defect:?} [{}]: {}", ops.join(" "), why.chars().take(300).collect::<String>());
             save(&small, &[], &args.failures.join(seed.to_string()))?;

@@ -2,11 +2,13 @@
 
 use super::case::Case;
 use ic::import::{ImportOptions, import};
-use ic::pipeline::Options;
+use ic::pipeline::{CompileError, Options};
 use ic::runner::Runner;
+use ic_codegen::Target;
 use ic_ir::Graph;
 use ic_ir::eval::{Symbols, eval_altered, eval_graph, from_reals, reals};
 use ic_ir::testing::Random;
+use ic_runtime::LoadOptions;
 use ic_types::{DType, Tensor};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -33,15 +35,41 @@ pub enum Verdict {
     Right(Vec<Tensor>),
     /// The importer takes the nodes alone and not with these inputs; why.
     NotImported(String),
+    /// The target has no code for it; why.
+    Unsupported(String),
     /// Neither the evaluation nor the run takes these extents for symbols: both say so.
     OutOfBounds,
     /// What is wrong, in words.
     Broken(Defect, String),
 }
 
+/// What graphs are compiled for, and the device that runs them.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The target.
+    pub target: Target,
+    /// The device's name, as on command lines.
+    pub device: String,
+}
+
+impl Place {
+    /// This host.
+    ///
+    /// # Panics
+    /// If there is no code for it.
+    pub fn host() -> Place {
+        Place { target: Target::host().expect("a host with code of its own"), device: "cpu".into() }
+    }
+
+    /// Whether this says that the compiler has no code for the target, rather than that the device does not take it.
+    fn lacks(&self, error: &CompileError) -> bool {
+        !matches!(self.target, Target::Cpu(_)) && !matches!(error, CompileError::Calibration(_))
+    }
+}
+
 /// Compiles and runs a graph. `folder` is for files.
-pub fn check(case: &Case, folder: &Path) -> Verdict {
-    match catch_unwind(AssertUnwindSafe(|| checked(case, folder))) {
+pub fn check(case: &Case, place: &Place, folder: &Path) -> Verdict {
+    match catch_unwind(AssertUnwindSafe(|| checked(case, place, folder))) {
         Ok(verdict) => verdict,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
@@ -50,7 +78,7 @@ pub fn check(case: &Case, folder: &Path) -> Verdict {
     }
 }
 
-fn checked(case: &Case, folder: &Path) -> Verdict {
+fn checked(case: &Case, place: &Place, folder: &Path) -> Verdict {
     let path = folder.join("graph.onnx");
     if let Err(error) = case.write(&path) {
         return Verdict::NotImported(error.to_string());
@@ -74,8 +102,10 @@ fn checked(case: &Case, folder: &Path) -> Verdict {
     if let Some(why) = difference(case, &graph, &inputs, &known, &expected) {
         return Verdict::Broken(Defect::Imported, why);
     }
-    let runner = match Runner::new(graph.clone(), &Options::default()) {
+    let (session, load) = (ic_runtime::Options::new(), LoadOptions::new().device(&place.device));
+    let runner = match Runner::on(graph.clone(), &Options::default(), &session, place.target, &load) {
         Ok(runner) => runner,
+        Err(error) if place.lacks(&error) => return Verdict::Unsupported(error.to_string()),
         Err(error) => return Verdict::Broken(Defect::Refused, format!("{error:?}")),
     };
     let found = match runner.run(&inputs) {

@@ -1,21 +1,21 @@
 //! A smaller graph with the same defect.
 
 use super::case::{Case, Leaf};
-use super::check::{Defect, Verdict, check};
+use super::check::{Defect, Place, Verdict, check};
 use std::path::Path;
 
 /// The smallest graph found that has the same kind of defect: with one output, cut off from what computes its operands,
 /// with numbers for extents.
-pub fn shrink(case: &Case, defect: Defect, folder: &Path) -> Case {
+pub fn shrink(case: &Case, defect: Defect, place: &Place, folder: &Path) -> Case {
     let mut best = case.clone();
-    while let Some(smaller) = smaller(&best).into_iter().find(|c| has(c, defect, folder)) {
+    while let Some(smaller) = smaller(&best).into_iter().find(|c| has(c, defect, place, folder)) {
         best = smaller;
     }
     best
 }
 
-fn has(case: &Case, defect: Defect, folder: &Path) -> bool {
-    matches!(check(case, folder), Verdict::Broken(found, _) if found == defect)
+fn has(case: &Case, defect: Defect, place: &Place, folder: &Path) -> bool {
+    matches!(check(case, place, folder), Verdict::Broken(found, _) if found == defect)
 }
 
 /// Smaller graphs, the smallest first.

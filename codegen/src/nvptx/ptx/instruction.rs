@@ -328,6 +328,8 @@ pub(crate) enum Instruction {
     NoUnroll,
     /// `bar.sync 0` (9.7.13.1).
     Barrier,
+    /// `bar.warp.sync -1`: all threads of a warp.
+    WarpBarrier,
     /// `shfl.sync.bfly.b32` over the whole warp (9.7.9.6): the value of lane `lane ^ mask`.
     Shuffle { dst: Reg, src: Reg, mask: u32 },
     /// `cp.async.cg.shared.global` of 16 bytes (9.7.9.25.3), the last `16 - bytes` of which are zeros.

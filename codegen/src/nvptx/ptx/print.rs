@@ -182,6 +182,7 @@ fn memory_text(instruction: &Instruction) -> String {
             format!("{guard}bra {}", label_name(*to))
         }
         I::Barrier => "bar.sync 0".into(),
+        I::WarpBarrier => "bar.warp.sync -1".into(),
         I::Shuffle { dst, src, mask } => {
             format!("shfl.sync.bfly.b32 {}, {}, {mask}, 31, -1", reg(*dst), reg(*src))
         }

@@ -6,7 +6,7 @@
 
 use super::{Scheduled, ceil_div};
 use crate::nvptx::emit::{Emitter, Point, Value, is_vector};
-use crate::nvptx::ptx::{Binary, Compare, Instruction, Operand, Reg, Special, Ty};
+use crate::nvptx::ptx::{Binary, Compare, Instruction, Label, Operand, Reg, Special, Ty};
 use crate::shared::form::{Form, Node, Pass, Schedule};
 use ic_types::Dim;
 use std::collections::HashMap;
@@ -94,6 +94,8 @@ struct Rows<'a, 'f> {
     outer: Vec<Operand>,
     /// Whether this thread stores what rows have one of; all do if there is no condition.
     first: Option<Reg>,
+    /// Where the kernel ends.
+    end: Label,
     /// Results that all points of a row share.
     uniform: HashMap<usize, Value>,
     /// Results by pass and chunk.
@@ -127,7 +129,7 @@ pub(super) fn generate(form: &Form, aligned: &[bool]) -> Result<Scheduled, Strin
     let outer = e.unflatten(row.into(), &form.outer);
     let first = (layout.threads > 1).then(|| e.b.compare(Compare::Eq, Ty::U32, thread, 0));
     let (uniform, kept) = (HashMap::new(), HashMap::new());
-    let mut rows = Rows { e, form, layout: &layout, thread, outer, first, uniform, kept };
+    let mut rows = Rows { e, form, layout: &layout, thread, outer, first, end, uniform, kept };
     for pass in 0..form.passes.len() {
         rows.pass(pass)?;
     }
@@ -145,14 +147,25 @@ impl Rows<'_, '_> {
     fn pass(&mut self, index: usize) -> Result<(), String> {
         let pass = &self.form.passes[index];
         if pass.inner.is_empty() {
+            let mut stores = self.first;
+            if let (true, Some(first)) = (index + 1 == self.form.passes.len(), stores) {
+                // Nothing follows that others have a part in.
+                self.e.b.push(Instruction::Branch { to: self.end, guard: Some((first, false)) });
+                stores = None;
+            }
             let point = Point {
                 axes: self.outer.clone(),
                 lane_axis: self.outer.len().saturating_sub(1),
                 n_lanes: 1,
                 guards: Vec::new(),
-                stores: self.first,
+                stores,
             };
             let values = self.e.evaluate(pass, &point, &self.uniform)?;
+            let loads = pass.nodes.iter().any(|node| matches!(node, Node::Load(_)));
+            if stores.is_some() && loads && !pass.stores.is_empty() {
+                // What is stored may lie where other threads still load from.
+                self.e.b.push(if self.layout.rows == 1 { Instruction::Barrier } else { Instruction::WarpBarrier });
+            }
             self.e.put_all(pass, &point, &values)?;
             self.uniform.extend(values[pass.root].clone().map(|value| (index, value)));
             return Ok(());
