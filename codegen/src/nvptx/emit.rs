@@ -13,9 +13,10 @@ mod powers;
 pub(crate) use memory::{is_vector, is_vector_load};
 
 use super::ptx::{Binary, Builder, Class, Compare, Operand, Reg, Ty};
-use crate::shared::form::{Form, Node, Pass};
+use crate::shared::form::{Form, Get, Node, NodeId, Pass};
 use crate::shared::index::{IndexCode, Sign, index_value};
 use ic_ir::kernel::{Bound, Index};
+use ic_ir::scalar::ScalarOp;
 use ic_types::{DType, Dim};
 use std::collections::HashMap;
 
@@ -71,6 +72,10 @@ pub(crate) struct Emitter<'f> {
     dim_regs: Vec<Reg>,
     /// A parameter whose element at the point is already in registers.
     pub(crate) in_registers: Option<(usize, Value)>,
+    /// What has been loaded at the point before, where that is kept.
+    pub(crate) loaded: Option<Vec<(Get, Value)>>,
+    /// Whether all floats in memory have 16 bits, so that f32 in registers may be some units in the last place off.
+    is_rounded: bool,
 }
 
 /// The registers' class of an element type.
@@ -100,6 +105,8 @@ pub(crate) fn arithmetic(dtype: DType) -> Ty {
 impl<'f> Emitter<'f> {
     /// An empty function over parameters of these types.
     pub(crate) fn new(params: &'f [DType], aligned: &'f [bool]) -> Emitter<'f> {
+        let mut floats = params.iter().filter(|dtype| dtype.is_float()).peekable();
+        let is_rounded = floats.peek().is_some() && floats.all(|dtype| matches!(dtype, DType::F16 | DType::BF16));
         Emitter {
             b: Builder::default(),
             params,
@@ -108,6 +115,8 @@ impl<'f> Emitter<'f> {
             dims: Vec::new(),
             dim_regs: Vec::new(),
             in_registers: None,
+            loaded: None,
+            is_rounded,
         }
     }
 
@@ -210,9 +219,26 @@ impl<'f> Emitter<'f> {
                 Node::Load(get) => {
                     let gathers = get.gathers.iter().map(|g| of(&g.index)).collect::<Result<Vec<_>, _>>()?;
                     let otherwise = get.otherwise.as_ref().map(of).transpose()?;
-                    self.load(get, point, &gathers, otherwise.as_ref())?
+                    let known = self.loaded.iter().flatten().find(|(known, _)| known == get);
+                    match known.map(|(_, value)| value.clone()) {
+                        Some(value) => value,
+                        None => {
+                            let value = self.load(get, point, &gathers, otherwise.as_ref())?;
+                            if let Some(loaded) = self.loaded.as_mut().filter(|_| get.is_of_the_point()) {
+                                loaded.push((get.clone(), value.clone()));
+                            }
+                            value
+                        }
+                    }
                 }
                 Node::Pass(pass) => results.get(pass).cloned().ok_or("a result that has not been computed")?,
+                Node::Apply(ScalarOp::Div, args) if self.is_rounded && is_total(pass, args[1]) => {
+                    let (a, total) = (of(&args[0])?, of(&args[1])?);
+                    let invert =
+                        |e: &mut Self, x: Operand| Operand::Reg(e.b.binary(Binary::DivFull, Ty::F32, 1.0f32, x));
+                    let factor = self.lanewise(&[total], dtype, |e, total, _| Ok(invert(e, total[0])))?;
+                    self.lanewise(&[a, factor], dtype, |e, args, types| e.apply(ScalarOp::Mul, types, dtype, args))?
+                }
                 Node::Apply(op, args) => {
                     let args = args.iter().map(of).collect::<Result<Vec<_>, _>>()?;
                     self.lanewise(&args, dtype, |e, args, types| e.apply(*op, types, dtype, args))?
@@ -289,6 +315,11 @@ impl<'f> Emitter<'f> {
         }
         Ok(())
     }
+}
+
+/// Whether a node is what an earlier pass has summed up, in f32.
+fn is_total(pass: &Pass, node: NodeId) -> bool {
+    matches!(pass.nodes[node], Node::Pass(_)) && pass.types[node] == DType::F32
 }
 
 /// Indices at some axes.

@@ -86,6 +86,13 @@ pub(crate) struct Get {
     pub(crate) otherwise: Option<NodeId>,
 }
 
+impl Get {
+    /// Whether the place follows from the point alone, and not from other values there.
+    pub(crate) fn is_of_the_point(&self) -> bool {
+        self.gathers.is_empty() && self.otherwise.is_none()
+    }
+}
+
 /// `clamp(index) * stride`, where a negative index counts from the end.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Gather {

@@ -4,6 +4,7 @@ use super::{Emitter, arithmetic, class_of};
 use crate::nvptx::ptx::{Binary, Class, Compare, Operand, Reg, Rounding, Ty, Unary};
 use ic_ir::scalar::ScalarOp;
 use ic_types::DType;
+use std::f64::consts::LOG2_E;
 
 impl Emitter<'_> {
     /// `op(args)`, where `types` are the arguments' types and `result` is the result's.
@@ -122,6 +123,10 @@ impl Emitter<'_> {
                 self.b.select(ty, above, constant(1.0), rest)
             }
             ScalarOp::Sin | ScalarOp::Cos | ScalarOp::Tan => self.circular(op, ty, a),
+            ScalarOp::Exp if ty == Ty::F32 && self.is_rounded => {
+                let power = self.b.binary(Binary::Mul, ty, a, constant(LOG2_E));
+                self.b.unary(Unary::Exp2, ty, power)
+            }
             _ => {
                 let strip = if ty == Ty::F32 { self.strip(op, a) } else { None };
                 return strip.or_else(|| self.power(op, ty, args).map(Operand::Reg));

@@ -1,4 +1,5 @@
-//! Functions of f32 that the CPU computes as strips: the same operations in the same order, so the same bits.
+//! Functions of f32 that the CPU computes as strips: the same operations in the same order, so the same bits. In kernels
+//! whose floats in memory all have 16 bits, `exp` is `ex2.approx` instead.
 //!
 //! Their errors are those that `ic_kernels::strips` states: `exp` within 1 ULP, `log`, `erf` and `tanh` within 2,
 //! `sigmoid` and `softplus` within 3, `silu` within 4.

@@ -200,6 +200,8 @@ pub(crate) enum Binary {
     Mul,
     /// `div`, `div.rn` of floats (9.7.1.8, 9.7.3.8).
     Div,
+    /// `div.full` (9.7.3.8): of f32, within 2 units in the last place.
+    DivFull,
     /// `rem` (9.7.1.9).
     Rem,
     /// `min`, NaN if either is NaN (`min.NaN`; 9.7.1.13, 9.7.3.12).

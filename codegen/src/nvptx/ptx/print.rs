@@ -48,6 +48,9 @@ pub(crate) fn function_text(function: &Function) -> String {
     if function.shared_bytes > function.dynamic_bytes() {
         let _ = writeln!(text, "\t.shared .align 1024 .b8 shared[{}];", function.shared_bytes);
     }
+    if function.dynamic_bytes() > 0 {
+        let _ = writeln!(text, "\t// {} bytes of shared memory, given by the launch", function.dynamic_bytes());
+    }
     for instruction in &function.body {
         match instruction {
             Instruction::Label(label) => {
@@ -254,6 +257,7 @@ fn binary_name(op: Binary, ty: Ty) -> String {
         Binary::Mul => "mul.lo",
         Binary::Div if float => "div.rn",
         Binary::Div => "div",
+        Binary::DivFull => "div.full",
         Binary::Rem => "rem",
         Binary::Min if ty == Ty::F32 => "min.NaN",
         Binary::Max if ty == Ty::F32 => "max.NaN",

@@ -7,7 +7,7 @@
 use super::{Scheduled, ceil_div};
 use crate::nvptx::emit::{Emitter, Point, Value, is_vector};
 use crate::nvptx::ptx::{Binary, Compare, Instruction, Label, Operand, Reg, Special, Ty};
-use crate::shared::form::{Form, Node, Pass, Schedule};
+use crate::shared::form::{Form, Get, Node, Pass, Schedule};
 use ic_types::Dim;
 use std::collections::HashMap;
 
@@ -100,6 +100,8 @@ struct Rows<'a, 'f> {
     uniform: HashMap<usize, Value>,
     /// Results by pass and chunk.
     kept: HashMap<(usize, i64), Value>,
+    /// What has been loaded, by chunk, where passes share it.
+    loaded: HashMap<i64, Vec<(Get, Value)>>,
 }
 
 /// Generates a kernel with inner axes.
@@ -128,8 +130,8 @@ pub(super) fn generate(form: &Form, aligned: &[bool]) -> Result<Scheduled, Strin
     };
     let outer = e.unflatten(row.into(), &form.outer);
     let first = (layout.threads > 1).then(|| e.b.compare(Compare::Eq, Ty::U32, thread, 0));
-    let (uniform, kept) = (HashMap::new(), HashMap::new());
-    let mut rows = Rows { e, form, layout: &layout, thread, outer, first, end, uniform, kept };
+    let (uniform, kept, loaded) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let mut rows = Rows { e, form, layout: &layout, thread, outer, first, end, uniform, kept, loaded };
     for pass in 0..form.passes.len() {
         rows.pass(pass)?;
     }
@@ -205,11 +207,30 @@ impl Rows<'_, '_> {
         let mut results = self.uniform.clone();
         let kept = self.kept.iter().filter(|((_, c), _)| *c == chunk);
         results.extend(kept.map(|((pass, _), value)| (*pass, value.clone())));
+        self.e.loaded = Some(self.loaded.remove(&chunk).unwrap_or_default());
         let value = self.at_point(index, &point, &results, accumulators)?;
+        let mut loaded = self.e.loaded.take().unwrap_or_default();
+        loaded.retain(|(get, _)| self.is_shared(index, get));
+        self.loaded.insert(chunk, loaded);
         if accumulators.is_none() {
             self.kept.extend(value.map(|value| ((index, chunk), value)));
         }
         Ok(())
+    }
+
+    /// Whether a pass after `index` walks the same axes and loads this as well, and there is room for it. What has been
+    /// stored in between is loaded anew.
+    fn is_shared(&self, index: usize, get: &Get) -> bool {
+        let passes = &self.form.passes;
+        let is_stored = passes.iter().flat_map(|pass| &pass.stores).any(|put| put.param == get.param);
+        let loads = |pass: &&Pass| pass.nodes.iter().any(|node| matches!(node, Node::Load(other) if other == get));
+        let users = passes.iter().filter(loads);
+        let all_alike = users.clone().all(|pass| pass.inner == passes[index].inner);
+        let is_first = passes.iter().flat_map(|pass| &pass.nodes).find_map(|node| match node {
+            Node::Load(other) if other.is_of_the_point() && other.at.uses(self.outer.len() as u32) => Some(other),
+            _ => None,
+        });
+        !is_stored && all_alike && users.count() > 1 && is_first == Some(get)
     }
 
     /// Chunks until the row ends.

@@ -219,6 +219,36 @@ fn products_of_halves() {
     }
 }
 
+/// Of inputs and results whole sectors move, and each of them once.
+#[test]
+fn pointwise_kernels_norms_and_softmax_move_each_sector_once() {
+    for (dtype, rows, columns) in
+        [("f16", 5, 4096), ("f16", 9, 1024), ("f32", 6, 1024), ("f32", 3, 4096), ("bf16", 7, 768)]
+    {
+        let ty = format!("{dtype}[{rows}, {columns}]");
+        let body = |operands: &str, node: &str| {
+            format!("graph @rows(%x: {ty}{operands}) {{\n  %0 = {node} : {ty}\n  return \"y\" = %0\n}}\n")
+        };
+        let scales = format!(", %s: {dtype}[{columns}], %b: {dtype}[{columns}]");
+        let graphs = [
+            (body(&format!(", %y: {ty}"), "add(%x, %y)"), 3 * rows, true),
+            (body("", "softmax(%x) {axis = 1}"), 2 * rows, true),
+            (body(&scales, "layer_normalization(%x, %s, %b)"), 2 * rows + 2, false),
+        ];
+        let size = if dtype == "f32" { 4 } else { 2 };
+        for (text, n_rows, is_alone) in graphs {
+            let counts = check(&text, &[], if size == 2 { 1e-2 } else { 1e-5 });
+            let least = n_rows * columns * size / 32;
+            let moved = counts.sectors_read + counts.sectors_written;
+            assert!(moved * 100 <= least * 105, "{moved} of {least}: {text}");
+            assert_eq!(counts.global_sectors, counts.global_sectors_ideal, "{text}");
+            // Scales are read again for each row, from a cache.
+            let requested = if is_alone { least } else { (4 * rows) * columns * size / 32 };
+            assert!(counts.global_sectors * 100 <= requested * 105, "{} of {requested}: {text}", counts.global_sectors);
+        }
+    }
+}
+
 /// No bank conflicts in the main loop, whole sectors, and every product on tensor cores.
 #[test]
 fn a_large_product_of_halves() {
