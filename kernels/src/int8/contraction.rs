@@ -23,6 +23,9 @@ const MANY_TILES: usize = 32;
 const LONGEST: usize = 256;
 const TALLEST: usize = 32;
 
+/// Most bytes of a segment that are copied at a time.
+const LINE: usize = 64;
+
 /// `y[row, column] = epilogue(sum over k of (a[row, k] - a_zero) * (b[k, column] - b_zero[column]))`.
 pub(crate) struct Contraction<'a, R> {
     /// The call whose epilogue this applies.
@@ -105,11 +108,14 @@ impl<R: Rows<u8>> Contraction<'_, R> {
         parallel.run(row_parts * column_parts, &run);
     }
 
-    /// Whether the matrix unit multiplies. With few rows it waits for B, with a short K for itself.
+    /// Whether the matrix unit multiplies. With few rows it waits for B, with a short K for itself, and rows of several
+    /// segments are copied for it a segment at a time, which few columns do not make good.
     fn is_on_matrices<D: IntTiles>(&self) -> bool {
         let k = 4 * self.k.quads();
         let is_large = |least: usize| {
-            self.n_rows >= least / LONGEST && k >= least / TALLEST && self.n_rows.saturating_mul(k) >= least
+            let is_copied_in_vain = self.k.count > 1 && self.k.len.min(LINE).saturating_mul(self.columns.len()) < least;
+            let is_wide = self.n_rows >= least / LONGEST && k >= least / TALLEST;
+            is_wide && self.n_rows.saturating_mul(k) >= least && !is_copied_in_vain
         };
         k > 0 && D::MATRICES.is_some_and(is_large)
     }
