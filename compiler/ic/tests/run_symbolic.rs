@@ -12,6 +12,10 @@ use models::*;
 use onnx_protobuf::{AttributeProto, ModelProto, NodeProto};
 use run::{counting, of, run_model, vector};
 
+fn ints(name: &str, ints: &[i64]) -> AttributeProto {
+    AttributeProto { name: name.into(), ints: ints.to_vec(), ..AttributeProto::default() }
+}
+
 /// The shape and elements of the first output.
 fn first(model: &ModelProto, inputs: &[Tensor]) -> (Vec<usize>, Vec<f32>) {
     let outputs = run_model(model, inputs).unwrap();
@@ -46,6 +50,15 @@ fn nothing_is_computed_of_what_has_no_elements() {
     let nodes = vec![node("Transpose", "x", "t"), with(node("Flatten", "t", "y"), int("axis", 1))];
     let model = of(nodes, &["x:2 0 3"], "y");
     assert_eq!(run_model(&model, &[counting(&[2, 0, 3])]).unwrap()[0].shape(), [3, 0]);
+}
+
+#[test]
+fn rows_are_filled_with_what_they_fold_to() {
+    let shape = with(node("Constant", "", "s"), ints("value_ints", &[4, 1, 5]));
+    let nodes = vec![shape, node("GlobalAveragePool", "x", "m"), node("Expand", "m s", "y")];
+    let (shape, y) = first(&of(nodes, &["x:4 1 5"], "y"), &[counting(&[4, 1, 5])]);
+    assert_eq!(shape, [4, 1, 5]);
+    assert!(y.chunks(5).all(|row| row.iter().all(|&element| element == row[0])) && y[0] != y[5], "{y:?}");
 }
 
 #[test]

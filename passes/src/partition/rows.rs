@@ -349,11 +349,20 @@ impl Rows<'_, '_> {
         Ok(Staged::Normalized { mean, factor, axis })
     }
 
+    /// Whether a stage has one result per row.
+    fn is_one_per_row(&self, stage: u32) -> bool {
+        let stage = &self.emitter.stages[stage as usize];
+        stage.inner.is_empty() || matches!(stage.anchor, Anchor::Reduce(_))
+    }
+
     /// Stores a value, in the stage that computes it if it has just that.
     fn store(&mut self, value: ValueId, target: &Target) -> Result<(), Misaligned> {
         let (at, dtype) = (self.element(value)?, self.emitter.graph.dtype(value));
         let root = self.emitter.value(value, &at, &[])?;
-        if let [Expr::Stage(stage)] = self.emitter.body[..] {
+        let is_row = self.emitter.graph.tensor_ty(value).elements() == self.space.n_rows();
+        if let [Expr::Stage(stage)] = self.emitter.body[..]
+            && (is_row || !self.is_one_per_row(stage))
+        {
             let last = self.emitter.stages[stage as usize].body.len().saturating_sub(1) as ExprId;
             let store = self.emitter.store(last, &at, target);
             self.emitter.drop_body();
