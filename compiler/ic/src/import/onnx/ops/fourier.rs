@@ -1,7 +1,7 @@
 //! ONNX Fourier transforms: `DFT`, `STFT`.
 
 use super::prelude::*;
-use ic_ir::ops::{Dft, PadMode, ReduceFn};
+use ic_ir::ops::{Dft, ReduceFn};
 
 /// The only element of an integer operand.
 fn number(cx: &mut Context, value: ValueId, what: &str) -> Result<Dim> {
@@ -10,7 +10,7 @@ fn number(cx: &mut Context, value: ValueId, what: &str) -> Result<Dim> {
 
 /// `DFT`. The axis is an attribute before opset 20, then an input.
 pub(super) fn dft(cx: &mut Context, node: &NodeView) -> Results {
-    let x = with_known_parts(cx, node.input(0)?)?;
+    let x = node.input(0)?;
     let axis = match node.opt(2) {
         Some(axis) => match cx.try_ints(axis).and_then(|axis| axis.first().and_then(Dim::as_const)) {
             Some(axis) => axis,
@@ -20,16 +20,6 @@ pub(super) fn dft(cx: &mut Context, node: &NodeView) -> Results {
     };
     let axis = cx.axis(x, axis)?;
     Ok(vec![transform(cx, node, x, axis)?])
-}
-
-/// Numbers along the last axis as real and imaginary part, where only a run knows whether they are real or complex.
-fn with_known_parts(cx: &mut Context, x: ValueId) -> Result<ValueId> {
-    let shape = cx.shape(x)?;
-    let (Some(parts), n) = (shape.last().filter(|parts| parts.as_const().is_none()), shape.len()) else { return Ok(x) };
-    let mut pads = vec![Dim::constant(0); 2 * n];
-    pads[2 * n - 1] = Dim::constant(2) - parts.clone();
-    let padded = super::slice::pad_or_crop(cx, x, pads, PadMode::Constant, None)?;
-    cx.reshape(padded, [&shape[..n - 1], &[Dim::constant(2)]].concat())
 }
 
 /// The transform of `x` along a known axis.
@@ -79,7 +69,6 @@ fn dft_in_run(cx: &mut Context, node: &NodeView, x: ValueId, axis: ValueId) -> R
 pub(super) fn stft(cx: &mut Context, node: &NodeView) -> Results {
     // PyTorch writes real signals without the axis of the parts.
     let x = if cx.rank(node.input(0)?)? == 2 { cx.unsqueeze(node.input(0)?, &[2])? } else { node.input(0)? };
-    let x = with_known_parts(cx, x)?;
     let [_, length, _] = <[Dim; 3]>::try_from(cx.shape(x)?).map_err(|_| invalid!("`signal` must have rank 3"))?;
     let step = number(cx, node.input(1)?, "frame_step")?;
     if step.as_const().is_some_and(|step| step < 1) {
