@@ -4,8 +4,9 @@ use super::args::{Args, error, kernels};
 use super::codes::PixelFormat;
 use crate::abi::KernelError;
 use crate::host::{Boxed, Object};
+use hayro_jpeg2000::{DecodeSettings, Image};
 use ic_types::DType;
-use image::{ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageReader, Limits, RgbImage};
 use std::io::Cursor;
 use std::sync::Arc;
 use zune_jpeg::JpegDecoder;
@@ -13,8 +14,8 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 kernels! {
-    /// The u8 image `[height, width, channels]` in a file of BMP, JPEG, PNG, PNM, TIFF or WebP, as a sequence of one
-    /// tensor. `format` is a `PixelFormat`.
+    /// The u8 image `[height, width, channels]` in a file of BMP, JPEG, JPEG 2000, PNG, PNM, TIFF or WebP, as a sequence
+    /// of one tensor. `format` is a `PixelFormat`.
     IMAGE_DECODE = "image_decode" ["x"] -> ["y"] {"format"}, decode;
 }
 
@@ -24,7 +25,12 @@ const MAX_BYTES: u64 = 1 << 32;
 fn decode(args: &mut Args) -> Result<(), KernelError> {
     let format = PixelFormat::from_code(args.attr(0)?)?;
     let file = args.input::<u8>(0)?;
-    let image = if file.starts_with(&[0xff, 0xd8]) { jpeg(file)? } else { other(file)? };
+    let image = match file {
+        [0xff, 0xd8, ..] => jpeg(file)?,
+        // A stream of code, or a JP2 container of one: ISO/IEC 15444-1, A.4.1 and I.5.1.
+        [0xff, 0x4f, 0xff, 0x51, ..] | [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] => jpeg_2000(file)?,
+        _ => other(file)?,
+    };
     let (width, height) = (i64::from(image.width()), i64::from(image.height()));
     let (bytes, channels) = pixels(image, format);
     let tensor = Boxed { dtype: DType::U8, shape: vec![height, width, channels], bytes };
@@ -47,13 +53,27 @@ fn jpeg(file: &[u8]) -> Result<RgbImage, KernelError> {
     image.ok_or_else(|| unreadable("it has too few pixels"))
 }
 
+/// The pixels of a JPEG 2000 file.
+fn jpeg_2000(file: &[u8]) -> Result<RgbImage, KernelError> {
+    let mut image = Image::new(file, &DecodeSettings::default()).map_err(unreadable)?;
+    image.set_limits(limits()).map_err(unreadable)?;
+    if image.total_bytes() > MAX_BYTES {
+        return Err(unreadable(format!("it has more than {MAX_BYTES} bytes of pixels")));
+    }
+    Ok(DynamicImage::from_decoder(image).map_err(unreadable)?.into_rgb8())
+}
+
 /// The pixels of a file of another format.
 fn other(file: &[u8]) -> Result<RgbImage, KernelError> {
     let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(unreadable)?;
+    reader.limits(limits());
+    Ok(reader.decode().map_err(unreadable)?.into_rgb8())
+}
+
+fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);
-    reader.limits(limits);
-    Ok(reader.decode().map_err(unreadable)?.into_rgb8())
+    limits
 }
 
 /// The bytes of an image in a format, and how many channels it has.
@@ -98,7 +118,9 @@ mod tests {
         assert_eq!(decode(PixelFormat::Bgr), (vec![1, 2, 3], vec![3, 2, 1, 255, 255, 255]));
         assert_eq!(decode(PixelFormat::Grayscale), (vec![1, 2, 1], vec![2, 255]));
         let y = [Buffer::out::<u64>(DType::Object, &[])];
-        let broken = Buffer::new::<u8>(DType::U8, &[4], b"\xff\xd8\xff\xe0");
-        assert!(call(&IMAGE_DECODE, &[broken], &[0], &y, &Serial, &host).is_err());
+        for broken in [b"\xff\xd8\xff\xe0", b"\xff\x4f\xff\x51", b"\x89PNG"] {
+            let broken = Buffer::new::<u8>(DType::U8, &[4], broken);
+            assert!(call(&IMAGE_DECODE, &[broken], &[0], &y, &Serial, &host).is_err());
+        }
     }
 }

@@ -17,8 +17,8 @@ crate::word_attr! {
 }
 
 crate::attrs! {
-    /// The u8 image `[height, width, channels]` in a file of BMP, JPEG, PNG, PNM, TIFF or WebP, as a sequence of one tensor.
-    /// Evaluation reads files of binary PPM with 8 bits a channel alone.
+    /// The u8 image `[height, width, channels]` in a file of BMP, JPEG, JPEG 2000, PNG, PNM, TIFF or WebP, as a sequence of
+    /// one tensor. Evaluation reads files of binary PPM with 8 bits a channel alone.
     ImageDecode {
         /// The channels.
         format: PixelFormat
