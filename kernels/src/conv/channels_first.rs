@@ -8,7 +8,7 @@ use super::gather::GatherPanel;
 use super::geometry::Geometry;
 use crate::abi::{Call, KernelError, Operand};
 use crate::epilogue::own_scratch;
-use crate::gemm::{Contraction, Panels, Rows, Tiles, chunk, part, scratch_bytes};
+use crate::gemm::{Contraction, Following, Panels, Rows, Tiles, chunk, part, scratch_bytes};
 use crate::pack::PANEL;
 use crate::vector::Vector;
 use std::ops::Range;
@@ -190,7 +190,7 @@ impl Convolution<'_> {
                 scratch: self.scratch,
                 copy_len: 0,
                 widened_bytes: 0,
-                following: None,
+                following: Following::Unknown,
             };
             // SAFETY: the caller vouches for the operands; the panels are packed.
             unsafe { contraction.run::<V>() };

@@ -9,7 +9,7 @@ use super::rows::{PixelRows, Taps};
 use super::shape::{Attrs, Image, check, operands};
 use crate::abi::{Call, KernelError, Operand};
 use crate::epilogue::own_scratch;
-use crate::gemm::{Contraction, Panels, Tiles, scratch_bytes, widened_bytes};
+use crate::gemm::{Contraction, Following, Panels, Tiles, scratch_bytes, widened_bytes};
 use crate::pack::{PANEL, matmul_b_len};
 use std::ops::Range;
 
@@ -236,7 +236,7 @@ impl<'a> Groups<'a> {
             scratch: self.scratch,
             copy_len: 0,
             widened_bytes: self.widened_bytes,
-            following: None,
+            following: Following::Unknown,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::rows::{PixelRows, Taps};
 use super::shape::{Attrs, Image, check, operands};
 use crate::abi::{Call, KernelError, Operand};
 use crate::epilogue::{call_back, own_scratch};
-use crate::gemm::{Contraction, Panels, Tiles, scratch_bytes};
+use crate::gemm::{Contraction, Following, Panels, Tiles, scratch_bytes};
 use crate::pack::{ConvTransposeShape, PANEL, conv_transpose_weights_len, matmul_b_len, phase_taps};
 use std::ops::Range;
 
@@ -91,7 +91,7 @@ pub(crate) unsafe fn conv_transpose<V: Tiles>(call: &Call) -> Result<(), KernelE
             scratch: zeros.wrapping_add(zeros_len(&x, &attrs)).cast(),
             copy_len: 0,
             widened_bytes: 0,
-            following: None,
+            following: Following::Unknown,
         };
         if pixels.pixels() * outputs > 0 {
             // SAFETY: the caller vouches for the operands.

@@ -17,7 +17,7 @@ mod route;
 use crate::abi::{Call, Kernel, KernelError, Operand, Parallel, Serial, Strip, StripFn};
 use crate::epilogue::own_scratch;
 use crate::gemm::{
-    Contraction, Panels, Rows, SERIAL, Tiles, contiguous, copy_len, k_axis, scratch_bytes, widened_bytes,
+    Contraction, Following, Panels, Rows, SERIAL, Tiles, contiguous, copy_len, k_axis, scratch_bytes, widened_bytes,
 };
 use crate::isa::Isa;
 use crate::pack::matmul_b_len;
@@ -154,7 +154,7 @@ unsafe fn multiply<V: Tiles>(call: &Call, routes: Routes, rows: Chosen, w: &Oper
             scratch,
             copy_len: rows.copied,
             widened_bytes: widened_bytes::<V>(w, 1, k, n),
-            following: None,
+            following: Following::Unknown,
         };
         // SAFETY: the caller vouches for the operands and the scratch.
         unsafe { contraction.run::<V>() };

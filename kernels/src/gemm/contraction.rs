@@ -50,8 +50,19 @@ pub(crate) struct Contraction<'a, R> {
     pub(crate) copy_len: usize,
     /// Bytes of each thread's widened panels, as [`widened_bytes`] gave them; they follow the rest of the scratch.
     pub(crate) widened_bytes: usize,
-    /// Dense panels that are read in the place of these after this contraction, if that is known.
-    pub(crate) following: Option<*const f32>,
+    /// What is read after this contraction.
+    pub(crate) following: Following,
+}
+
+/// What is known of the panels that are read after a contraction.
+#[derive(Clone, Copy)]
+pub(crate) enum Following {
+    /// Nothing.
+    Unknown,
+    /// Those behind the ones that it reads.
+    Onwards,
+    /// As many dense ones from here on are packed in the place of its own, which are near.
+    Replaced(*const f32),
 }
 
 // SAFETY: threads write disjoint parts of the result and of the scratch, and only read the rest.
@@ -173,13 +184,14 @@ impl<R: Rows> Contraction<'_, R> {
 
     /// What is read after part `index` of `parts` of K of the panels `block`, if it lies in memory as it is read.
     fn next(&self, block: &Range<usize>, panels: &Range<usize>, (index, parts): (usize, usize)) -> Option<Next> {
-        if let Some(following) = self.following {
+        if let Following::Replaced(data) = self.following {
             let k = self.segments * self.segment_len;
-            return Some(Next { data: following.wrapping_add(block.start * k * PANEL), panel: k * PANEL, k });
+            return Some(Next { data: data.wrapping_add(block.start * k * PANEL), panel: k * PANEL, k });
         }
         let (first, index) = if index + 1 < parts { (block.start, index + 1) } else { (block.end, 0) };
         let k = self.k_range(index, parts);
-        (first < panels.end && self.b.stored == Stored::F32 && !self.b.transposed).then(|| Next {
+        let is_read = first < panels.end || matches!(self.following, Following::Onwards);
+        (is_read && self.b.stored == Stored::F32 && !self.b.transposed).then(|| Next {
             data: self.b.at(first, k.start),
             panel: self.b.panel,
             k: k.len(),

@@ -5,11 +5,10 @@
 //! written to memory.
 
 use super::blocking::{Division, SERIAL, part};
-use super::contraction::{Contraction, Rows, scratch_bytes, widened_bytes};
+use super::contraction::{Contraction, Following, Rows, scratch_bytes, widened_bytes};
 use super::matmul::{MAX_AXES, copy_len, k_axis, packed_panels, row_axes};
 use super::panels::Panels;
 use super::tiles::Tiles;
-use super::widen::Stored;
 use crate::abi::{Call, EpilogueOp, KernelError, Operand, Parallel, Serial, Strip};
 use crate::cache::caches;
 use crate::epilogue::own_scratch;
@@ -136,7 +135,7 @@ impl Gated<'_> {
             let stride = panels.len() * PANEL;
             for top in rows.clone().step_by(height) {
                 let is_last = top + height >= rows.end && panels.end < 2 * pairs.end;
-                let following = (is_last && self.b.stored == Stored::F32).then(|| self.b.at(panels.end, 0));
+                let following = if is_last { Following::Onwards } else { Following::Unknown };
                 let rows = top..(top + height).min(rows.end);
                 let product = Contraction {
                     call: self.call,

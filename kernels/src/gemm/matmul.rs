@@ -1,7 +1,7 @@
 //! `f32_matmul` and `f32_matmul_packed`: operands to rows and panels.
 
 use super::blocking::part;
-use super::contraction::{Contraction, Rows, scratch_bytes, widened_bytes};
+use super::contraction::{Contraction, Following, Rows, scratch_bytes, widened_bytes};
 use super::pack_b::{Matrix, pack_panels};
 use super::panels::Panels;
 use super::tiles::Tiles;
@@ -209,7 +209,7 @@ pub(crate) unsafe fn matmul_packed<V: Tiles>(call: &Call) -> Result<(), KernelEr
         scratch: own_scratch(call),
         copy_len: copy_len::<V>(a),
         widened_bytes: packed_widened::<V>(call.operands),
-        following: None,
+        following: Following::Unknown,
     };
     // SAFETY: the caller vouches for the operands.
     unsafe { contraction.run_whole_rows::<V>() };
@@ -402,14 +402,17 @@ impl<'a> Dynamic<'a> {
         let whole = direct.map_or(0, |(_, whole)| whole);
         let in_place = direct.filter(|_| whole > 0).map(|(direct, _)| {
             let columns = 0..(whole * PANEL).min(self.columns);
-            (self.contraction(batch, direct, columns, None), 0..0)
+            (self.contraction(batch, direct, columns, Following::Unknown), 0..0)
         });
         let width = chunk(self.k, self.columns) * threads;
         let chunks = (whole..panels).step_by(width.max(1)).map(move |first| {
             let end = (first + width).min(panels);
             let columns = first * PANEL..(end * PANEL).min(self.columns);
             let is_dense = b.k_stride == 1 && b.column_stride == self.k as isize && end < panels;
-            let following = is_dense.then(|| b.data.wrapping_add(end * PANEL * self.k));
+            let following = match is_dense {
+                true => Following::Replaced(b.data.wrapping_add(end * PANEL * self.k)),
+                false => Following::Unknown,
+            };
             (self.contraction(batch, Panels::packed(packed, self.k), columns, following), first..end)
         });
         in_place.into_iter().chain(chunks)
@@ -420,7 +423,7 @@ impl<'a> Dynamic<'a> {
         batch: usize,
         b: Panels,
         columns: Range<usize>,
-        following: Option<*const f32>,
+        following: Following,
     ) -> Contraction<'a, StridedRows<'a>> {
         let [a, _, y] = self.operands;
         Contraction {

@@ -32,7 +32,7 @@ mod tiles;
 mod widen;
 
 pub(crate) use blocking::{Division, SERIAL, part};
-pub(crate) use contraction::{Contraction, Rows, scratch_bytes, widened_bytes};
+pub(crate) use contraction::{Contraction, Following, Rows, scratch_bytes, widened_bytes};
 pub(crate) use matmul::{Axis, MAX_AXES, batch_axes, chunk, contiguous, copy_len, k_axis, row_axes, stride};
 pub(crate) use microkernel::{Ahead, MAX_ROWS, Start, TileArgs};
 pub(crate) use pack_b::{Matrix, pack_panels};

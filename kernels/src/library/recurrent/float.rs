@@ -3,7 +3,7 @@
 use super::super::args::Args;
 use super::{Extents, States, Weights};
 use crate::abi::{Call, EpilogueOp, KernelError, Parallel};
-use crate::gemm::{Contraction, Panels, Rows, Tiles, scratch_bytes};
+use crate::gemm::{Contraction, Following, Panels, Rows, Tiles, scratch_bytes};
 use crate::host::Host;
 use crate::pack::{pack_recurrent_weights, recurrent_weights_len};
 use std::marker::PhantomData;
@@ -136,7 +136,7 @@ impl Product<'_> {
             scratch: own,
             copy_len: 0,
             widened_bytes: 0,
-            following: None,
+            following: Following::Unknown,
         };
         // SAFETY: The caller's promise.
         unsafe { contraction.run::<V>() };
