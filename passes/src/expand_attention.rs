@@ -1,8 +1,7 @@
 //! `expand_attention`: attention as products and a softmax, for targets that have no kernel for it.
 //!
 //! Where every target has one, only attention on f64 is expanded. Where every target has one on matrix units, attention of
-//! 16-bit floats is kept that has no mask of data and whose heads are 64 or 128 wide, and such of f32 is rounded to 16 bits
-//! if `--precision` says so.
+//! 16-bit floats is kept whose heads are at most 128 wide, and such of f32 is rounded to 16 bits if `--precision` says so.
 
 use crate::rebuild::{Rebuild, map_regions};
 use crate::{Options, PassError, Report};
@@ -46,7 +45,10 @@ fn has_kernel(graph: &Graph, node: &Node, op: &Attention, options: &Options) -> 
 /// Whether attention of f32 that `--precision` rounds to 16 bits has a kernel then.
 fn has_kernel_if_rounded(graph: &Graph, node: &Node, op: &Attention, options: &Options) -> bool {
     let is_rounded = options.precision.half().is_some() && graph.dtype(node.results[0]) == DType::F32;
-    options.flash_attention && is_rounded && is_flash(graph, node, op)
+    // Numbers that are added to scores may be out of range of 16 bits.
+    let adds = |mask: &Option<ValueId>| mask.is_some_and(|mask| graph.dtype(mask) != DType::Bool);
+    let is_exact = !node.operands[3..].iter().any(adds);
+    options.flash_attention && is_rounded && is_exact && is_flash(graph, node, op)
 }
 
 /// Attention of f32 as that of queries, keys and values rounded to 16 bits.
@@ -54,7 +56,7 @@ fn narrow(rebuild: &mut Rebuild, node: &Node, options: &Options) -> Result<(), G
     let Some(to) = options.precision.half() else { return rebuild.copy(node, Vec::new()) };
     let at = &node.location;
     let mut operands = rebuild.operands(node);
-    for operand in operands.iter_mut().flatten() {
+    for operand in operands[..3].iter_mut().flatten() {
         *operand = rebuild.push_one(Cast { to, saturate: true }, &[*operand], at)?;
     }
     let result = rebuild.push(node.op.clone(), operands, at)?[0];
@@ -63,25 +65,24 @@ fn narrow(rebuild: &mut Rebuild, node: &Node, options: &Options) -> Result<(), G
     Ok(())
 }
 
+/// Most columns of a head.
+const WIDEST_HEAD: i64 = 128;
 /// Fewest queries that are worth a tile of matrix units.
 const FEWEST_QUERIES: i64 = 16;
 /// Hidden keys of this score or less have no weight beside keys that are seen.
 const HIDDEN: f32 = -1e4;
 
-/// Whether attention is plain: some keys are seen by each query, by its position alone.
+/// Whether the kernel on matrix units takes it: heads fit, and what a causal mask hides has no weight in any row.
 fn is_flash(graph: &Graph, node: &Node, op: &Attention) -> bool {
-    let [Some(q), Some(k), Some(v), mask @ ..] = &node.operands[..] else { return false };
-    let [q, k, v] = [q, k, v].map(|&operand| &graph.tensor_ty(operand).shape);
-    let width = q.last().and_then(Dim::as_const);
-    let is_width = width.is_some_and(|width| [64, 128].contains(&width)) && v.last().and_then(Dim::as_const) == width;
+    let [Some(q), Some(k), Some(v), ref mask @ ..] = node.operands[..] else { return false };
+    let [q, k, v] = [q, k, v].map(|operand| &graph.tensor_ty(operand).shape);
+    let fits = |extent: Option<&Dim>| extent.and_then(Dim::as_const).is_some_and(|n| (1..=WIDEST_HEAD).contains(&n));
     let has_keys = k[k.len() - 2].as_const().is_none_or(|n| n > 0);
     let has_queries = q[q.len() - 2].as_const().is_none_or(|m| m >= FEWEST_QUERIES);
-    let sees_some = op
-        .causal
-        .as_ref()
-        .is_none_or(|offset| offset.as_const().is_some_and(|offset| offset >= 0) && op.fill.0 <= HIDDEN);
-    let is_plain = op.softcap.0 == 0.0 && op.scale.0 > 0.0 && mask.iter().all(Option::is_none);
-    is_width && has_keys && has_queries && sees_some && is_plain
+    let most = if mask.iter().any(Option::is_some) { f32::NEG_INFINITY } else { HIDDEN };
+    let sees_some = |offset: &Dim| offset.lower_bound().is_some_and(|least| least >= 0) && op.fill.0 <= most;
+    let is_hidden = op.causal.as_ref().is_none_or(sees_some);
+    fits(q.last()) && fits(v.last()) && has_keys && has_queries && is_hidden && op.scale.0 > 0.0
 }
 
 /// The nodes of one expansion.
@@ -203,13 +204,16 @@ mod tests {
     }
 
     #[test]
-    fn plain_attention_of_halves_stays() {
+    fn attention_of_halves_stays() {
         assert_eq!(kept("f16", "", "", Precision::F32), [DType::F16]);
         assert_eq!(kept("bf16", ", causal = 3", "", Precision::F32), [DType::BF16]);
         assert_eq!(kept("f32", "", "", Precision::F16), [DType::F16]);
         assert_eq!(kept("f32", "", "", Precision::F32), []);
-        assert_eq!(kept("f16", ", softcap = 2.0", "", Precision::F32), []);
+        assert_eq!(kept("f16", ", softcap = 2.0", "", Precision::F32), [DType::F16]);
+        assert_eq!(kept("f16", ", causal = S", "bool[S, 40]", Precision::F32), [DType::F16]);
+        assert_eq!(kept("f32", "", "bool[S, 40]", Precision::F16), [DType::F16]);
+        assert_eq!(kept("f32", "", "f32[S, 40]", Precision::F16), []);
         assert_eq!(kept("f16", ", causal = 3, fill = -2.0", "", Precision::F32), []);
-        assert_eq!(kept("f16", "", "bool[S, 40]", Precision::F32), []);
+        assert_eq!(kept("f16", ", causal = 3, fill = -1e9", "bool[S, 40]", Precision::F32), []);
     }
 }

@@ -84,7 +84,7 @@ pub struct Options {
     /// Whether every target is a CPU, which has kernels for attention, for mixtures of experts, and for convolutions in either
     /// layout.
     pub native_compounds: bool,
-    /// Whether every target has a kernel for plain attention of 16-bit floats.
+    /// Whether every target has a kernel for attention of 16-bit floats.
     pub flash_attention: bool,
     /// How the nodes of an e-graph are chosen.
     pub extraction: Extraction,

@@ -156,8 +156,8 @@ impl Launches<'_, '_> {
                 let problem = convolution::new(op, kernel, operands, results)?;
                 (contraction(&problem, &aligned, self.products, self.cores)?, "convolution".to_string())
             }
-            Some(Anchor::Op { op: Op::Attention(op), operands, results }) if self.cores == Cores::Warpgroups => {
-                (attention(&flash(op, kernel, operands, results)?, &aligned)?, "attention".to_string())
+            Some(Anchor::Op { op: Op::Attention(op), operands, results }) => {
+                (attention(&flash(op, kernel, operands, results)?, &aligned, self.cores)?, "attention".to_string())
             }
             Some(Anchor::Op { op, .. }) => {
                 let lowered = lower(kernel).ok_or_else(|| format!("`{}` has no kernel", op.name()))?;

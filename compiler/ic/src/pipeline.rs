@@ -250,8 +250,7 @@ pub(crate) fn lower_imported(
     for classes in classes(options, is_split) {
         let native_halves = classes.iter().any(|class| *class != TargetClass::Cpu);
         let native_compounds = !native_halves;
-        let flash_attention = classes.iter().all(|class| *class == TargetClass::Nvptx)
-            && options.targets.iter().filter(|target| target.class() == TargetClass::Nvptx).all(has_warpgroups);
+        let flash_attention = classes.iter().all(|class| *class == TargetClass::Nvptx);
         let passes = ic_passes::Options { native_halves, native_compounds, flash_attention, ..options.passes.clone() };
         let to_kernels = ToKernels { passes: &passes, watch: options.watch };
         variants.push(Variant { classes, models: finish_all(&common, &to_kernels, progress, after_pass)? });
@@ -270,11 +269,6 @@ pub(crate) fn lower_imported(
         return Err(CompileError::Model(vec![Diagnostic::new(location, message)]));
     }
     Ok(Package { variants, states: states.list, quantization: None, kernel_errors: Vec::new() })
-}
-
-/// Whether a target has products of warpgroups.
-fn has_warpgroups(target: &ic_codegen::Target) -> bool {
-    matches!(target, ic_codegen::Target::Nvptx(ic_codegen::NvptxTarget::Sm90a))
 }
 
 /// The classes of the targets, in the order in which they first occur, grouped by the kernels that they want.

@@ -283,14 +283,20 @@ fn place_in_groups(e: &mut Emitter, problem: &Contraction, block: Reg, rows: i64
 
 /// The address of a side's first element in the block's batch.
 fn base(e: &mut Emitter, side: &Side, place: &Place, bytes: u32) -> Reg {
+    let index = first_index(e, side, place);
+    let buffer = e.buffer(side.param);
+    e.b.address(buffer, index, bytes)
+}
+
+/// The index of a side's first element in the block's batch.
+fn first_index(e: &mut Emitter, side: &Side, place: &Place) -> Operand {
     let mut index = e.dim(&side.offset);
     for (stride, &axis) in side.batch.iter().zip(&place.batch) {
         let stride = e.dim(stride);
         let term = e.b.mul(axis, stride);
         index = e.b.add(index, term);
     }
-    let buffer = e.buffer(side.param);
-    e.b.address(buffer, index, bytes)
+    index
 }
 
 /// Whether groups of `n` neighbours along an axis of stride 1 begin at multiples of `n` elements.

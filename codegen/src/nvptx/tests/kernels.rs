@@ -115,8 +115,12 @@ fn run(plan: &Plan, module: &Module, weights: &[u8], inputs: &[Tensor]) -> (Vec<
 /// Compiles a graph, runs it on random inputs and compares each output: the largest error as a share of the largest
 /// magnitude is at most `tolerance`. No access is out of bounds, of unwritten memory or in a race.
 pub(super) fn check(text: &str, dims: &[(&str, i64)], tolerance: f64) -> Counts {
-    let options = Options { native_halves: true, native_compounds: false, ..Default::default() };
-    check_with(text, dims, tolerance, &options, Products::F32)
+    check_with(text, dims, tolerance, &options(), Products::F32)
+}
+
+/// As the pipeline has it for GPUs.
+pub(super) fn options() -> Options {
+    Options { native_halves: true, native_compounds: false, flash_attention: true, ..Default::default() }
 }
 
 pub(super) fn check_with(
@@ -131,8 +135,7 @@ pub(super) fn check_with(
 
 /// [`check`] of a GPU with products of warpgroups.
 pub(super) fn check_warpgroups(text: &str, dims: &[(&str, i64)], tolerance: f64) -> Counts {
-    let options = Options { native_halves: true, native_compounds: false, flash_attention: true, ..Default::default() };
-    check_on(NvptxTarget::Sm90a, text, dims, tolerance, &options, Products::F32)
+    check_on(NvptxTarget::Sm90a, text, dims, tolerance, &options(), Products::F32)
 }
 
 fn check_on(
@@ -165,7 +168,11 @@ fn check_on(
         let scale = want.iter().fold(f64::MIN_POSITIVE, |m, x| m.max(x.abs()));
         for (at, (a, b)) in found.iter().zip(&want).enumerate() {
             let error = (a - b).abs() / scale;
-            assert!(error <= tolerance, "{} {dims:?}: output {i}, element {at}: {a}, expected {b}", graph.name);
+            assert!(
+                error <= tolerance || a.is_nan() && b.is_nan(),
+                "{} {dims:?}: output {i}, element {at}: {a}, expected {b}",
+                graph.name
+            );
         }
     }
     counts
@@ -299,53 +306,6 @@ fn products_of_many_warpgroups() {
     let large = check_warpgroups(&product(DType::F16, [1160, 72, 1300 / 8 * 8], [false, true]), &[], 2e-3);
     assert_eq!(large.tensor_flops, 2 * 1280 * 128 * 1408);
     assert_eq!(wide.bank_conflicts + large.bank_conflicts, 0);
-}
-
-/// Attention in one kernel: tiles of queries and keys that are not full, several batches, shared keys, both widths.
-#[test]
-fn attention_in_one_kernel() {
-    let cases = [
-        ("f16", 64, [2, 2, 2], [130, 70], ""),
-        ("f16", 64, [1, 2, 1], [200, 264], "causal = 64, "),
-        ("bf16", 128, [1, 1, 1], [64, 256], ""),
-        ("f16", 128, [1, 2, 2], [300, 300], "causal = 0, "),
-    ];
-    for (ty, width, [batch, heads, of_keys], [m, n], causal) in cases {
-        let text = format!(
-            "graph @attention(%q: {ty}[{batch}, {heads}, {m}, {width}], %k: {ty}[{batch}, {of_keys}, {n}, {width}], \
-             %v: {ty}[{batch}, {of_keys}, {n}, {width}]) {{\n  \
-             %0 = attention(%q, %k, %v) {{scale = 0.5, {causal}softcap = 0.0}} : {ty}[{batch}, {heads}, {m}, {width}]\n  \
-             return \"y\" = %0\n}}\n"
-        );
-        let counts = check_warpgroups(&text, &[], if ty == "bf16" { 1.6e-2 } else { 4e-3 });
-        let tiles = |n: i64| n.div_euclid(128) + i64::from(n % 128 != 0);
-        if causal.is_empty() {
-            let steps = batch * heads * tiles(m) * tiles(n);
-            assert_eq!(counts.tensor_flops as i64, 4 * 128 * 128 * width * steps, "{text}");
-        }
-        assert_eq!((counts.of(Class::Special) > 0, counts.bank_conflicts), (true, 0), "{text}");
-    }
-}
-
-/// Heads that are columns of a projection, symbolic numbers of queries, keys that are stored by columns.
-#[test]
-fn attention_of_moved_operands() {
-    let text = "graph @heads(%q: f16[S, 128], %k: f16[2, 64, 96], %v: f16[96, 128]) {
-  %0 = reshape(%q) {shape = [S, 2, 64]} : f16[S, 2, 64]
-  %1 = transpose(%0) {perm = [1, 0, 2]} : f16[2, S, 64]
-  %2 = transpose(%k) {perm = [0, 2, 1]} : f16[2, 96, 64]
-  %3 = reshape(%v) {shape = [96, 2, 64]} : f16[96, 2, 64]
-  %4 = transpose(%3) {perm = [1, 0, 2]} : f16[2, 96, 64]
-  %5 = attention(%1, %2, %4) {scale = 0.125} : f16[2, S, 64]
-  %6 = transpose(%5) {perm = [1, 0, 2]} : f16[S, 2, 64]
-  %7 = reshape(%6) {shape = [S, 128]} : f16[S, 128]
-  return \"y\" = %7
-}
-";
-    for s in [1, 129] {
-        let counts = check_warpgroups(text, &[("S", s)], 4e-3);
-        assert!(counts.tensor_flops > 0);
-    }
 }
 
 /// Few rows: narrow tiles, of each layout of B.

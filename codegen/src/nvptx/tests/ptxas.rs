@@ -46,6 +46,19 @@ const WIDE: &[(&str, &str)] = &[
 }
 ",
     ),
+    (
+        "masks",
+        "graph @masks(%q: f16[8, S, 128], %k: f16[8, N, 128], %a: f16[S, N], %x: i32[8, 1, N], %p: bf16[64, S, 80]) {
+  %0 = attention(%q, %k, %k, %a) {scale = 0.125, softcap = 2.0, causal = 0} : f16[8, S, 128]
+  %c = constant() {value = i32[] [1]} : i32[]
+  %1 = lt(%x, %c) : bool[8, 1, N]
+  %2 = attention(%q, %k, %k, %1) {scale = 0.125, fill = -1e9} : f16[8, S, 128]
+  %3 = attention(%p, %p, %p) {scale = 0.125, causal = 0} : bf16[64, S, 80]
+  %4 = attention(%p, %p, %p) {scale = 0.125, softcap = 2.0} : bf16[64, S, 80]
+  return \"w\" = %0, \"x\" = %2, \"y\" = %3, \"z\" = %4
+}
+",
+    ),
 ];
 
 #[test]
@@ -62,8 +75,8 @@ fn every_kernel_assembles_without_spills() {
         choices.into_iter().chain([(NvptxTarget::Sm90a, Products::F32), (NvptxTarget::Sm90a, Products::Tf32)]);
     let all = programs.flat_map(|program| choices.clone().map(move |choice| (program, choice)));
     for ((name, program), (gpu, products)) in all {
-        let flash_attention = gpu == NvptxTarget::Sm90a;
-        let options = Options { native_halves: true, native_compounds: false, flash_attention, ..Default::default() };
+        let options =
+            Options { native_halves: true, native_compounds: false, flash_attention: true, ..Default::default() };
         let graph = optimize(&text::parse(program).unwrap(), &options).unwrap().graph;
         let program = partition(&graph, &PartitionOptions::default()).unwrap();
         let source = Source { program: &program, graph: &graph, products };
