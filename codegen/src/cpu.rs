@@ -4,6 +4,7 @@ mod compile;
 mod emit;
 mod generate;
 mod plan;
+mod quantized;
 mod scratch;
 mod select;
 mod target;

@@ -223,6 +223,14 @@ strips! {
 /// A math function of two arrays: `dst[i] = f(a[i], b[i])` for `i < n`. `dst` may equal either.
 pub type Strip2Fn = unsafe extern "C" fn(dst: *mut f32, a: *const f32, b: *const f32, n: usize);
 
+/// `dst[i] = round(src[i] / scale) + zero` for `i < n`, within `low` and `high`; 0 for NaN. `zero` and the limits are
+/// integers of one 8-bit type, whose bytes are stored.
+pub type QuantizeFn =
+    unsafe extern "C" fn(dst: *mut u8, src: *const f32, n: usize, scale: f32, zero: f32, low: f32, high: f32);
+
+/// The smallest or the greatest of `n` elements; NaN if one is.
+pub type ExtremeFn = unsafe extern "C" fn(src: *const f32, n: usize) -> f32;
+
 /// What generated code calls: function pointers at fixed offsets.
 #[repr(C)]
 pub struct Table {
@@ -238,6 +246,12 @@ pub struct Table {
     pub f64_fmod: extern "C" fn(f64, f64) -> f64,
     /// C's `fmodf`.
     pub f32_fmod: extern "C" fn(f32, f32) -> f32,
+    /// Floats to bytes.
+    pub quantize: QuantizeFn,
+    /// The smallest element; infinity of none.
+    pub smallest: ExtremeFn,
+    /// The greatest element; minus infinity of none.
+    pub greatest: ExtremeFn,
 }
 
 /// A math function of one f64.

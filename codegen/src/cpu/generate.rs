@@ -5,7 +5,7 @@ use super::plan::{Generated, Generator, Tiling};
 use super::scratch::{Scratch, lay_out};
 use super::target::CpuTarget;
 use crate::shared::dims::DimBuilder;
-use crate::shared::form::{Form, Node, Pass, Schedule, describe, form_of};
+use crate::shared::form::{Form, Node, Pass, Repeats, Schedule, describe, form_of};
 use crate::shared::strip_of;
 use cranelift_codegen::Context;
 use cranelift_codegen::isa::OwnedTargetIsa;
@@ -120,7 +120,7 @@ impl Generator for Functions {
             Tiling::RowsAndColumns => Some(Schedule::Points),
             Tiling::Rows => Some(Schedule::Rows),
         };
-        let form = form_of(kernel, 0, fixed)?;
+        let form = form_of(kernel, 0, fixed, Repeats::Short)?;
         if let Some(&generated) = self.current.get(&form) {
             return Ok(generated);
         }

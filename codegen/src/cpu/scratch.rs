@@ -1,8 +1,9 @@
 //! Where generated code keeps values between loops: the scratch memory of one call.
 //!
-//! Arguments of strips come first, one block each; then 16 lanes of a reduction; then results of passes that later
+//! Arguments of strips come first, one block each, and what is to be quantized; then 16 lanes of a reduction; then results of passes that later
 //! ones need.
 
+use super::quantized::quantized;
 use crate::shared::form::{Form, Node, NodeId, Pass, Schedule};
 use ic_ir::scalar::ScalarOp;
 use ic_types::{DType, Dim};
@@ -18,6 +19,8 @@ pub(crate) const COLUMNS: i64 = 256;
 pub(crate) struct Scratch {
     /// For each pass and node, the block of its strip. A strip of two arguments has two.
     pub(crate) strips: Vec<Vec<Option<i64>>>,
+    /// For each pass, the block of floats that it quantizes.
+    pub(crate) quantized: Vec<Option<i64>>,
     /// 16 elements of a reduction.
     pub(crate) lanes: i64,
     /// Results of passes.
@@ -37,7 +40,9 @@ pub(crate) fn kept_dtype(dtype: DType) -> DType {
 /// The scratch of a form.
 pub(crate) fn lay_out(form: &Form) -> Scratch {
     let strips: Vec<_> = form.passes.iter().map(strip_blocks).collect();
-    let lanes = strips.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+    let end = strips.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+    let quantized: Vec<_> = form.passes.iter().map(|pass| quantized(pass).map(|_| end)).collect();
+    let lanes = if quantized.iter().any(Option::is_some) { end + BLOCK * 4 } else { end };
     let has_lanes = form.schedule == Schedule::Rows && form.passes.iter().any(|pass| pass.reduce.is_some());
     let mut bytes = Dim::constant(if has_lanes { lanes + 64 } else { lanes });
     let kept = form.passes.iter().map(|pass| {
@@ -48,7 +53,7 @@ pub(crate) fn lay_out(form: &Form) -> Scratch {
         Some(offset)
     });
     let kept = kept.collect();
-    Scratch { strips: strips.into_iter().map(|(offsets, _)| offsets).collect(), lanes, kept, bytes }
+    Scratch { strips: strips.into_iter().map(|(offsets, _)| offsets).collect(), quantized, lanes, kept, bytes }
 }
 
 fn strip_blocks(pass: &Pass) -> (Vec<Option<i64>>, i64) {

@@ -4,6 +4,7 @@ mod dtypes;
 mod interpret;
 mod native;
 mod pointwise;
+mod quantize;
 mod reduce;
 mod space;
 

@@ -5,8 +5,7 @@ use super::ptx::{Function, module_text};
 use super::schedule::{Contraction, Cores, Scheduled, attention, contraction, convolution, flash, generate};
 use crate::backend::{Code, Compiled, Products, Refused, Source, TargetCode};
 use crate::shared::dims::DimBuilder;
-use crate::shared::form::describe;
-use crate::shared::form::form_of;
+use crate::shared::form::{Repeats, describe, form_of};
 use crate::shared::plan::{Buffers, Built, KernelSteps, Parts, Planned, add_steps, plan_with};
 use crate::target::{NvptxTarget, Target, TargetClass};
 use ic_artifact::{DimCheck, Step};
@@ -161,11 +160,16 @@ impl Launches<'_, '_> {
             }
             Some(Anchor::Op { op, .. }) => {
                 let lowered = lower(kernel).ok_or_else(|| format!("`{}` has no kernel", op.name()))?;
-                let form = form_of(&lowered.map_err(|problem| format!("`{}`: {problem}", op.name()))?, 0, None)?;
+                let form = form_of(
+                    &lowered.map_err(|problem| format!("`{}`: {problem}", op.name()))?,
+                    0,
+                    None,
+                    Repeats::Always,
+                )?;
                 (generate(&form, &aligned)?, op.name().to_string())
             }
             _ => {
-                let form = form_of(kernel, 0, None)?;
+                let form = form_of(kernel, 0, None, Repeats::Always)?;
                 (generate(&form, &aligned)?, describe(&form))
             }
         };

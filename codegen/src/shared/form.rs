@@ -13,6 +13,7 @@ use axes::{drop_unit_axes, has_short_columns, merge_axes, move_short_axis};
 use ic_ir::kernel::{Anchor, Bound, Expr, Index, Kernel, Load, Stage, Store};
 use ic_ir::scalar::{ReduceFn, ScalarOp};
 use ic_types::{DType, Dim};
+pub(crate) use inline::Repeats;
 use inline::inline_passes;
 pub(crate) use schedule::Schedule;
 use schedule::choose;
@@ -111,11 +112,16 @@ pub(crate) struct Put {
 }
 
 /// The form of the stages of `kernel` from `first` on. `schedule` is how the outer space must be walked, if that is
-/// fixed.
+/// fixed, and `repeats` what several passes may compute for themselves.
 ///
 /// # Errors
 /// What code cannot be generated for.
-pub(crate) fn form_of(kernel: &Kernel, first: usize, fixed: Option<Schedule>) -> Result<Form, String> {
+pub(crate) fn form_of(
+    kernel: &Kernel,
+    first: usize,
+    fixed: Option<Schedule>,
+    repeats: Repeats,
+) -> Result<Form, String> {
     let mut passes = Vec::new();
     for stage in &kernel.stages[first..] {
         let pass = pass_of(kernel, stage, first, &passes)?;
@@ -125,7 +131,7 @@ pub(crate) fn form_of(kernel: &Kernel, first: usize, fixed: Option<Schedule>) ->
     let params = kernel.params.iter().map(|param| param.dtype).collect();
     let mut form = Form { params, schedule: Schedule::Points, outer, whole_columns: false, passes };
     drop_unit_axes(&mut form, fixed);
-    inline_passes(&mut form);
+    inline_passes(&mut form, repeats);
     merge_axes(&mut form, fixed);
     if fixed.is_none() {
         move_short_axis(&mut form);
@@ -150,7 +156,7 @@ pub(crate) fn points_of(kernel: &Kernel) -> Result<Pass, String> {
     }
     let mut form =
         Form { params: Vec::new(), schedule: Schedule::Points, outer: Vec::new(), whole_columns: false, passes };
-    inline_passes(&mut form);
+    inline_passes(&mut form, Repeats::Always);
     form.passes.pop().ok_or_else(|| "a kernel without stages".into())
 }
 

@@ -1,7 +1,9 @@
 //! Math functions over contiguous arrays.
 
 mod elements;
+mod extreme;
 pub(crate) mod functions;
+mod quantize;
 mod scalar;
 mod trace;
 mod vectorized;
@@ -28,6 +30,9 @@ pub(crate) fn table_of<V: Vector>() -> &'static Table {
             f64_pow: elements::f64_pow,
             f64_fmod: elements::f64_fmod,
             f32_fmod: elements::f32_fmod,
+            quantize: quantize::quantize::<V>,
+            smallest: extreme::smallest::<V>,
+            greatest: extreme::greatest::<V>,
         }
     }
 }

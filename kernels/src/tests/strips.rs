@@ -145,3 +145,49 @@ fn lengths_around_a_vector() {
         }
     }
 }
+
+#[test]
+fn quantizes_alike_on_every_instruction_set() {
+    let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.125, 0.375, -0.375, 1e30, -1e30, 1e-40];
+    let x: Vec<f32> = (0..1000).map(|i| (i as f32 - 500.0) * 0.125).chain(special).collect();
+    for (scale, zero, low, high) in
+        [(0.25, 0.0, -128.0, 127.0), (0.3, 17.0, 0.0, 255.0), (1e-3, 255.0, 0.0, 255.0), (7.0, -128.0, -128.0, 127.0)]
+    {
+        let expected: Vec<u8> = x
+            .iter()
+            .map(|x| ((x / scale).round_ties_even() + zero).clamp(low, high))
+            .map(|x| if x.is_nan() { 0 } else { x as i32 as u8 })
+            .collect();
+        for isa in Isa::supported() {
+            for n in [0, 1, 15, 16, 17, 63, 64, 65, x.len()] {
+                // The last elements, so that the special ones are among them.
+                let (x, expected) = (&x[x.len() - n..], &expected[expected.len() - n..]);
+                let mut found = vec![0; n];
+                // SAFETY: both arrays have the length.
+                unsafe { (table(isa).quantize)(found.as_mut_ptr(), x.as_ptr(), n, scale, zero, low, high) };
+                assert_eq!(found, expected, "{isa:?}, {n} elements, scale {scale}");
+            }
+        }
+    }
+}
+
+#[test]
+fn finds_extremes_and_keeps_nan() {
+    for isa in Isa::supported() {
+        for n in [0, 1, 2, 15, 16, 17, 63, 64, 65, 130, 1000] {
+            let mut x: Vec<f32> = (0..n).map(|i| ((i * 7919) % 1009) as f32 - 400.0).collect();
+            let extremes = |x: &[f32]| {
+                // SAFETY: the array has the length.
+                unsafe { [(table(isa).smallest)(x.as_ptr(), n), (table(isa).greatest)(x.as_ptr(), n)] }
+            };
+            let expected =
+                [x.iter().copied().fold(f32::INFINITY, f32::min), x.iter().copied().fold(f32::NEG_INFINITY, f32::max)];
+            assert_eq!(extremes(&x), expected, "{isa:?}, {n} elements");
+            for at in [0, n / 2, n.saturating_sub(1)].into_iter().filter(|&at| at < n) {
+                let kept = std::mem::replace(&mut x[at], f32::NAN);
+                assert!(extremes(&x).iter().all(|x| x.is_nan()), "{isa:?}, NaN at {at} of {n}");
+                x[at] = kept;
+            }
+        }
+    }
+}

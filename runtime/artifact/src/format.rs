@@ -6,7 +6,7 @@ use crate::ArtifactError;
 use std::io;
 
 /// Version of the format that this crate writes and reads.
-pub const FORMAT_VERSION: u32 = 6;
+pub const FORMAT_VERSION: u32 = 7;
 
 /// First bytes of every artifact. The control characters show a transfer that mangled line ends or cut high bits.
 pub(crate) const MAGIC: [u8; 8] = *b"\x89ica\r\n\x1a\n";

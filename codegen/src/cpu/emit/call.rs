@@ -8,6 +8,13 @@ use std::mem::{offset_of, size_of};
 
 const POINTER: usize = size_of::<usize>();
 
+/// Which element of many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Extreme {
+    Smallest,
+    Greatest,
+}
+
 impl Emitter<'_> {
     fn function(&mut self, offset: usize) -> Value {
         let flags = MemFlagsData::trusted().with_readonly().with_can_move();
@@ -33,6 +40,21 @@ impl Emitter<'_> {
     /// `dst[i] = a[i]^b[i]` for `i < n`.
     pub(super) fn call_pow(&mut self, dst: Value, a: Value, b: Value, n: Value) {
         self.call(offset_of!(Table, pow), &[I64; 4], None, &[dst, a, b, n]);
+    }
+
+    /// `dst[i] = round(src[i] / scale) + zero` as bytes for `i < n`, limited; `numbers` are scale, zero point and limits.
+    pub(super) fn call_quantize(&mut self, dst: Value, src: Value, n: Value, numbers: [Value; 4]) {
+        let args: Vec<Value> = [dst, src, n].into_iter().chain(numbers).collect();
+        self.call(offset_of!(Table, quantize), &[I64, I64, I64, F32, F32, F32, F32], None, &args);
+    }
+
+    /// The smallest or greatest of `n` f32.
+    pub(super) fn call_extreme(&mut self, extreme: Extreme, src: Value, n: Value) -> Value {
+        let offset = match extreme {
+            Extreme::Smallest => offset_of!(Table, smallest),
+            Extreme::Greatest => offset_of!(Table, greatest),
+        };
+        self.call(offset, &[I64; 2], Some(F32), &[src, n]).expect("the function returns a value")
     }
 
     /// The strip's function of one f64.

@@ -2,18 +2,24 @@
 //!
 //! Of 32-bit types, element `j` of the last inner axis goes to lane `j % 16`; in the end lanes 8 apart are combined,
 //! then 4, 2 and 1 apart. Of wider types and bools, elements are combined in order. By columns, elements are combined
-//! in order.
+//! in order. The greatest and the smallest of f32 in memory are found by calls.
 
 use super::Emitter;
+use super::call::Extreme;
+use super::index::split;
 use super::loops::{Group, Unroll};
 use super::run::Run;
 use super::value::{LANES, Rep, Val, Width};
 use crate::cpu::scratch::kept_dtype;
+use crate::shared::form::Node;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
 use ic_ir::scalar::{ReduceFn, ScalarOp};
 use ic_types::{DType, Dim};
+
+/// Elements from which on a call finds an extreme more quickly.
+const SHORTEST: i64 = 32;
 
 /// Vectors that accumulate at a time.
 const ACCUMULATORS: usize = 4;
@@ -57,6 +63,8 @@ impl<'a> Emitter<'a> {
                 });
             });
             self.b.use_var(sum)
+        } else if let Some(extreme) = self.extreme_of(number) {
+            self.reduce_in_calls(number, extreme)
         } else {
             self.reduce_lanes(number, function, dtype)
         };
@@ -64,6 +72,48 @@ impl<'a> Emitter<'a> {
         let total = self.finished(function, dtype, total, &count);
         self.results[number] = Some(total);
         self.store_value(number, total);
+    }
+
+    /// Which extreme of f32 that are neighbours in memory the pass finds, if it does that.
+    fn extreme_of(&self, number: usize) -> Option<Extreme> {
+        let pass = &self.form.passes[number];
+        let extreme = match pass.reduce? {
+            ReduceFn::Max => Extreme::Greatest,
+            ReduceFn::Min => Extreme::Smallest,
+            _ => return None,
+        };
+        let axis = self.form.outer.len() + pass.inner.len() - 1;
+        let is_plain = match &pass.nodes[pass.root] {
+            Node::Load(get) => {
+                let is_unit = split(&get.at, axis).is_some_and(|(_, coefficient)| coefficient.is(1));
+                is_unit && get.gathers.is_empty() && get.bounds.is_empty()
+            }
+            Node::Pass(pass) => self.scratch_layout.kept[*pass].is_some(),
+            _ => false,
+        };
+        let is_long = pass.inner.last().and_then(Dim::as_const).is_none_or(|extent| extent >= SHORTEST);
+        (is_plain && is_long && pass.types[pass.root] == DType::F32).then_some(extreme)
+    }
+
+    /// An extreme by calls on whole runs.
+    fn reduce_in_calls(&mut self, number: usize, extreme: Extreme) -> Value {
+        let pass = &self.form.passes[number];
+        let function = pass.reduce.expect("the pass reduces");
+        let n_outer = self.form.outer.len();
+        let found = self.b.declare_var(types::F32);
+        let identity = self.identity(function, DType::F32);
+        self.b.def_var(found, identity);
+        self.nest(number, n_outer, &mut |e, extent| {
+            e.along_axis(number, n_outer + pass.inner.len() - 1, None, extent, true, &mut |e, run, from, to| {
+                let source = e.direct_source(run, pass.root, from).expect("the elements are neighbours");
+                let n = e.b.ins().isub(to, from);
+                let value = e.call_extreme(extreme, source, n);
+                let before = e.b.use_var(found);
+                let after = e.combine(function, DType::F32, before, value);
+                e.b.def_var(found, after);
+            });
+        });
+        self.b.use_var(found)
     }
 
     fn reduce_lanes(&mut self, number: usize, function: ReduceFn, dtype: DType) -> Value {

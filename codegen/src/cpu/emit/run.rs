@@ -75,6 +75,14 @@ enum Guard {
     Elements(Vec<Bound>),
 }
 
+impl Place {
+    /// Whether elements are neighbours in memory, whatever the index.
+    pub(super) fn is_plain(&self) -> bool {
+        let is_unit = matches!(&self.kind, Kind::Linear { coefficient, .. } if coefficient.is(1));
+        is_unit && self.gathers.is_empty() && matches!(self.guard, Guard::Always)
+    }
+}
+
 impl Run<'_> {
     /// Where a node is read.
     pub(super) fn load_place_of(&self, id: NodeId) -> Option<&Place> {
@@ -740,11 +748,14 @@ impl<'a> Emitter<'a> {
 
     /// The address of neighbouring f32 from index `from` on, if the place is that.
     pub(super) fn plain_f32(&mut self, place: &Place, from: Value) -> Option<Value> {
-        let plain = place.dtype == DType::F32 && matches!(place.guard, Guard::Always);
-        if !plain {
-            return None;
-        }
-        self.unit(place, Group { start: from, offset: 0, width: Width::Vector }).map(|(address, _)| address)
+        (place.dtype == DType::F32 && place.is_plain()).then(|| self.plain_address(place, from))
+    }
+
+    /// The address of element `from` of a plain place.
+    pub(super) fn plain_address(&mut self, place: &Place, from: Value) -> Value {
+        let (Kind::Linear { base, .. } | Kind::General { base, .. }) = &place.kind;
+        let step = self.scaled(from, size(place.dtype));
+        self.b.ins().iadd(*base, step)
     }
 
     /// How a run's loops are unrolled.

@@ -205,7 +205,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The extent of the vector axis, if it is constant.
-    fn extent_of(&self, run: &Run) -> Option<i64> {
+    pub(super) fn extent_of(&self, run: &Run) -> Option<i64> {
         let axis = run.axis?;
         let n_outer = self.form.outer.len();
         match axis.checked_sub(n_outer) {

@@ -1,17 +1,22 @@
 //! Strips: functions that are called on a block of the vector axis.
 //!
 //! Level by level, the arguments of all strips of the level are computed into scratch, and the strips called in place.
+//! What is quantized in the end is such a block too.
 
 use super::Emitter;
 use super::loops::{Group, Unroll};
-use super::run::Run;
+use super::run::{Place, Run};
 use super::value::{Val, Width};
+use crate::cpu::quantized::{Quantized, quantized};
 use crate::cpu::scratch::BLOCK;
 use crate::shared::form::{Node, NodeId};
 use crate::shared::strip_of;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use ic_ir::scalar::ScalarOp;
-use ic_types::DType;
+use ic_types::{DType, Dim};
+
+/// Elements from which on quantizing them in a call is quicker.
+const SHORTEST: i64 = 32;
 
 /// What a run does after strips have been computed: on a block, from the first index to before the second.
 pub(super) type Last<'b, 'a> = dyn FnMut(&mut Emitter<'a>, &mut Run<'a>, Value, Value) + 'b;
@@ -27,7 +32,11 @@ impl<'a> Emitter<'a> {
         last: &mut Last<'_, 'a>,
     ) {
         let levels = levels(run);
-        let Some(highest) = levels.iter().flatten().copied().max() else { return last(self, run, start, end) };
+        let quantized = self.quantized_store(run);
+        let highest = levels.iter().flatten().copied().max().unwrap_or(0);
+        if highest == 0 && quantized.is_none() {
+            return last(self, run, start, end);
+        }
         let at = self.b.declare_var(types::I64);
         self.b.def_var(at, start);
         self.while_below(at, end, BLOCK, &mut |e, from| {
@@ -44,9 +53,59 @@ impl<'a> Emitter<'a> {
                 }
                 e.level(run, &strips, from, to, unroll, None);
             }
-            last(e, run, from, to);
+            match &quantized {
+                Some((quantized, to_place)) => e.quantize_block(run, quantized, to_place, (from, to), unroll),
+                None => last(e, run, from, to),
+            }
         });
         run.strips.fill(None);
+    }
+
+    /// What the run quantizes to neighbouring bytes, and where, if there is enough of it for a call.
+    fn quantized_store(&self, run: &Run<'a>) -> Option<(Quantized, Place)> {
+        let found = quantized(run.pass)?;
+        let is_uniform = [Some(found.scale), found.zero].into_iter().flatten().all(|id| !run.varying[id]);
+        let is_long = self.extent_of(run).is_none_or(|extent| extent >= SHORTEST);
+        let place = run.store_place_of(0).filter(|place| place.is_plain())?;
+        (is_uniform && is_long && run.varying[found.x]).then(|| (found, place.clone()))
+    }
+
+    /// Quantizes and stores one block.
+    fn quantize_block(
+        &mut self,
+        run: &mut Run<'a>,
+        quantized: &Quantized,
+        place: &Place,
+        (from, to): (Value, Value),
+        unroll: Unroll,
+    ) {
+        let x = quantized.x;
+        let source = match (run.strips[x], self.direct_source(run, x, from)) {
+            (Some(base), _) => {
+                let bytes = self.scaled(from, 4);
+                self.b.ins().iadd(base, bytes)
+            }
+            (None, Some(source)) => source,
+            (None, None) => {
+                let offset = self.scratch_layout.quantized[run.number].expect("passes that quantize have a block");
+                let block = self.scratch_at(&Dim::constant(offset));
+                self.for_groups(from, to, unroll, &mut |e, group| {
+                    e.next_group(run);
+                    let val = e.eval(run, x, group);
+                    e.store_block(block, from, val, group);
+                });
+                block
+            }
+        };
+        let n = self.b.ins().isub(to, from);
+        let dst = self.plain_address(place, from);
+        let scale = self.uniform_value(run, quantized.scale);
+        let zero = match quantized.zero {
+            Some(zero) => self.uniform_value(run, zero),
+            None => self.b.ins().f32const(0.0),
+        };
+        let [low, high] = [quantized.low, quantized.high].map(|limit| self.b.ins().f32const(limit));
+        self.call_quantize(dst, source, n, [scale, zero, low, high]);
     }
 
     /// Computes the strips of one level, into `dst` if that is given.
@@ -152,7 +211,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The address of an argument that lies in memory as strips take it, from index `from` on.
-    fn direct_source(&mut self, run: &Run, arg: NodeId, from: Value) -> Option<Value> {
+    pub(super) fn direct_source(&mut self, run: &Run, arg: NodeId, from: Value) -> Option<Value> {
         let place = run.load_place_of(arg)?;
         self.plain_f32(place, from)
     }

@@ -3,15 +3,14 @@
 use super::native::{Match, check, check_tiled};
 use super::*;
 use crate::cpu::plan::Tiling;
-use crate::shared::form::Schedule;
-use crate::shared::form::form_of;
+use crate::shared::form::{Repeats, Schedule, form_of};
 
 #[test]
 fn dense_axes_become_one() {
     let shape = [c(2), Dim::symbol("H"), c(1), c(7)];
     let at = [ax(0), ax(1), ax(2), ax(3)];
     let kernel = elementwise(&shape, &[DType::F32; 2], vec![load(0, &at)]);
-    let form = form_of(&kernel, 0, None).unwrap();
+    let form = form_of(&kernel, 0, None, Repeats::Short).unwrap();
     assert_eq!(form.outer, [Dim::symbol("H") * c(14)]);
 }
 
@@ -28,7 +27,7 @@ fn broadcast_axes_stay_apart() {
         outer: axes(&shape),
         stages: vec![pointwise(&[], body.clone(), vec![store(&body, 2, &[ax(0), ax(1), ax(2)])])],
     };
-    assert_eq!(form_of(&kernel, 0, None).unwrap().outer, [c(6), c(5)]);
+    assert_eq!(form_of(&kernel, 0, None, Repeats::Short).unwrap().outer, [c(6), c(5)]);
 }
 
 #[test]
@@ -73,7 +72,7 @@ fn callbacks_work_in_place_on_rows_and_columns() {
             outer: axes(&shape),
             stages: vec![pointwise(&[], body.clone(), vec![store(&body, 0, &at)])],
         };
-        let form = form_of(&kernel, 0, Some(Schedule::Points)).unwrap();
+        let form = form_of(&kernel, 0, Some(Schedule::Points), Repeats::Short).unwrap();
         assert_eq!(form.outer.last(), Some(&c(columns as i64)), "the last axis stays the columns");
         let buffers = [random.floats(&[rows, columns]), random.floats(&[columns]), random.floats(&[rows])];
         check_tiled(&kernel, Tiling::RowsAndColumns, &[], &buffers, Match::Within(1e-6));

@@ -4,12 +4,29 @@ use super::{Form, Node, NodeId, Pass, Put};
 use ic_types::DType;
 use std::collections::HashMap;
 
+/// Which cheap pointwise passes several others compute for themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Repeats {
+    /// All.
+    Always,
+    /// Those of which a row takes no more than a few instructions an element, or is too long for a cache.
+    Short,
+}
+
+/// Most functions and conversions for an element that are computed more than once by [`Repeats::Short`].
+const SHORT: usize = 3;
+
 /// Computes cheap pointwise passes where they are used, and drops passes that nothing needs.
-pub(super) fn inline_passes(form: &mut Form) {
+pub(super) fn inline_passes(form: &mut Form, repeats: Repeats) {
     let points = form.passes.iter().all(|pass| pass.inner.is_empty() && pass.reduce.is_none());
+    let kept: Vec<bool> =
+        (0..form.passes.len()).map(|i| repeats == Repeats::Short && is_worth_keeping(form, i)).collect();
     let mut done: Vec<Pass> = Vec::new();
     for mut pass in std::mem::take(&mut form.passes) {
-        let inlinable = |other: &Pass, user: &Pass| {
+        let inlinable = |number: usize, other: &Pass, user: &Pass| {
+            if kept[number] {
+                return false;
+            }
             let cheap = other.stores.is_empty() && !(0..other.nodes.len()).any(|id| other.is_strip(id));
             other.reduce.is_none() && other.inner == user.inner && (points || cheap && !other.inner.is_empty())
         };
@@ -19,12 +36,14 @@ pub(super) fn inline_passes(form: &mut Form) {
         let mut inlined: Vec<Option<NodeId>> = vec![None; done.len()];
         for (node, dtype) in nodes.into_iter().zip(types) {
             let id = match node {
-                Node::Pass(other) if inlinable(&done[other], &pass) => *inlined[other].get_or_insert_with(|| {
-                    let start = pass.nodes.len();
-                    pass.nodes.extend(done[other].nodes.iter().map(|node| renumber(node, &|id| id + start)));
-                    pass.types.extend_from_slice(&done[other].types);
-                    start + done[other].root
-                }),
+                Node::Pass(other) if inlinable(other, &done[other], &pass) => {
+                    *inlined[other].get_or_insert_with(|| {
+                        let start = pass.nodes.len();
+                        pass.nodes.extend(done[other].nodes.iter().map(|node| renumber(node, &|id| id + start)));
+                        pass.types.extend_from_slice(&done[other].types);
+                        start + done[other].root
+                    })
+                }
                 node => {
                     pass.nodes.push(renumber(&node, &|id| moved[id]));
                     pass.types.push(dtype);
@@ -47,6 +66,14 @@ pub(super) fn inline_passes(form: &mut Form) {
         done.drain(..done.len().saturating_sub(1)).for_each(drop);
     }
     form.passes = drop_unused(done);
+}
+
+/// Whether a pass over rows of one axis takes more than a few instructions an element, and several others need it.
+fn is_worth_keeping(form: &Form, number: usize) -> bool {
+    let pass = &form.passes[number];
+    let users = form.passes.iter().filter(|user| user.nodes.contains(&Node::Pass(number))).count();
+    let work = pass.nodes.iter().filter(|node| matches!(node, Node::Apply(..) | Node::Cast(_)));
+    !form.outer.is_empty() && pass.inner.len() == 1 && users > 1 && work.count() > SHORT
 }
 
 /// Makes equal expressions one.

@@ -1,6 +1,6 @@
 //! The error function and GELU.
 
-use super::{abs, exp, polynomial, with_sign};
+use super::{abs, exp_in_range, polynomial, with_sign};
 use crate::vector::Vector;
 
 /// Error function, within 2 ULP. The polynomials are Norbert Juffa's.
@@ -22,7 +22,7 @@ pub(crate) fn erf<V: Vector>(x: V) -> V {
     let r = r.mul_add(t4, V::splat(-6.348_467e-1));
     let r = r.mul_add(t4, V::splat(-1.287_175_1e-1));
     let r = r.mul_add(t4, V::splat(0.0).sub(t4));
-    let far = with_sign(V::splat(1.0).sub(exp(r)), x);
+    let far = with_sign(V::splat(1.0).sub(exp_in_range(r)), x);
     V::select(V::splat(0.927_734_4).less(t), far, near)
 }
 

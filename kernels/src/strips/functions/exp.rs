@@ -26,6 +26,13 @@ pub(crate) fn exp_below_zero<V: Vector>(x: V) -> V {
     p.mul(power_of_two(n))
 }
 
+/// `e^x` for `x` from -87 to 88, within 1 ULP.
+#[inline(always)]
+pub(crate) fn exp_in_range<V: Vector>(x: V) -> V {
+    let (p, n) = reduced(x);
+    p.mul(power_of_two(n))
+}
+
 /// `e^r` and the integer `n` for which `x = n ln 2 + r`.
 #[inline(always)]
 fn reduced<V: Vector>(x: V) -> (V, V) {
@@ -54,10 +61,11 @@ pub(crate) fn silu<V: Vector>(x: V) -> V {
 /// Hyperbolic tangent, within 2 ULP.
 #[inline(always)]
 pub(crate) fn tanh<V: Vector>(x: V) -> V {
-    let (t, s, one) = (abs(x), x.mul(x), V::splat(1.0));
+    // Beyond 10, the result is 1.
+    let (t, s, one) = (V::splat(10.0).min(abs(x)), x.mul(x), V::splat(1.0));
     let p = polynomial(s, [-5.704_988_7e-3, 2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1]);
     let near = p.mul(s).mul_add(x, x);
-    let far = one.sub(V::splat(2.0).div(exp(t.add(t)).add(one)));
+    let far = one.sub(V::splat(2.0).div(exp_in_range(t.add(t)).add(one)));
     V::select(V::splat(0.625).less(t), with_sign(far, x), near)
 }
 

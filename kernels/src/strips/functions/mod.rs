@@ -12,7 +12,7 @@ mod trigonometric;
 
 pub(crate) use clamped::{clamp, hard_swish, relu};
 pub(crate) use erf::{erf, gelu};
-pub(crate) use exp::{exp, exp_below_zero, gelu_tanh, sigmoid, silu, tanh};
+pub(crate) use exp::{exp, exp_below_zero, exp_in_range, gelu_tanh, sigmoid, silu, tanh};
 pub(crate) use log::{log, softplus};
 pub(crate) use trigonometric::{cos, sin};
 
