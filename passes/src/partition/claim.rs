@@ -125,30 +125,86 @@ fn fits_op(facts: &Facts, anchor: NodeId, user: NodeId, members: &BTreeSet<Value
     }
 }
 
-/// Claims every reduction and normalization with what follows on the same rows.
+/// Claims every reduction and normalization with what follows on the same rows, and reductions of one value together.
 pub(crate) fn claim_rows(facts: &Facts, plan: &mut Plan, fusion: Fusion) {
     for (id, node) in facts.graph.nodes().filter(|(id, _)| facts.live[id.index()]) {
         if facts.kinds[id.index()] != Kind::Rows || plan.group_of[id.index()].is_some() {
             continue;
         }
         let space = RowSpace::of(facts.graph, node);
-        let (mut nodes, mut root) = (vec![id], node.results[0]);
-        loop {
-            if fusion == Fusion::Off {
-                break;
-            }
-            let accept = |user: NodeId, members: &BTreeSet<ValueId>| {
-                plan.group_of[user.index()].is_none() && fits_rows(facts, &space, user, members)
-            };
-            let Some((step, next)) = grow(facts, root, &accept) else { break };
-            let grown = [nodes.as_slice(), &step].concat();
-            if rows::trial(facts, &space, &grown, next).is_err() {
-                break;
-            }
-            (nodes, root) = (grown, next);
+        if fusion == Fusion::Off {
+            plan.add_group(GroupKind::Rows(space), vec![id], vec![node.results[0]]);
+            continue;
         }
-        plan.add_group(GroupKind::Rows(space), nodes, vec![root]);
+        let (mut nodes, root) = grown_rows(facts, plan, &space, id);
+        let mut roots = vec![root];
+        for sibling in siblings(facts, plan, &space, id) {
+            if !nodes.contains(&sibling)
+                && let Some((joined, ends)) = joined_rows(facts, plan, &space, (&nodes, &roots), sibling)
+            {
+                (nodes, roots) = (joined, ends);
+            }
+        }
+        plan.add_group(GroupKind::Rows(space), nodes, roots);
     }
+}
+
+/// A row op with what follows on the same rows, and the value that this ends in.
+fn grown_rows(facts: &Facts, plan: &Plan, space: &RowSpace, id: NodeId) -> (Vec<NodeId>, ValueId) {
+    let (mut nodes, mut root) = (vec![id], facts.graph.node(id).results[0]);
+    let accept = |user: NodeId, members: &BTreeSet<ValueId>| {
+        plan.group_of[user.index()].is_none() && fits_rows(facts, space, user, members)
+    };
+    while let Some((step, next)) = grow(facts, root, &accept) {
+        let grown = [nodes.as_slice(), &step].concat();
+        if rows::trial(facts, space, &grown, &[next]).is_err() {
+            break;
+        }
+        (nodes, root) = (grown, next);
+    }
+    (nodes, root)
+}
+
+/// The other reductions of the value that `id` reduces, over the same rows: one pass over memory does for all.
+fn siblings(facts: &Facts, plan: &Plan, space: &RowSpace, id: NodeId) -> Vec<NodeId> {
+    let is_reduction = |id: NodeId| matches!(facts.graph.node(id).op, Op::Reduce(_));
+    let Some(x) = facts.graph.node(id).operands[0].filter(|_| is_reduction(id)) else { return Vec::new() };
+    let fits = |user: &NodeId| {
+        *user != id
+            && is_reduction(*user)
+            && plan.group_of[user.index()].is_none()
+            && space.has_rows_of(facts.graph, facts.graph.node(*user))
+    };
+    facts.users[x.index()].iter().copied().filter(fits).collect()
+}
+
+/// A group of rows with another reduction and what follows on that, and the values that others need; `None` if it cannot be one
+/// kernel.
+fn joined_rows(
+    facts: &Facts,
+    plan: &Plan,
+    space: &RowSpace,
+    (nodes, roots): (&[NodeId], &[ValueId]),
+    sibling: NodeId,
+) -> Option<(Vec<NodeId>, Vec<ValueId>)> {
+    let (more, end) = grown_rows(facts, plan, space, sibling);
+    let mut joined = [nodes, &more].concat();
+    joined.sort_unstable();
+    joined.dedup();
+    let results: BTreeSet<ValueId> = joined.iter().map(|&id| facts.graph.node(id).results[0]).collect();
+    // What the kernel reads must not follow from its results.
+    let first = joined.first().copied()?;
+    let precedes = |v: &ValueId| facts.def(*v).is_none_or(|(id, ..)| id < first || facts.constant[v.index()]);
+    let mut reads = joined.iter().flat_map(|&id| facts.graph.node(id).operands.iter().flatten());
+    if !reads.all(|v| results.contains(v) || precedes(v)) {
+        return None;
+    }
+    let is_needed =
+        |v: &ValueId| facts.is_output[v.index()] || facts.users[v.index()].iter().any(|user| !joined.contains(user));
+    let ends: Vec<ValueId> = roots.iter().copied().chain([end]).filter(is_needed).collect();
+    // Nothing else may be needed outside.
+    let is_whole = results.iter().filter(|v| is_needed(v)).all(|v| ends.contains(v));
+    (is_whole && rows::trial(facts, space, &joined, &ends).is_ok()).then_some((joined, ends))
 }
 
 /// What folds the rows of a product's result.

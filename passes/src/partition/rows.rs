@@ -116,12 +116,12 @@ impl RowSpace {
     }
 }
 
-/// Checks that a region can be one row kernel.
-pub(crate) fn trial(facts: &Facts, space: &RowSpace, nodes: &[NodeId], root: ValueId) -> Result<(), Misaligned> {
+/// Checks that a region can be one row kernel that stores `roots`.
+pub(crate) fn trial(facts: &Facts, space: &RowSpace, nodes: &[NodeId], roots: &[ValueId]) -> Result<(), Misaligned> {
     let results: Vec<ValueId> = nodes.iter().map(|&id| facts.graph.node(id).results[0]).collect();
     let is_buffer = |v: ValueId| !results.contains(&v);
-    let target = Target::of(root);
-    emit(facts, space, nodes, &[(root, target)], &is_buffer).map(|_| ())
+    let roots: Vec<_> = roots.iter().map(|&root| (root, Target::of(root))).collect();
+    emit(facts, space, nodes, &roots, &is_buffer).map(|_| ())
 }
 
 /// Checks that an op with an epilogue that ends in `sum`, and what folds its rows, can be one kernel.

@@ -157,3 +157,43 @@ fn concat_of_rows() {
         &[1, 3],
     );
 }
+
+#[test]
+fn reductions_of_one_value_are_one_kernel() {
+    let program = check(
+        "graph @g(%x: f32[N, 6]) {
+           %low = reduce(%x) {function = min, axes = [0, 1]}
+           %high = reduce(%x) {function = max, axes = [0, 1]}
+           %range = sub(%high, %low)
+           %y = div(%x, %range)
+           return \"y\" = %y, \"low\" = %low
+         }",
+        &[1, 2, 5],
+    );
+    assert_eq!(n_kernels(&program), 1);
+    // Of columns, and of a value that nothing else needs.
+    let program = check(
+        "graph @g(%a: f32[N, 3, 4], %b: f32[N, 3, 4]) {
+           %x = add(%a, %b)
+           %mean = reduce(%x) {function = mean, axes = [1]}
+           %high = reduce(%x) {function = max, axes = [1]}
+           return \"mean\" = %mean, \"high\" = %high
+         }",
+        &[1, 2, 5],
+    );
+    assert_eq!(n_kernels(&program), 1);
+}
+
+#[test]
+fn reductions_of_which_one_waits_for_the_other_are_apart() {
+    check(
+        "graph @g(%x: f32[N, 6], %w: f32[1, 1]) {
+           %high = reduce(%x) {function = max, axes = [1]}
+           %p = matmul(%high, %w)
+           %low = reduce(%x) {function = min, axes = [1]}
+           %y = add(%low, %p)
+           return \"y\" = %y
+         }",
+        &[1, 2, 5],
+    );
+}

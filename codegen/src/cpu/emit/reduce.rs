@@ -11,7 +11,7 @@ use super::loops::{Group, Unroll};
 use super::run::Run;
 use super::value::{LANES, Rep, Val, Width};
 use crate::cpu::scratch::kept_dtype;
-use crate::shared::form::Node;
+use crate::shared::form::{Node, Pass};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
@@ -20,6 +20,9 @@ use ic_types::{DType, Dim};
 
 /// Elements from which on a call finds an extreme more quickly.
 const SHORTEST: i64 = 32;
+
+/// Elements that one call sees, so that the next finds them in cache.
+const IN_CACHE: i64 = 4096;
 
 /// Vectors that accumulate at a time.
 const ACCUMULATORS: usize = 4;
@@ -36,11 +39,18 @@ struct Lanes {
 impl<'a> Emitter<'a> {
     /// Reduces the pass of `run` at this outer point, and stores the result.
     pub(super) fn reduce_row(&mut self, number: usize) {
+        if self.results[number].is_some() {
+            // Found together with another extreme of the same elements.
+            return;
+        }
         let pass = &self.form.passes[number];
         let dtype = pass.types[pass.root];
         let function = pass.reduce.expect("the pass reduces");
         let n_outer = self.form.outer.len();
         let rep = Rep::of(dtype);
+        if !pass.inner.is_empty() && self.extreme_of(number).is_some() {
+            return self.reduce_in_calls(number);
+        }
         let total = if pass.inner.is_empty() {
             // One element.
             let mut run = self.new_run(number, None, None);
@@ -63,11 +73,16 @@ impl<'a> Emitter<'a> {
                 });
             });
             self.b.use_var(sum)
-        } else if let Some(extreme) = self.extreme_of(number) {
-            self.reduce_in_calls(number, extreme)
         } else {
             self.reduce_lanes(number, function, dtype)
         };
+        self.reduced(number, total);
+    }
+
+    /// Finishes and stores what the elements of a pass were combined to.
+    fn reduced(&mut self, number: usize, total: Value) {
+        let pass = &self.form.passes[number];
+        let (function, dtype) = (pass.reduce.expect("the pass reduces"), pass.types[pass.root]);
         let count: Dim = pass.inner.iter().cloned().product();
         let total = self.finished(function, dtype, total, &count);
         self.results[number] = Some(total);
@@ -95,25 +110,46 @@ impl<'a> Emitter<'a> {
         (is_plain && is_long && pass.types[pass.root] == DType::F32).then_some(extreme)
     }
 
-    /// An extreme by calls on whole runs.
-    fn reduce_in_calls(&mut self, number: usize, extreme: Extreme) -> Value {
+    /// An extreme by calls on whole runs, and with it the others of the same elements: each reads what is in cache.
+    fn reduce_in_calls(&mut self, number: usize) {
         let pass = &self.form.passes[number];
-        let function = pass.reduce.expect("the pass reduces");
         let n_outer = self.form.outer.len();
-        let found = self.b.declare_var(types::F32);
-        let identity = self.identity(function, DType::F32);
-        self.b.def_var(found, identity);
+        let is_same = |other: &Pass| other.inner == pass.inner && other.nodes[other.root] == pass.nodes[pass.root];
+        let all: Vec<(usize, Extreme)> = (number..self.form.passes.len())
+            .filter(|&other| is_same(&self.form.passes[other]))
+            .filter_map(|other| Some((other, self.extreme_of(other)?)))
+            .collect();
+        let all: Vec<(usize, Extreme, Variable)> =
+            all.into_iter().map(|(other, extreme)| (other, extreme, self.b.declare_var(types::F32))).collect();
+        for &(other, _, found) in &all {
+            let function = self.form.passes[other].reduce.expect("the pass reduces");
+            let identity = self.identity(function, DType::F32);
+            self.b.def_var(found, identity);
+        }
         self.nest(number, n_outer, &mut |e, extent| {
             e.along_axis(number, n_outer + pass.inner.len() - 1, None, extent, true, &mut |e, run, from, to| {
-                let source = e.direct_source(run, pass.root, from).expect("the elements are neighbours");
-                let n = e.b.ins().isub(to, from);
-                let value = e.call_extreme(extreme, source, n);
-                let before = e.b.use_var(found);
-                let after = e.combine(function, DType::F32, before, value);
-                e.b.def_var(found, after);
+                let at = e.b.declare_var(types::I64);
+                e.b.def_var(at, from);
+                e.while_below(at, to, IN_CACHE, &mut |e, from| {
+                    let size = e.iconst(IN_CACHE);
+                    let end = e.b.ins().iadd(from, size);
+                    let end = e.b.ins().smin(end, to);
+                    let source = e.direct_source(run, pass.root, from).expect("the elements are neighbours");
+                    let n = e.b.ins().isub(end, from);
+                    for &(other, extreme, found) in &all {
+                        let function = e.form.passes[other].reduce.expect("the pass reduces");
+                        let value = e.call_extreme(extreme, source, n);
+                        let before = e.b.use_var(found);
+                        let after = e.combine(function, DType::F32, before, value);
+                        e.b.def_var(found, after);
+                    }
+                });
             });
         });
-        self.b.use_var(found)
+        for (other, _, found) in all {
+            let total = self.b.use_var(found);
+            self.reduced(other, total);
+        }
     }
 
     fn reduce_lanes(&mut self, number: usize, function: ReduceFn, dtype: DType) -> Value {

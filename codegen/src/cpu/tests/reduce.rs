@@ -291,3 +291,30 @@ fn padded_reductions_keep_their_lanes() {
     };
     check(&kernel, &[], &[random.floats(&[4, 37]), random.floats(&[4])], Match::Within(1e-5));
 }
+
+#[test]
+fn extremes_of_the_same_elements() {
+    let mut random = Random(39);
+    for (outer, inner) in [(3, 40), (1, 33), (2, 9000), (5, 16), (4, 4097)] {
+        // Both, and the range between them.
+        let row = [c(inner)];
+        let body = vec![load(0, &[ax(0), ax(1)])];
+        let range = vec![Expr::Stage(1), Expr::Stage(0), apply(ScalarOp::Sub, &[0, 1])];
+        let kernel = Kernel {
+            params: vec![
+                param(DType::F32, &[c(outer), c(inner)], false),
+                param(DType::F32, &[c(outer)], true),
+                param(DType::F32, &[c(outer)], true),
+            ],
+            outer: axes(&[c(outer)]),
+            stages: vec![
+                reduce(ReduceFn::Min, &row, body.clone(), vec![store(&body, 1, &[ax(0)])]),
+                reduce(ReduceFn::Max, &row, body, vec![]),
+                pointwise(&[], range.clone(), vec![store(&range, 2, &[ax(0)])]),
+            ],
+        };
+        let (outer, inner) = (outer as usize, inner as usize);
+        let buffers = [random.floats(&[outer, inner]), random.floats(&[outer]), random.floats(&[outer])];
+        check(&kernel, &[], &buffers, Match::Exact);
+    }
+}
