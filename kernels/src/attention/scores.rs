@@ -138,6 +138,10 @@ impl Soften<'_> {
             None => self.n,
         };
         let (cap, fill) = (self.scoring.softcap, V::splat(self.scoring.fill));
+        if cap == 0.0 && matches!(shape.mask_kind, MaskKind::Absent) && seen == self.n {
+            // SAFETY: the caller vouches for the scores.
+            return unsafe { self.greatest::<V>(scores) };
+        }
         let mut greatest = lowest;
         for at in (0..self.n).step_by(LANES) {
             let width = LANES.min(self.n - at);
@@ -170,6 +174,34 @@ impl Soften<'_> {
             }
         }
         greatest.greatest()
+    }
+
+    /// The greatest of scores that stay as they are, NaN aside; -∞ is written behind the last key.
+    #[inline(always)]
+    unsafe fn greatest<V: Vector>(&self, scores: *mut f32) -> f32 {
+        const AT_A_TIME: usize = 4;
+        let lowest = V::splat(f32::NEG_INFINITY);
+        let (step, whole) = (AT_A_TIME * LANES, self.n / LANES * LANES);
+        let mut greatest = [lowest; AT_A_TIME];
+        // SAFETY: the caller vouches for the scores, which have room for whole vectors.
+        unsafe {
+            if whole < self.n {
+                let last = V::load(scores.add(whole));
+                let last = V::select(lanes_below::<V>(self.n - whole), last, lowest);
+                last.store(scores.add(whole));
+                greatest[0] = last.max(lowest);
+            }
+            for at in (0..whole / step * step).step_by(step) {
+                for (i, greatest) in greatest.iter_mut().enumerate() {
+                    *greatest = V::load(scores.add(at + i * LANES)).max(*greatest);
+                }
+            }
+            for at in (whole / step * step..whole).step_by(LANES) {
+                greatest[0] = V::load(scores.add(at)).max(greatest[0]);
+            }
+        }
+        let [a, b, c, d] = greatest;
+        a.max(b).max(c.max(d)).greatest()
     }
 
     /// Makes all weights of a row without visible keys 0; gives NaN if a score was NaN, else 0.

@@ -81,9 +81,10 @@ pub(super) struct Shape {
 // SAFETY: threads write disjoint rows of `y`, and only read the rest.
 unsafe impl Sync for Shape {}
 
-/// Most rows of a block: an eighth of the second-level cache holds their scores. Rows do not depend on one another.
+/// Most rows of a block: a quarter of the second-level cache holds their scores. Rows do not depend on one another, but
+/// keys and values are packed for each block.
 fn most_rows() -> usize {
-    (caches().l2 / 8 / (KEYS * size_of::<f32>())).clamp(48, 192)
+    (caches().l2 / 4 / (KEYS * size_of::<f32>())).clamp(48, 384)
 }
 
 impl Shape {

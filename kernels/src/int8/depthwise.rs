@@ -189,6 +189,34 @@ impl DotTask for Tile<'_> {
     }
 }
 
+/// In each lane the bytes of a channel at the first `n` pointers.
+///
+/// # Safety
+/// They cover the channels.
+#[inline(always)]
+unsafe fn gathered<V: Vector>(pointers: [*const u8; 4], n: usize, columns: Columns) -> V {
+    // SAFETY: the caller vouches for the pointers.
+    unsafe {
+        if columns.n == LANES {
+            return V::load_quads(pointers, n);
+        }
+        let mut lanes = V::splat(0.0);
+        for pointer in pointers[..n].iter().rev() {
+            lanes = lanes.shift_left::<8>().or(V::load_bytes_partial::<false>(*pointer, columns.n));
+        }
+        lanes
+    }
+}
+
+/// The rows under a filter, at a column of the image.
+struct Cursor<const KH: usize> {
+    column: isize,
+    /// Where the channels are in the column.
+    rows: [*const u8; KH],
+    /// Bytes from one column to the next.
+    steps: [isize; KH],
+}
+
 /// Most groups of four rows of the filters that slide.
 const QUADS: usize = 2;
 
@@ -212,27 +240,40 @@ impl Tile<'_> {
             }
         }
         // SAFETY: the pointers cover the channels.
-        unsafe {
-            if columns.n == LANES {
-                return V::load_quads(pointers, n);
-            }
-            let mut lanes = V::splat(0.0);
-            for pointer in pointers[..n].iter().rev() {
-                lanes = lanes.shift_left::<8>().or(V::load_bytes_partial::<false>(*pointer, columns.n));
-            }
-            lanes
-        }
+        unsafe { gathered(pointers, n, columns) }
     }
 
-    /// The bytes of `KH` rows in column `column` of the image.
+    /// The bytes of `KH` rows in the column at `cursor`, and the cursor's next column.
     #[inline(always)]
-    unsafe fn quads<V: Vector, const KH: usize>(&self, column: isize, columns: Columns) -> [V; QUADS] {
+    unsafe fn quads<V: Vector, const KH: usize>(&self, cursor: &mut Cursor<KH>, columns: Columns) -> [V; QUADS] {
+        let is_inside = (cursor.column as usize) < self.depthwise.x.extent[1];
+        let outside = self.depthwise.outside.wrapping_add(columns.column);
         let mut quads = [V::splat(0.0); QUADS];
         for (i, quad) in quads.iter_mut().enumerate().take(const { KH.div_ceil(4) }) {
+            let n = (KH - 4 * i).min(4);
+            let mut pointers = [outside; 4];
+            if is_inside {
+                pointers[..n].copy_from_slice(&cursor.rows[4 * i..4 * i + n]);
+            }
             // SAFETY: the rows cover the channels.
-            *quad = unsafe { self.quad(column, (4 * i, (KH - 4 * i).min(4)), columns) };
+            *quad = unsafe { gathered(pointers, n, columns) };
         }
+        for (row, step) in cursor.rows.iter_mut().zip(&cursor.steps) {
+            *row = row.wrapping_offset(*step);
+        }
+        cursor.column += 1;
         quads
+    }
+
+    /// The rows of the image, at a column.
+    #[inline(always)]
+    fn cursor<const KH: usize>(&self, column: isize, columns: Columns) -> Cursor<KH> {
+        let mut cursor = Cursor { column, rows: [std::ptr::null(); KH], steps: [0; KH] };
+        for (i, row) in self.rows.iter().take(KH).enumerate() {
+            cursor.rows[i] = row.data.wrapping_offset(column * row.step + columns.column as isize);
+            cursor.steps[i] = row.step;
+        }
+        cursor
     }
 
     /// The sums of each pixel, for filters of `KH` by `KW` that move by `STRIDE`.
@@ -246,6 +287,7 @@ impl Tile<'_> {
         let (mut weights, mut window) = ([[zero; QUADS]; KW], [[zero; QUADS]; KW]);
         let n_quads = const { KH.div_ceil(4) };
         let panel = self.panel(columns);
+        let mut cursor = self.cursor::<KH>(self.first, columns);
         // SAFETY: the rows and weights cover the channels.
         unsafe {
             for (kw, weights) in weights.iter_mut().enumerate() {
@@ -255,17 +297,16 @@ impl Tile<'_> {
             }
             // The window holds the columns that the first pixel shares with the one before it.
             for (kw, quads) in window.iter_mut().enumerate().skip(STRIDE) {
-                *quads = self.quads::<D::Vector, KH>(self.first + (kw - STRIDE) as isize, columns);
+                debug_assert_eq!(cursor.column, self.first + (kw - STRIDE) as isize);
+                *quads = self.quads::<D::Vector, KH>(&mut cursor, columns);
             }
             let start = D::Vector::load(self.depthwise.corrections.start.add(columns.column).cast());
-            let mut next = self.first + (KW - STRIDE) as isize;
             for sums in sums.iter_mut().take(self.width) {
                 for kw in 0..KW - STRIDE {
                     window[kw] = window[kw + STRIDE];
                 }
                 for quads in &mut window[KW - STRIDE..] {
-                    *quads = self.quads::<D::Vector, KH>(next, columns);
-                    next += 1;
+                    *quads = self.quads::<D::Vector, KH>(&mut cursor, columns);
                 }
                 let mut sum = start;
                 for kw in 0..KW {
