@@ -13,6 +13,7 @@ mod egraph;
 mod expand_attention;
 mod expand_experts;
 mod expand_recurrent;
+mod expand_top_k;
 mod expand_trees;
 mod extract_calls;
 mod fold_constants;
@@ -91,6 +92,7 @@ passes! {
     expand_attention, 0, class, "attention as products and a softmax, for targets without a kernel for it";
     expand_experts, 0, class, "mixtures of experts as gathers and products, for targets without a kernel for them";
     expand_recurrent, 0, class, "short recurrent layers as products and scalar functions, for targets without kernels for them";
+    expand_top_k, 0, class, "searches as comparisons, sums and gathers, for targets without a kernel for them";
     expand_trees, 0, class, "tree ensembles as gathers and comparisons, for targets without a kernel for them";
     merge_projections, 1, class, "products of one operand for attention as one: queries, keys and values";
     merge_gates, 1, class, "products of which one gates the other as one op, for targets with a kernel for it";

@@ -382,7 +382,7 @@ def main():
                     continue
                 kernel, count = ours(options.ic, ptxas, nvdisasm, graph, target, folder, elements)
                 scale = kernel.threads / 32 / elements if elements else 0
-                rows_of_block = 4 if elements and kernel.threads == 128 else 1
+                rows_of_block = kernel.threads // 32 if kernel.name.startswith("warp") else 1
                 share = CAUSAL_SHARE if "causal" in name else 1.0
                 cells, _ = summary(kernel, scale / rows_of_block, share=share)
                 of = "" if count == 1 else f", of {count} kernels"

@@ -75,7 +75,11 @@ pub(crate) struct Emitter<'f> {
     /// What has been loaded at the point before, where that is kept.
     pub(crate) loaded: Option<Vec<(Get, Value)>>,
     /// Whether all floats in memory have 16 bits, so that f32 in registers may be some units in the last place off.
-    is_rounded: bool,
+    pub(crate) is_rounded: bool,
+    /// Factors of products, which what adds these may fuse.
+    products: HashMap<Reg, [Operand; 2]>,
+    /// What halves in registers were before they were rounded.
+    exact: HashMap<Reg, (DType, Operand)>,
 }
 
 /// The registers' class of an element type.
@@ -117,6 +121,8 @@ impl<'f> Emitter<'f> {
             in_registers: None,
             loaded: None,
             is_rounded,
+            products: HashMap::new(),
+            exact: HashMap::new(),
         }
     }
 

@@ -12,6 +12,7 @@ mod gather;
 mod integer;
 mod pool;
 mod resize;
+mod reverse_sequence;
 mod scatter;
 mod window;
 
@@ -50,6 +51,7 @@ pub(super) fn lower(kernel: &Kernel) -> Option<Result<Kernel, String>> {
         Op::Gather(op) => gather::slices(op, &site),
         Op::GatherElements(op) => gather::elements(op, &site),
         Op::GatherNd(op) => gather::tuples(op, &site),
+        Op::ReverseSequence(op) => reverse_sequence::stages(op, &site),
         Op::ScatterElements(op) => scatter::elements(op, &site),
         Op::ScatterNd(op) => scatter::tuples(op, &site),
         Op::IntegerMatmul(op) => integer::matmul(op, &site),

@@ -100,13 +100,15 @@ impl Emitter<'_> {
         let constant = |x: f64| float_constant(ty, x);
         let whole = |e: &mut Self, rounding| e.b.cvt(rounding, ty, ty, a);
         Some(Operand::Reg(match op {
-            ScalarOp::Add => self.b.binary(Binary::Add, ty, a, b),
+            ScalarOp::Add => self.sum(ty, a, b),
             ScalarOp::Sub => self.b.binary(Binary::Sub, ty, a, b),
-            ScalarOp::Mul => self.b.binary(Binary::Mul, ty, a, b),
+            ScalarOp::Mul => self.product(ty, a, b),
             ScalarOp::Div => self.b.binary(Binary::Div, ty, a, b),
+            ScalarOp::Reciprocal if ty == Ty::F32 && self.is_rounded => self.b.unary(Unary::ReciprocalApprox, ty, a),
             ScalarOp::Reciprocal => self.b.binary(Binary::Div, ty, constant(1.0), a),
             ScalarOp::Neg => self.b.unary(Unary::Neg, ty, a),
             ScalarOp::Abs => self.b.unary(Unary::Abs, ty, a),
+            ScalarOp::Sqrt if ty == Ty::F32 && self.is_rounded => self.b.unary(Unary::SqrtApprox, ty, a),
             ScalarOp::Sqrt => self.b.unary(Unary::Sqrt, ty, a),
             ScalarOp::Floor => whole(self, Rounding::Rmi),
             ScalarOp::Ceil => whole(self, Rounding::Rpi),
@@ -132,6 +134,25 @@ impl Emitter<'_> {
                 return strip.or_else(|| self.power(op, ty, args).map(Operand::Reg));
             }
         }))
+    }
+
+    /// `a * b`.
+    fn product(&mut self, ty: Ty, a: Operand, b: Operand) -> Reg {
+        let product = self.b.binary(Binary::Mul, ty, a, b);
+        if ty == Ty::F32 && self.is_rounded {
+            self.products.insert(product, [a, b]);
+        }
+        product
+    }
+
+    /// `a + b`, rounded once with a product if f32 need not be exact.
+    pub(crate) fn sum(&mut self, ty: Ty, a: Operand, b: Operand) -> Reg {
+        let factors = |x: Operand| if let Operand::Reg(reg) = x { self.products.get(&reg).copied() } else { None };
+        match (factors(a), factors(b)) {
+            (Some([x, y]), _) => self.b.fma(ty, x, y, b),
+            (None, Some([x, y])) => self.b.fma(ty, x, y, a),
+            (None, None) => self.b.binary(Binary::Add, ty, a, b),
+        }
     }
 
     /// The smaller or the larger, NaN if either is NaN.

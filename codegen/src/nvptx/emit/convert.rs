@@ -120,6 +120,35 @@ impl Emitter<'_> {
             return value;
         }
         let narrow = self.storable(dtype, value);
-        self.loaded(dtype, narrow)
+        let wide = self.loaded(dtype, narrow);
+        if let Operand::Reg(wide) = wide {
+            self.exact.insert(wide, (dtype, value));
+        }
+        wide
+    }
+
+    /// What the value was before it was rounded to `dtype`, if that is how it came about.
+    fn unrounded(&self, dtype: DType, value: Operand) -> Operand {
+        let Operand::Reg(reg) = value else { return value };
+        self.exact.get(&reg).filter(|(of, _)| *of == dtype).map_or(value, |(_, exact)| *exact)
+    }
+
+    /// Two neighbours as they are stored, halves in one register.
+    pub(crate) fn storable_pair(&mut self, dtype: DType, values: [Operand; 2]) -> Reg {
+        let ty = match dtype {
+            DType::F16 => Ty::F16,
+            DType::BF16 => Ty::Bf16,
+            _ => {
+                let [low, high] = values.map(|value| self.storable(dtype, value));
+                return self.pair(low, high);
+            }
+        };
+        let parts = values.map(|value| {
+            let value = self.unrounded(dtype, value);
+            self.b.in_register(Ty::F32, value)
+        });
+        let dst = self.b.reg(Class::B32);
+        self.b.push(Instruction::Round { ty, dst, parts });
+        dst
     }
 }

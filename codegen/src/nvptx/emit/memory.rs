@@ -287,13 +287,13 @@ impl Emitter<'_> {
         let guard = self.b.both(guard, point.stores);
         let index = self.index(&put.at, &point.axes);
         let (address, _) = self.element_address(put.param, index, 0, ty.bytes());
-        let elements: Vec<Reg> = (0..point.n_lanes).map(|lane| self.storable(dtype, value.lane(lane))).collect();
+        let elements: Vec<Operand> = (0..point.n_lanes).map(|lane| value.lane(lane)).collect();
         let (word, per_word) = if ty == Ty::B16 { (Ty::B32, 2) } else { (ty, 1) };
         let per_access = (16 / ty.bytes() as usize).min(point.n_lanes).min(4 * per_word);
         for (i, chunk) in elements.chunks(per_access).enumerate() {
             let words: Vec<Reg> = match per_word {
-                2 => chunk.chunks(2).map(|pair| self.pair(pair[0], pair[1])).collect(),
-                _ => chunk.to_vec(),
+                2 => chunk.as_chunks().0.iter().map(|&pair| self.storable_pair(dtype, pair)).collect(),
+                _ => chunk.iter().map(|&element| self.storable(dtype, element)).collect(),
             };
             let offset = (i * per_access) as i32 * ty.bytes() as i32;
             self.b.store(Space::Global, word, &words, address, offset, guard);

@@ -185,6 +185,10 @@ pub(crate) enum Unary {
     Not,
     /// `sqrt.rn` (9.7.3.14): correctly rounded.
     Sqrt,
+    /// `sqrt.approx` (9.7.3.14): within 2 units in the last place.
+    SqrtApprox,
+    /// `rcp.approx` (9.7.3.12): within 1 unit in the last place.
+    ReciprocalApprox,
     /// `ex2.approx.ftz` (9.7.3.20): within 2 units in the last place.
     Exp2,
 }

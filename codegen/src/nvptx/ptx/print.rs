@@ -241,6 +241,8 @@ fn unary_name(op: Unary, ty: Ty) -> String {
         (Unary::Abs, _) => "abs",
         (Unary::Not, _) => "not",
         (Unary::Sqrt, _) => "sqrt.rn",
+        (Unary::SqrtApprox, _) => "sqrt.approx",
+        (Unary::ReciprocalApprox, _) => "rcp.approx",
         (Unary::Exp2, _) => "ex2.approx.ftz",
     };
     format!("{name}.{}", ty.name())

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 mod reduce;
 
-/// Threads of a block that has several rows.
+/// Threads of a block that has several rows, or a row that is not long.
 const ROW_THREADS: u32 = 128;
 /// Rows of a block whose threads have one each.
 const COLUMN_THREADS: u32 = 256;
@@ -23,6 +23,8 @@ const COLUMN_ELEMENTS: i64 = 4096;
 const BLOCK_THREADS: u32 = 256;
 /// Rows of at most this many elements have a warp.
 const WARP_ELEMENTS: i64 = 1024;
+/// Rows of at most this many elements have four warps, which keep all of them.
+const FOUR_WARPS_ELEMENTS: i64 = 4 * 32 * KEPT;
 /// Elements of a row that a thread keeps in registers.
 const KEPT: i64 = 32;
 
@@ -53,8 +55,11 @@ fn layout(form: &Form, aligned: &[bool]) -> Result<Layout, String> {
         return Ok(Layout { length, lanes: 1, threads: 1, rows: COLUMN_THREADS, chunks });
     }
     let lanes = lanes(form, aligned, &length);
-    let short = length.as_const().is_some_and(|n| n <= WARP_ELEMENTS);
-    let (threads, rows) = if short { (32, ROW_THREADS / 32) } else { (BLOCK_THREADS, 1) };
+    let (threads, rows) = match length.as_const() {
+        Some(n) if n <= WARP_ELEMENTS => (32, ROW_THREADS / 32),
+        Some(n) if n <= FOUR_WARPS_ELEMENTS => (ROW_THREADS, 1),
+        _ => (BLOCK_THREADS, 1),
+    };
     let per_chunk = i64::from(threads) * lanes as i64;
     let chunks = length.as_const().map(|n| (n + per_chunk - 1) / per_chunk).filter(|c| c * lanes as i64 <= KEPT);
     Ok(Layout { length, lanes, threads, rows, chunks })

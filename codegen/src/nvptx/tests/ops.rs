@@ -339,3 +339,21 @@ fn powers_and_hyperbolic_functions() {
         check(&text, &[("N", 300)], tolerance);
     }
 }
+
+#[test]
+fn searches_and_reversed_sequences() {
+    for dtype in ["f32", "f16", "i32"] {
+        let text = format!(
+            "graph @search(%x: {dtype}[3, N, 2], %k: i64[3]) {{
+  %0, %1 = top_k(%x) {{k = 5, axis = 1}}
+  %2, %3 = top_k(%x) {{k = 2, axis = 0, largest = false}}
+  %c = constant() {{value = i64[] [20]}} : i64[]
+  %l = min(%k, %c) : i64[3]
+  %4 = reverse_sequence(%x, %l) {{batch_axis = 0, time_axis = 1}} : {dtype}[3, N, 2]
+  return \"a\" = %0, \"b\" = %1, \"c\" = %2, \"d\" = %3, \"e\" = %4
+}}
+"
+        );
+        check(&text, &[("N", 37)], 0.0);
+    }
+}

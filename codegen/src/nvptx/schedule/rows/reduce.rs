@@ -68,7 +68,7 @@ impl Rows<'_, '_> {
 
     fn combine(&mut self, function: ReduceFn, ty: Ty, a: Operand, b: Operand) -> Reg {
         match function {
-            ReduceFn::Sum | ReduceFn::Mean => self.e.b.binary(Binary::Add, ty, a, b),
+            ReduceFn::Sum | ReduceFn::Mean => self.e.sum(ty, a, b),
             ReduceFn::Prod => self.e.b.binary(Binary::Mul, ty, a, b),
             ReduceFn::Max => self.e.extreme(Binary::Max, ty, a, b),
             ReduceFn::Min => self.e.extreme(Binary::Min, ty, a, b),
@@ -93,10 +93,7 @@ impl Rows<'_, '_> {
             total = self.across_warps(function, ty, total);
         }
         if function == ReduceFn::Mean {
-            let n = self.e.dim(&self.layout.length);
-            let n = self.e.b.in_register(Ty::S32, n);
-            let n = self.e.b.cvt(Rounding::Rn, ty, Ty::S32, n);
-            total = self.e.b.binary(Binary::Div, ty, total, n);
+            total = self.mean(ty, total);
         }
         if dtype == DType::Bool {
             total = self.e.b.compare(crate::nvptx::ptx::Compare::Ne, Ty::S32, total, 0);
@@ -105,6 +102,20 @@ impl Rows<'_, '_> {
             DType::I8 | DType::I16 | DType::U8 | DType::U16 => self.e.normalized(dtype, total),
             _ => total,
         })
+    }
+
+    /// The total by the number of elements.
+    fn mean(&mut self, ty: Ty, total: Reg) -> Reg {
+        let is_exact = |n: i64| n.unsigned_abs().is_power_of_two() && n < 1 << 24;
+        if let (Some(n), Ty::F32) = (self.layout.length.as_const(), ty)
+            && (is_exact(n) || self.e.is_rounded && n > 0)
+        {
+            return self.e.b.binary(Binary::Mul, ty, total, 1.0 / n as f32);
+        }
+        let n = self.e.dim(&self.layout.length);
+        let n = self.e.b.in_register(Ty::S32, n);
+        let n = self.e.b.cvt(Rounding::Rn, ty, Ty::S32, n);
+        self.e.b.binary(Binary::Div, ty, total, n)
     }
 
     /// The value of lane `lane ^ mask`.
