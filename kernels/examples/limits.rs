@@ -193,6 +193,7 @@ fn measure(row: &Row, isa: Isa) -> f64 {
         callback: None,
         scratch: scratch[start..].as_mut_ptr(),
         pool: &Serial,
+        pieces: false,
         host: Host::none(),
     };
     // SAFETY: the operands have the shapes that the kernel expects.
@@ -230,7 +231,7 @@ fn peak(isa: Isa) -> f64 {
     }
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => chains!("avx512f", _mm512_set1_ps, _mm512_fmadd_ps, _mm512_storeu_ps, 12, 16),
+        Isa::Amx | Isa::Avx512 => chains!("avx512f", _mm512_set1_ps, _mm512_fmadd_ps, _mm512_storeu_ps, 12, 16),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => chains!("avx2,fma", _mm256_set1_ps, _mm256_fmadd_ps, _mm256_storeu_ps, 12, 8),
         _ => f64::NAN,

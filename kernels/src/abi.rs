@@ -52,6 +52,9 @@ pub struct Call<'a> {
     pub scratch: *mut u8,
     /// The threads to use.
     pub pool: &'a dyn Parallel,
+    /// Whether f32 products may be summed from pieces on a matrix unit, as [`Isa::Amx`](crate::isa::Isa::Amx) says; the
+    /// machine has it then.
+    pub pieces: bool,
     /// What the calls of the run share.
     pub host: &'a Host,
 }

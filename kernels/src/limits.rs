@@ -55,10 +55,14 @@ const LARGEST: usize = 512 << 20;
 pub fn measure(isa: Isa, threads: usize) -> Limits {
     assert!(isa.is_supported(), "this machine has no {}", isa.name());
     let (l2, l3) = (level_bytes(2).unwrap_or(512 << 10), level_bytes(3));
-    let float_operations = rate(threads, &|_| for_isa!(isa, V => float_chains::<V>()));
+    let float_operations = match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => rate(threads, &|_| piece_chains()),
+        isa => rate(threads, &|_| for_isa!(isa, V => float_chains::<V>())),
+    };
     let integer_operations = match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if amx::is_available() => rate(threads, &|_| tile_chains()),
+        Isa::Amx | Isa::Avx512 if amx::is_available() => rate(threads, &|_| tile_chains()),
         isa => rate(threads, &|_| dots!(isa, D => integer_chains::<D>())),
     };
     let mut levels = vec![level("L2", Some(l2 * threads), l2 / 2, isa, threads)];
@@ -133,6 +137,34 @@ impl<const N: usize> Task for FloatChains<N> {
         black_box(sums.into_iter().fold(0.0, |all, sum| all + sum.sum()));
         (2 * STEPS * N * LANES) as f64
     }
+}
+
+/// Products of f32 from pieces that stay in the first-level cache.
+#[cfg(target_arch = "x86_64")]
+fn piece_chains() -> f64 {
+    const STEPS: usize = 2;
+    #[repr(align(64))]
+    struct Block([u8; STEPS * amx::STEP_BYTES]);
+    #[repr(align(64))]
+    struct Sums([f32; 4 * amx::TILE * amx::TILE]);
+    let (a, b) = (Block([0; _]), Block([0; _]));
+    let mut sums = Sums([0.0; _]);
+    let product = amx::Pieces {
+        a: a.0.as_ptr(),
+        b: b.0.as_ptr(),
+        n_steps: STEPS,
+        sums: sums.0.as_mut_ptr(),
+        ahead: a.0.as_ptr(),
+        ahead_lines: 0,
+    };
+    const PRODUCTS: usize = 64;
+    // SAFETY: the machine has the unit, and this thread uses it nowhere else meanwhile; the blocks have these steps.
+    unsafe {
+        let _shapes = amx::Shapes::new([amx::TILE; 2], amx::TILE);
+        (0..PRODUCTS).for_each(|_| amx::pieces(&product));
+    }
+    black_box(&sums.0);
+    (2 * PRODUCTS * STEPS * amx::STEP * 4 * amx::TILE * amx::TILE) as f64
 }
 
 fn integer_chains<D: Dot>() -> f64 {

@@ -138,6 +138,7 @@ unsafe fn multiply<V: Tiles>(call: &Call, routes: Routes, rows: Chosen, w: &Oper
         callback: None,
         scratch,
         pool: call.pool,
+        pieces: call.pieces,
         host: call.host,
     };
     for (expert, places) in routes.experts() {

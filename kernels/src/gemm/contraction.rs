@@ -7,6 +7,8 @@
 use super::blocking::{Division, SERIAL, blocks, part};
 use super::microkernel::{Ahead, MAX_ROWS, Start, TileArgs};
 use super::panels::Panels;
+#[cfg(target_arch = "x86_64")]
+use super::pieces::Located;
 use super::tiles::{SCALED_ROWS, Tiles};
 use super::widen::{Stored, widen, widen_scaled};
 use crate::abi::{Call, Operand, Parallel};
@@ -68,9 +70,28 @@ pub(crate) enum Following {
 // SAFETY: threads write disjoint parts of the result and of the scratch, and only read the rest.
 unsafe impl<R: Sync> Sync for Contraction<'_, R> {}
 
-/// Bytes of scratch of one thread.
+/// Bytes of one thread's pointers to rows.
+fn pointer_bytes(segments: usize) -> usize {
+    (segments * MAX_ROWS * size_of::<*const f32>()).next_multiple_of(64)
+}
+
+/// Bytes of one thread's pointers to rows and of its copies of them.
+fn row_bytes(segments: usize, copy_len: usize) -> usize {
+    pointer_bytes(segments) + (copy_len * 4).next_multiple_of(64)
+}
+
+/// Bytes of scratch of one thread: pointers and copies, then pieces.
 fn thread_scratch(segments: usize, copy_len: usize) -> usize {
-    (segments * MAX_ROWS * size_of::<*const f32>()).next_multiple_of(64) + (copy_len * 4).next_multiple_of(64)
+    row_bytes(segments, copy_len) + piece_bytes(segments)
+}
+
+/// Bytes of one thread's pieces.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only x86-64 has the unit"))]
+fn piece_bytes(segments: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    return super::pieces::scratch_bytes(segments).next_multiple_of(64);
+    #[cfg(not(target_arch = "x86_64"))]
+    return 0;
 }
 
 /// Bytes of scratch of a contraction on `threads` threads.
@@ -152,6 +173,15 @@ impl<R: Rows> Contraction<'_, R> {
     /// # Safety
     /// As for [`run`](Self::run); `thread` is the caller's own.
     pub(crate) unsafe fn run_part<V: Tiles>(&self, rows: Range<usize>, panels: Range<usize>, thread: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if self.has_pieces() {
+            let own = self.scratch.wrapping_add(thread_scratch(self.segments, self.copy_len) * thread);
+            let room = own.wrapping_add(row_bytes(self.segments, self.copy_len));
+            let (pointers, copies) = self.row_scratch(thread);
+            // SAFETY: the caller's pointers are valid, and the scratch has room for this thread's pieces.
+            unsafe { self.run_pieces::<V>(rows, panels, Located { pointers, copies, thread }, room) };
+            return;
+        }
         let as_stored = matches!(self.b.stored, Stored::Scaled(_)) && rows.len() <= SCALED_ROWS;
         let n_tiles = rows.len().div_ceil(V::ROWS);
         let (n_blocks, width) = match as_stored {
@@ -180,6 +210,12 @@ impl<R: Rows> Contraction<'_, R> {
                 }
             }
         }
+    }
+
+    /// Where a thread's pointers to rows go, and copies of them.
+    fn row_scratch(&self, thread: usize) -> (*mut *const f32, *mut f32) {
+        let own = self.scratch.wrapping_add(thread_scratch(self.segments, self.copy_len) * thread);
+        (own.cast(), own.wrapping_add(pointer_bytes(self.segments)).cast())
     }
 
     /// What is read after part `index` of `parts` of K of the panels `block`, if it lies in memory as it is read.
@@ -254,9 +290,7 @@ impl<R: Rows> Contraction<'_, R> {
         ahead: &dyn Fn(usize, usize) -> Option<Ahead>,
         thread: usize,
     ) {
-        let own = self.scratch.wrapping_add(thread_scratch(self.segments, self.copy_len) * thread);
-        let pointers = own.cast::<*const f32>();
-        let copies = own.wrapping_add(thread_scratch(self.segments, 0)).cast::<f32>();
+        let (pointers, copies) = self.row_scratch(thread);
         let mut offsets = [0; MAX_ROWS];
         let offsets = &mut offsets[..rows.len()];
         // SAFETY: the scratch has room for this thread's pointers and copies.

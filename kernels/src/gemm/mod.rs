@@ -1,7 +1,8 @@
 //! f32 matrix products.
 //!
 //! Each result is one sequential chain of fused multiply-adds over K in order, starting from 0, followed by the
-//! epilogue. So every instruction set, blocking and number of threads gives the same bits.
+//! epilogue. So every instruction set, blocking and number of threads gives the same bits. A matrix unit that the call allows
+//! ([`Call::pieces`](crate::abi::Call::pieces)) sums products of many rows from pieces instead.
 //!
 //! - `f32_matmul_packed`, layout 1: `y[.., N] = a[.., K] x b[K, N]`, where `b` was packed by
 //!   [`pack_matmul_b`](crate::pack::pack_matmul_b) and its operand's shape is `[K, N]`. `a` and `y` have the same
@@ -27,6 +28,8 @@ mod matmul;
 mod microkernel;
 mod pack_b;
 mod panels;
+#[cfg(target_arch = "x86_64")]
+mod pieces;
 mod scaled;
 mod tiles;
 mod widen;

@@ -138,6 +138,7 @@ pub(crate) fn call(
         callback: None,
         scratch: scratch.as_mut_ptr().cast(),
         pool,
+        pieces: false,
         host,
     };
     // SAFETY: Buffers hold as many elements as their shapes say, and none overlap.

@@ -78,6 +78,7 @@ impl Case {
             callback: None,
             scratch: data,
             pool,
+            pieces: false,
             host: Host::none(),
         };
         // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.

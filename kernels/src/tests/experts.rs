@@ -57,7 +57,8 @@ fn run(name: &str, operands: &[Operand], attrs: &[i64], isa: Isa, pool: &dyn Par
     let mut scratch = vec![0xffu8; len + 128];
     let start = scratch.as_ptr().align_offset(64);
     let data = scratch[start..].as_mut_ptr();
-    let call = Call { operands, attrs, epilogue: &[], callback: None, scratch: data, pool, host: Host::none() };
+    let call =
+        Call { operands, attrs, epilogue: &[], callback: None, scratch: data, pool, pieces: false, host: Host::none() };
     // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
     let result = unsafe { (kernel.run)(&call) };
     assert!(scratch[start + len..].iter().all(|&byte| byte == 0xff), "{name} wrote past its scratch");

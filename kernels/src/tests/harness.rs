@@ -106,6 +106,18 @@ pub(crate) fn run(
     callback: Option<Callback>,
     pool: &dyn Parallel,
 ) -> Result<(), KernelError> {
+    run_with(kernel, operands, attrs, (epilogue, callback), pool, false)
+}
+
+/// [`run`]; with `pieces`, products may be summed from pieces.
+pub(crate) fn run_with(
+    kernel: &Kernel,
+    operands: &mut [Tensor],
+    attrs: &[i64],
+    (epilogue, callback): (&[EpilogueOp], Option<Callback>),
+    pool: &dyn Parallel,
+    pieces: bool,
+) -> Result<(), KernelError> {
     let operands: Vec<Operand> = operands.iter_mut().map(Tensor::operand).collect();
     let bytes = kernel.scratch_with_callback(&operands, attrs, pool.threads(), callback.as_ref());
     let mut scratch = vec![0x7fu8; bytes + 64 + 64];
@@ -117,6 +129,7 @@ pub(crate) fn run(
         callback,
         scratch: scratch[start..].as_mut_ptr(),
         pool,
+        pieces,
         host: Host::none(),
     };
     // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
@@ -172,8 +185,16 @@ pub(crate) fn run_stored(
     let mut scratch = vec![0x7fu8; bytes + 64 + 64];
     let start = scratch.as_ptr().align_offset(64);
     let data = scratch[start..].as_mut_ptr();
-    let call =
-        Call { operands: &operands, attrs, epilogue: &[], callback: None, scratch: data, pool, host: Host::none() };
+    let call = Call {
+        operands: &operands,
+        attrs,
+        epilogue: &[],
+        callback: None,
+        scratch: data,
+        pool,
+        pieces: false,
+        host: Host::none(),
+    };
     // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
     unsafe { (kernel.run)(&call) }.expect("the kernel runs");
     assert!(scratch[start + bytes..].iter().all(|&byte| byte == 0x7f), "{} wrote past its scratch", kernel.name);

@@ -113,7 +113,16 @@ fn run(kernel: &Kernel, operands: &[Tensor], attrs: &[i64], epilogue: &[Epilogue
     let mut scratch = vec![0x7fu8; bytes + 128];
     let start = scratch.as_ptr().align_offset(64);
     let scratch_at = scratch[start..].as_mut_ptr();
-    let call = Call { operands: &list, attrs, epilogue, callback: None, scratch: scratch_at, pool, host: Host::none() };
+    let call = Call {
+        operands: &list,
+        attrs,
+        epilogue,
+        callback: None,
+        scratch: scratch_at,
+        pool,
+        pieces: false,
+        host: Host::none(),
+    };
     // SAFETY: the operands are valid and the scratch has the size that the kernel asked for.
     unsafe { (kernel.run)(&call) }.expect("the kernel runs");
     assert!(scratch[start + bytes..].iter().all(|&byte| byte == 0x7f), "{} wrote past its scratch", kernel.name);

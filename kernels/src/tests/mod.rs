@@ -12,5 +12,6 @@ mod int8;
 mod matmul;
 mod matmul_oracle;
 mod norms;
+mod pieces;
 mod strips;
 mod winograd;

@@ -1,4 +1,4 @@
-//! Intel's matrix unit (AMX): products of tiles of bytes, summed in 32-bit integers.
+//! Intel's matrix unit (AMX): products of tiles of bytes, summed in 32-bit integers, and of bf16, summed in f32.
 //!
 //! Eight tile registers have up to 16 rows of up to 64 bytes each. The compiler knows nothing of them: it never uses them
 //! itself, so they change in the blocks of assembly here alone, and the system keeps them for each thread as it does other
@@ -14,15 +14,26 @@ pub(crate) const TILE: usize = 16;
 /// Bytes of a row of a tile register.
 pub(crate) const ROW: usize = 64;
 
-/// Whether this process may use the matrix unit, beside AVX-512 VNNI.
+/// What `cpuid` says of products of bytes, `amx-int8`.
+const INT8: u32 = 1 << 25;
+/// What `cpuid` says of products of bf16, `amx-bf16`.
+const BF16: u32 = 1 << 22;
+
+/// Whether this process may use the matrix unit for bytes, beside AVX-512 VNNI.
 pub(crate) fn is_available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    *AVAILABLE.get_or_init(|| std::is_x86_feature_detected!("avx512vnni") && is_present() && is_permitted())
+    *AVAILABLE.get_or_init(|| std::is_x86_feature_detected!("avx512vnni") && is_present(INT8) && is_permitted())
 }
 
-/// Whether the processor has `amx-tile` and `amx-int8`, and the system keeps tiles.
-fn is_present() -> bool {
-    const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
+/// Whether this process may use the matrix unit for bf16.
+pub(crate) fn has_bf16() -> bool {
+    static AVAILABLE: OnceLock<bool> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| is_present(BF16) && is_permitted())
+}
+
+/// Whether the processor has `amx-tile` and these products, and the system keeps tiles.
+fn is_present(products: u32) -> bool {
+    const TILE: u32 = 1 << 24;
     const TILE_STATE: u64 = 1 << 17 | 1 << 18;
     #[target_feature(enable = "xsave")]
     unsafe fn kept_state() -> u64 {
@@ -32,7 +43,7 @@ fn is_present() -> bool {
     let has_xgetbv = __cpuid(1).ecx & 1 << 27 != 0;
     // SAFETY: the instruction is there.
     let keeps_tiles = || has_xgetbv && unsafe { kept_state() } & TILE_STATE == TILE_STATE;
-    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & TILE_AND_INT8 == TILE_AND_INT8 && keeps_tiles()
+    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & (TILE | products) == TILE | products && keeps_tiles()
 }
 
 /// Asks Linux for tiles, for all threads of the process. Each thread's context grows by 8 KiB when it first uses them.
@@ -142,6 +153,119 @@ pub(crate) struct Product {
     /// Memory to bring near, and how many lines of it with each chunk.
     pub(crate) ahead: *const u8,
     pub(crate) ahead_lines: usize,
+}
+
+/// A product of two tiles of rows with two panels of f32, each number of which is the sum of three of bf16, its pieces. A
+/// step is [`STEP`] elements of K; it has of A, as of B, [`PIECES`] times two tiles, the greatest pieces first, each of as many
+/// rows as [`Shapes`] says, [`ROW`] bytes apart: of a row, or a column, its elements `k` and `k + 16` are neighbours.
+#[repr(C)]
+pub(crate) struct Pieces {
+    pub(crate) a: *const u8,
+    pub(crate) b: *const u8,
+    pub(crate) n_steps: usize,
+    /// Where the sums go: rows of two panels; those of the second tile from the 16th on.
+    pub(crate) sums: *mut f32,
+    /// Memory to bring near, and how many lines of it with each step.
+    pub(crate) ahead: *const u8,
+    pub(crate) ahead_lines: usize,
+}
+
+/// Elements of K of a step of [`pieces`].
+pub(crate) const STEP: usize = 32;
+/// Numbers of bf16 that an f32 is the sum of.
+pub(crate) const PIECES: usize = 3;
+/// Bytes of a tile register.
+pub(crate) const TILE_BYTES: usize = TILE * ROW;
+/// Bytes of a step of two tiles.
+pub(crate) const STEP_BYTES: usize = PIECES * 2 * TILE_BYTES;
+
+/// The sums, from 0, of the products of pieces but for the three least: with pieces numbered from 0, those whose numbers add
+/// up to at most 2.
+///
+/// # Safety
+/// [`Shapes`] of the rows, with 16 quads, are in use, and the pointers cover the steps and the sums.
+pub(crate) unsafe fn pieces(product: &Pieces) {
+    const { assert!(STEP_BYTES == 6144) };
+    macro_rules! products {
+        () => {
+            "tdpbf16ps tmm0, tmm4, tmm6
+            tdpbf16ps tmm1, tmm4, tmm7
+            tdpbf16ps tmm2, tmm5, tmm6
+            tdpbf16ps tmm3, tmm5, tmm7"
+        };
+    }
+    // SAFETY: the caller vouches for the instructions and the pointers. Tiles are loaded, used and stored within the block.
+    unsafe {
+        asm!(
+            "mov {a}, [{product}]",
+            "mov {b}, [{product} + 8]",
+            "mov {n}, [{product} + 16]",
+            "mov {ahead}, [{product} + 32]",
+            "mov {lines}, [{product} + 40]",
+            "mov {l:e}, 64",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tileloadd tmm4, [{a} + {l} + 4096]",
+            "tileloadd tmm5, [{a} + {l} + 5120]",
+            "tileloadd tmm6, [{b} + {l}]",
+            "tileloadd tmm7, [{b} + {l} + 1024]",
+            products!(),
+            "tileloadd tmm4, [{a} + {l} + 2048]",
+            "tileloadd tmm5, [{a} + {l} + 3072]",
+            products!(),
+            "tileloadd tmm6, [{b} + {l} + 2048]",
+            "tileloadd tmm7, [{b} + {l} + 3072]",
+            products!(),
+            "tileloadd tmm4, [{a} + {l}]",
+            "tileloadd tmm5, [{a} + {l} + 1024]",
+            products!(),
+            "tileloadd tmm6, [{b} + {l} + 4096]",
+            "tileloadd tmm7, [{b} + {l} + 5120]",
+            products!(),
+            "tileloadd tmm6, [{b} + {l}]",
+            "tileloadd tmm7, [{b} + {l} + 1024]",
+            products!(),
+            "mov {s}, {lines}",
+            "test {s}, {s}",
+            "jz 4f",
+            "3:",
+            "prefetcht1 [{ahead}]",
+            "add {ahead}, 64",
+            "dec {s}",
+            "jnz 3b",
+            "4:",
+            "add {a}, 6144",
+            "add {b}, 6144",
+            "dec {n}",
+            "jnz 2b",
+            "mov {a}, [{product} + 24]",
+            "mov {l:e}, 128",
+            "tilestored [{a} + {l}], tmm0",
+            "tilestored [{a} + {l} + 64], tmm1",
+            "tilestored [{a} + {l} + 2048], tmm2",
+            "tilestored [{a} + {l} + 2112], tmm3",
+            product = in(reg) product,
+            a = out(reg) _,
+            b = out(reg) _,
+            n = out(reg) _,
+            l = out(reg) _,
+            ahead = out(reg) _,
+            lines = out(reg) _,
+            s = out(reg) _,
+            out("tmm0") _,
+            out("tmm1") _,
+            out("tmm2") _,
+            out("tmm3") _,
+            out("tmm4") _,
+            out("tmm5") _,
+            out("tmm6") _,
+            out("tmm7") _,
+            options(nostack),
+        );
+    }
 }
 
 /// Defines products of a number of tiles of rows by a number of panels: what loads the sums, what adds a chunk to them, and

@@ -258,17 +258,17 @@ macro_rules! dots {
     ($isa:expr, $D:ident => $body:expr) => {
         match $isa {
             #[cfg(target_arch = "x86_64")]
-            $crate::isa::Isa::Avx512 if $crate::vector::amx::is_available() => {
+            $crate::isa::Isa::Amx | $crate::isa::Isa::Avx512 if $crate::vector::amx::is_available() => {
                 type $D = $crate::vector::dot::Avx512Amx<{ $crate::vector::dot::LEAST }>;
                 $body
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::isa::Isa::Avx512 if std::is_x86_feature_detected!("avx512vnni") => {
+            $crate::isa::Isa::Amx | $crate::isa::Isa::Avx512 if std::is_x86_feature_detected!("avx512vnni") => {
                 type $D = $crate::vector::dot::Avx512Vnni;
                 $body
             }
             #[cfg(target_arch = "x86_64")]
-            $crate::isa::Isa::Avx512 => {
+            $crate::isa::Isa::Amx | $crate::isa::Isa::Avx512 => {
                 type $D = $crate::vector::dot::Avx512Dot;
                 $body
             }

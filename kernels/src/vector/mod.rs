@@ -291,7 +291,7 @@ macro_rules! for_isa {
     ($isa:expr, $V:ident => $body:expr) => {
         match $isa {
             #[cfg(target_arch = "x86_64")]
-            $crate::isa::Isa::Avx512 => {
+            $crate::isa::Isa::Amx | $crate::isa::Isa::Avx512 => {
                 type $V = $crate::vector::Avx512;
                 $body
             }

@@ -33,6 +33,11 @@ impl Manifest {
         let end = self.entries.iter().position(|entry| entry.name.starts_with('#'));
         &self.entries[..end.unwrap_or(self.entries.len())]
     }
+
+    /// Whether the model was compiled with `--fp strict`, so that its results have the same bits on every machine.
+    pub fn is_strict(&self) -> bool {
+        self.certificate.options.windows(2).any(|option| option == ["--fp", "strict"])
+    }
 }
 
 /// How models became kernels: with which options, by which rewrite rules, and what each kernel gets wrong.

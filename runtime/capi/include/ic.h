@@ -97,7 +97,7 @@ typedef struct ic_model ic_model;
 typedef struct ic_options {
   // Number of threads that a run may use, the caller's included; 0 for one per core.
   size_t threads;
-  // Kernels to use: "portable", "avx2", "avx512" or "neon"; NULL for the fastest of this machine.
+  // Kernels to use: "portable", "avx2", "avx512", "amx" or "neon"; NULL for the fastest of this machine.
   const char *kernels;
   // The artifact's target to use; NULL for the best for this machine.
   const char *target;

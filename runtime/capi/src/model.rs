@@ -14,7 +14,7 @@ use std::ffi::{c_char, c_void};
 pub struct LoadOptions {
     /// Number of threads that a run may use, the caller's included; 0 for one per core.
     pub threads: usize,
-    /// Kernels to use: "portable", "avx2", "avx512" or "neon"; NULL for the fastest of this machine.
+    /// Kernels to use: "portable", "avx2", "avx512", "amx" or "neon"; NULL for the fastest of this machine.
     pub kernels: *const c_char,
     /// The artifact's target to use; NULL for the best for this machine.
     pub target: *const c_char,

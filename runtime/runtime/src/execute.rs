@@ -8,6 +8,7 @@ use crate::{Error, Outputs, Profile, StepTime};
 use ic_artifact::{BufferId, Callback, Epilogue, Step};
 use ic_kernels::abi::{self, EpilogueOp, Parallel, Strip, Tile};
 use ic_kernels::host::Host;
+use ic_kernels::isa::Isa;
 use ic_types::{DType, Tensor};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -237,6 +238,7 @@ fn run_library(
         callback,
         scratch: scratch.as_mut_ptr(),
         pool: around.pool,
+        pieces: program.isa == Isa::Amx,
         host: around.host,
     };
     let kernel = program.kernels[*kernel as usize];

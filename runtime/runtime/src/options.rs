@@ -77,8 +77,9 @@ impl Options {
         self
     }
 
-    /// Uses the kernels of one instruction set: `portable`, `avx2`, `avx512` or `neon`. Results do not depend on it.
-    /// Without it the environment variable `IC_KERNELS` decides, and without that the machine.
+    /// Uses the kernels of one instruction set: `portable`, `avx2`, `avx512`, `amx` or `neon`. All give the same bits but
+    /// `amx`, whose f32 products of many rows are nearer to the exact ones. Without it the environment variable `IC_KERNELS`
+    /// decides, and without that the machine; a model that was compiled with `--fp strict` then gets none that give other bits.
     pub fn kernels(mut self, isa: &str) -> Options {
         self.kernels = Some(isa.into());
         self

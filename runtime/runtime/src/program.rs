@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::model::Loaded;
 use crate::states::States;
 use crate::{Error, Options, cuda, launch};
-use ic_artifact::{Entry, Epilogue, KernelRef, Place, Plan, Step, SymbolSource};
+use ic_artifact::{Entry, Epilogue, KernelRef, Manifest, Place, Plan, Step, SymbolSource};
 use ic_kernels::abi::{GeneratedFn, Kernel, Strip, Table};
 use ic_kernels::isa::Isa;
 use ic_kernels::table;
@@ -163,10 +163,13 @@ impl std::fmt::Debug for Program {
 }
 
 /// The kernels' instruction set: that of the options, of the environment or of the machine.
-pub(crate) fn choose_isa(options: &Options) -> Result<Isa, Error> {
+///
+/// # Errors
+/// If there is none of that name, or this machine does not have it.
+pub(crate) fn choose_isa(options: &Options, manifest: &Manifest) -> Result<Isa, Error> {
     let variable = std::env::var("IC_KERNELS").ok().filter(|name| !name.is_empty());
     let Some(name) = options.kernels.as_ref().or(variable.as_ref()) else {
-        return Ok(Isa::detect());
+        return Ok(if manifest.is_strict() { Isa::detect() } else { Isa::fastest() });
     };
     let known = || Isa::ALL.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ");
     let isa = Isa::from_name(name)

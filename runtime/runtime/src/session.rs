@@ -29,7 +29,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(loaded: Arc<Loaded>, entry: usize, options: &Options) -> Result<Session, Error> {
-        let isa = choose_isa(options)?;
+        let isa = choose_isa(options, &loaded.manifest)?;
         let pool = match &options.pool {
             Some(pool) => pool.clone(),
             // Of a run on a GPU, threads have nothing to do.
@@ -67,7 +67,7 @@ impl Session {
         self.program.threads
     }
 
-    /// The instruction set of the kernels: `portable`, `avx2`, `avx512` or `neon`.
+    /// The instruction set of the kernels: `portable`, `avx2`, `avx512`, `amx` or `neon`.
     pub fn kernels(&self) -> &'static str {
         self.program.isa.name()
     }

@@ -111,7 +111,7 @@ pub(crate) struct CompileArgs {
 /// Classes of floating-point rewrites.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Fp {
-    /// Exact rewrites only
+    /// Exact rewrites only, and results with the same bits on every CPU
     Strict,
     /// Rewrites that reassociate too
     Default,
@@ -174,7 +174,7 @@ pub(crate) struct SessionArgs {
     /// Number of threads [default: one per core]
     #[arg(long)]
     pub(crate) threads: Option<usize>,
-    /// Kernels to use instead of the best for this CPU: portable, avx2, avx512 or neon
+    /// Kernels to use instead of the best for this CPU: portable, avx2, avx512, amx or neon
     #[arg(long)]
     pub(crate) kernels: Option<String>,
     /// The artifact's target to use instead of the best for the device

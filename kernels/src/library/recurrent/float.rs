@@ -122,7 +122,16 @@ impl Product<'_> {
     /// # Safety
     /// The machine has `V`; `y` has room for the rows, and `own` is scratch for all threads of `pool`.
     unsafe fn run<V: Tiles>(&self, y: *mut f32, pool: &dyn Parallel, epilogue: &[EpilogueOp], own: *mut u8) {
-        let call = Call { operands: &[], attrs: &[], epilogue, callback: None, scratch: own, pool, host: Host::none() };
+        let call = Call {
+            operands: &[],
+            attrs: &[],
+            epilogue,
+            callback: None,
+            scratch: own,
+            pool,
+            pieces: false,
+            host: Host::none(),
+        };
         let contraction = Contraction {
             call: &call,
             rows: EvenRows { a: self.a.as_ptr(), a_stride: self.a_stride, y_stride: self.y_stride },

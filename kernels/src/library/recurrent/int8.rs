@@ -204,7 +204,16 @@ impl<D: IntTiles> Quantized<'_, D> {
         let scale = EpilogueOp::MulColumn(scales.as_ptr());
         let with_bias = [scale, EpilogueOp::AddColumn(bias.unwrap_or_default().as_ptr())];
         let epilogue = if bias.is_some() { &with_bias[..] } else { &with_bias[..1] };
-        let call = Call { operands: &[], attrs: &[], epilogue, callback: None, scratch: own, pool, host: Host::none() };
+        let call = Call {
+            operands: &[],
+            attrs: &[],
+            epilogue,
+            callback: None,
+            scratch: own,
+            pool,
+            pieces: false,
+            host: Host::none(),
+        };
         let matrix = factor.packed.wrapping_add(direction * factor.k.packed_bytes(width));
         let zeros = factor.zeros.map_or(std::ptr::null(), |zeros| zeros[of.start + columns.start..].as_ptr());
         let contraction = Contraction {
