@@ -6,8 +6,10 @@
 //! f32, in blocks of K, which leaves less error than one chain of multiply-adds.
 //!
 //! A thread cuts a block of its rows for a block of K, then panel after panel, and multiplies tiles of 32 by 32. Blocks of K
-//! depend on K alone, and each result on its row and column alone, so bits do not depend on threads. Rows and columns that
-//! pieces cannot stand for, infinities and NaN and numbers that are all next to 0, are summed by multiply-adds.
+//! depend on K alone, and each result on its row and column alone, so bits do not depend on threads. Columns are scaled by
+//! powers of 2 to magnitudes a little below 1: trained models have some whose weights have all but vanished, with pieces below the least
+//! numbers. Rows and columns that pieces cannot stand for, infinities and NaN, and rows that are all next to 0, are summed by
+//! multiply-adds.
 
 use super::blocking::part;
 use super::contraction::{Contraction, Rows};
@@ -38,8 +40,14 @@ const BLOCK: usize = STEPS * STEP_BYTES;
 /// Sums of a product.
 const SUMS: usize = TALL * 2 * PANEL;
 
-/// Bytes of the pieces and of the sums.
-const PIECE_BYTES: usize = (ROWS / TALL + 1) * BLOCK + SUMS * size_of::<f32>();
+/// Bytes of the pieces, of the sums and of the scales.
+const PIECE_BYTES: usize = (ROWS / TALL + 1) * BLOCK + SUMS * size_of::<f32>() + 2 * size_of::<Scales>();
+
+/// What the sums of the columns of a panel are to be multiplied by.
+type Scales = [f32; PANEL];
+
+/// The scales of sums that are scaled.
+static SCALED: [Scales; 2] = [[1.0; PANEL]; 2];
 
 /// Bytes of scratch of a thread, where the machine has the unit: pieces, sums and pointers to rows.
 pub(super) fn scratch_bytes(segments: usize) -> usize {
@@ -149,6 +157,7 @@ impl<R: Rows> Contraction<'_, R> {
         let (in_registers, rest) = split(self.call.epilogue);
         let cut = room.wrapping_add(ROWS / TALL * BLOCK);
         let sums = cut.wrapping_add(BLOCK).cast::<f32>();
+        let scales = sums.wrapping_add(SUMS).cast::<Scales>();
         let n_tiles = block.rows.len().div_ceil(TALL);
         let tile_of = |index: usize| index * TALL..((index + 1) * TALL).min(block.rows.len());
         let steps = &at.steps;
@@ -158,7 +167,8 @@ impl<R: Rows> Contraction<'_, R> {
             let odd_panels = (0..2).fold(0, |odd, side| {
                 let from = (panel + side < end).then(|| self.b.at(panel + side, 0));
                 // SAFETY: the panel exists; the room has a place for it.
-                let is_odd = unsafe { cut_panel(from, steps, cut.wrapping_add(side * TILE_BYTES)) };
+                let is_odd =
+                    unsafe { cut_panel(from, steps, cut.wrapping_add(side * TILE_BYTES), &mut *scales.add(side)) };
                 odd | Odd::from(is_odd) << side
             });
             let column = self.columns.start + panel * PANEL;
@@ -188,13 +198,16 @@ impl<R: Rows> Contraction<'_, R> {
                         shapes = Some((sides, Shapes::new(sides, TILE)));
                     }
                     pieces(&product);
+                    let mut scales = scales.cast_const();
                     if odd != (0, 0) {
+                        V::vectorize(Scale { sums, scales, rows: tile.len() });
+                        scales = SCALED.as_ptr();
                         let first = block.rows.start + tile.start;
                         self.sum_odd::<V>(first..first + tile.len(), odd, (panel, end), steps, located, sums);
                     }
                     let epilogue = if at.is_last { in_registers } else { &[] };
                     let tile = Columns { column, n: columns };
-                    V::vectorize(Finish { sums, y: self.y, tile, offsets, is_first: at.is_first, epilogue });
+                    V::vectorize(Finish { sums, scales, y: self.y, tile, offsets, is_first: at.is_first, epilogue });
                 }
             }
         }
@@ -266,6 +279,7 @@ struct Place {
 /// Adds what earlier blocks of K left in the result to the sums of a tile, and stores them after the epilogue.
 struct Finish<'a> {
     sums: *const f32,
+    scales: *const Scales,
     y: *mut f32,
     tile: Columns,
     offsets: &'a [isize],
@@ -278,12 +292,15 @@ impl Finish<'_> {
     #[inline(always)]
     unsafe fn rows<V: Vector, const N: usize, const PANELS: usize>(&self, row: usize) {
         let (tile, offsets) = (self.tile, self.offsets[row..].as_ptr());
-        let mut sums = [[V::splat(0.0); PANELS]; N];
+        let (mut sums, mut scales) = ([[V::splat(0.0); PANELS]; N], [V::splat(1.0); PANELS]);
         // SAFETY: the caller vouches for the rows.
         unsafe {
+            for (panel, scale) in scales.iter_mut().enumerate() {
+                *scale = V::load(self.scales.add(panel).cast());
+            }
             for (i, sums) in sums.iter_mut().enumerate() {
                 for (panel, sum) in sums.iter_mut().enumerate() {
-                    *sum = V::load(self.sums.add((2 * (row + i) + panel) * PANEL));
+                    *sum = V::load(self.sums.add((2 * (row + i) + panel) * PANEL)).mul(scales[panel]);
                     if !self.is_first {
                         let columns = tile.panel(panel);
                         *sum = sum.add(columns.load(self.y, *offsets.add(i) + columns.column as isize));
@@ -323,6 +340,28 @@ impl Task for Finish<'_> {
     }
 }
 
+/// Multiplies the sums of rows by their scales.
+struct Scale {
+    sums: *mut f32,
+    scales: *const Scales,
+    rows: usize,
+}
+
+impl Task for Scale {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<V: Vector>(self) {
+        for index in 0..2 * self.rows {
+            // SAFETY: the caller vouches for the sums and the scales.
+            unsafe {
+                let sums = self.sums.add(index * PANEL);
+                V::load(sums).mul(V::load(self.scales.add(index % 2).cast())).store(sums);
+            }
+        }
+    }
+}
+
 /// One row by one panel, by multiply-adds in the order of K.
 struct Chain<'a> {
     /// A pointer for each segment.
@@ -354,9 +393,12 @@ impl Task for Chain<'_> {
 }
 
 /// Largest and least magnitudes, as bits, that pieces stand for: above, the greatest piece may overflow; below, the products
-/// of the least ones vanish.
+/// of the least ones with those of columns vanish.
 const LARGE: u32 = (127 + 110) << 23;
-const SMALL: u32 = (127 - 45) << 23;
+const SMALL: u32 = (127 - 80) << 23;
+
+/// Columns are scaled to 2 to the negated one of this: sums of up to 2^15 products then overflow only where the results do.
+const BELOW_ONE: i32 = 16;
 
 const MAGNITUDE: i32 = i32::MAX;
 
@@ -383,15 +425,6 @@ unsafe fn cut(mut x: [__m512; 2], to: *mut u8) {
     }
 }
 
-/// Whether a lane of largest magnitudes is of what pieces cannot stand for.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn is_odd(magnitudes: __m512i) -> bool {
-    let large = _mm512_cmpge_epu32_mask(magnitudes, _mm512_set1_epi32(LARGE as i32));
-    let small = _mm512_cmplt_epu32_mask(magnitudes, _mm512_set1_epi32(SMALL as i32));
-    large | small & _mm512_test_epi32_mask(magnitudes, magnitudes) != 0
-}
-
 /// Writes the pieces of a row to `to`, a row of a tile for each step; returns whether the row is odd.
 ///
 /// # Safety
@@ -412,8 +445,8 @@ unsafe fn cut_row(segment_at: impl Fn(usize) -> *const f32, steps: &Steps, to: *
             cut(x, to.add(index * STEP_BYTES));
         }
     }
-    // The largest of the row.
-    is_odd(_mm512_set1_epi32(_mm512_reduce_max_epu32(largest) as i32))
+    let largest = _mm512_reduce_max_epu32(largest);
+    largest >= LARGE || (largest != 0 && largest < SMALL)
 }
 
 /// The first `n` lanes.
@@ -421,30 +454,55 @@ fn mask_of(n: usize) -> u16 {
     ((1u32 << n) - 1) as u16
 }
 
-/// Writes the pieces of a panel, or zeros if there is none, to `to`, a tile for each step; returns whether a column is odd.
+/// Writes the pieces of a panel, or zeros if there is none, to `to`, a tile for each step, and its scales; returns whether a
+/// column is odd.
 ///
 /// # Safety
 /// The machine has AVX-512; the panel is readable and there is room.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn cut_panel(panel: Option<*const f32>, steps: &Steps, to: *mut u8) -> bool {
+unsafe fn cut_panel(panel: Option<*const f32>, steps: &Steps, to: *mut u8, scales: &mut Scales) -> bool {
+    let row = |(segment, first, n): (usize, usize, usize), k: usize| match panel {
+        // SAFETY: the caller vouches for the panel.
+        Some(panel) if k < n => unsafe {
+            _mm512_loadu_ps(panel.add((segment * steps.segment_len + first + k) * PANEL))
+        },
+        _ => _mm512_setzero_ps(),
+    };
     let mut largest = _mm512_setzero_si512();
-    for (index, (segment, first, n)) in steps.iter().enumerate() {
-        let row = |k: usize| match panel {
-            // SAFETY: the caller vouches for the panel.
-            Some(panel) if k < n => unsafe {
-                _mm512_loadu_ps(panel.add((segment * steps.segment_len + first + k) * PANEL))
-            },
-            _ => _mm512_setzero_ps(),
-        };
+    for step in steps.iter() {
+        for k in 0..step.2 {
+            let magnitudes = _mm512_and_si512(_mm512_castps_si512(row(step, k)), _mm512_set1_epi32(MAGNITUDE));
+            largest = _mm512_max_epu32(largest, magnitudes);
+        }
+    }
+    let odd = _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(LARGE as i32));
+    let before = write_scales(largest, odd, scales);
+    for (index, step) in steps.iter().enumerate() {
         for k in 0..LANES {
-            let x = [row(k), row(k + LANES)];
-            for x in x {
-                let magnitudes = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(MAGNITUDE));
-                largest = _mm512_max_epu32(largest, magnitudes);
-            }
+            let x = [row(step, k), row(step, k + LANES)].map(|x| _mm512_mul_ps(x, before));
             // SAFETY: the caller vouches for the room.
             unsafe { cut(x, to.add(index * STEP_BYTES + k * ROW)) };
         }
     }
-    is_odd(largest)
+    odd != 0
+}
+
+/// Writes the scales of columns of these largest magnitudes, 1 for odd ones and for those of zeros; returns what the columns
+/// are multiplied by before they are cut.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn write_scales(largest: __m512i, odd: u16, scales: &mut Scales) -> __m512 {
+    let exponent = _mm512_srli_epi32::<23>(largest);
+    let is_scaled = _mm512_test_epi32_mask(exponent, exponent) & !odd;
+    let one = _mm512_set1_ps(1.0);
+    // 2 to the negated exponent has an exponent, as it is stored, of 254 less this one's.
+    let negated = _mm512_sub_epi32(_mm512_set1_epi32(254 - BELOW_ONE), exponent);
+    let restored = _mm512_add_epi32(exponent, _mm512_set1_epi32(BELOW_ONE));
+    let before = _mm512_mask_blend_ps(is_scaled, one, _mm512_castsi512_ps(_mm512_slli_epi32::<23>(negated)));
+    let after = _mm512_mask_blend_ps(is_scaled, one, _mm512_castsi512_ps(_mm512_slli_epi32::<23>(restored)));
+    // SAFETY: there is room for the columns.
+    unsafe {
+        _mm512_storeu_ps(scales.as_mut_ptr(), after);
+    }
+    before
 }
