@@ -77,7 +77,7 @@ impl Steps {
     }
 }
 
-/// A part of the sums that pieces cannot stand for: bit `i` for row or column panel `i`.
+/// Rows of a tile, or panels of two, whose sums are not those of pieces, as bits.
 type Odd = u32;
 
 impl<R: Rows> Contraction<'_, R> {
@@ -172,7 +172,7 @@ impl<R: Rows> Contraction<'_, R> {
                 odd | Odd::from(is_odd) << side
             });
             let column = self.columns.start + panel * PANEL;
-            let columns = (2 * PANEL).min(self.columns.end - column);
+            let columns = ((end - panel).min(2) * PANEL).min(self.columns.end - column);
             // All tiles have these shapes but the last.
             let mut shapes: Option<([usize; 2], Shapes)> = None;
             for index in 0..n_tiles {
