@@ -38,6 +38,8 @@ CLASSES = {
 CLASS_OF = {name: kind for kind, names in CLASSES.items() for name in names.split()}
 # Of the tiles of 128 keys that 128 of 4096 queries see, a causal mask hides parts of one: of 16.5 on average.
 CAUSAL_SHARE = 1 / 16.5
+# Steps of K with one scale, of which wide tiles have 32 at a time.
+GROUP, GROUP_SHARE = 128, 32 / 128
 SM_THREADS, SM_REGISTERS = 2048, 65536
 SM_SHARED = {"sm_80": 164 << 10, "sm_90a": 228 << 10}
 
@@ -198,6 +200,18 @@ def product(m, n, k):
 """
 
 
+def widened(m, n, k):
+    """A product with a weight of 4 bits, whose scales are f16."""
+    return f"""graph @widened(%a: f16[{m}, {k}]) {{
+  %q = constant() {{value = i4[{k}, {n}] splat 3}} : i4[{k}, {n}]
+  %s = constant() {{value = f16[{k // GROUP}, {n}] splat 1}} : f16[{k // GROUP}, {n}]
+  %w = dequantize(%q, %s) {{axis = 0, block_size = {GROUP}, to = f16}} : f16[{k}, {n}]
+  %0 = matmul(%a, %w) : f16[{m}, {n}]
+  return "y" = %0
+}}
+"""
+
+
 def attention(causal):
     options = "{scale = 0.08838834764, causal = 0}" if causal else "{scale = 0.08838834764}"
     return f"""graph @attention(%q: f16[16, 4096, 128], %k: f16[16, 4096, 128], %v: f16[16, 4096, 128]) {{
@@ -239,6 +253,60 @@ def triton_kernels():
             acc = tl.dot(tl.load(a), tl.load(b), acc)
             a += BK
             b += BK * N
+        tl.store(c + row[:, None] * N + column[None, :], acc.to(tl.float16))
+
+    # Two integers of each of four bytes to f16: below the leading bit of 1024, from which 1032 is taken off.
+    spread = tl.constexpr("""{
+        .reg .b32 even, odd, less, by, high_less;
+        mov.b32 less, 0x64086408;
+        mov.b32 by, 0x2c002c00;
+        mov.b32 high_less, 0xd480d480;
+        prmt.b32 even, $4, 0, 0x4140;
+        prmt.b32 odd, $4, 0, 0x4342;
+        lop3.b32 $0, even, 0x000f000f, 0x64006400, 0xea;
+        lop3.b32 $1, odd, 0x000f000f, 0x64006400, 0xea;
+        lop3.b32 $2, even, 0x00f000f0, 0x64006400, 0xea;
+        lop3.b32 $3, odd, 0x00f000f0, 0x64006400, 0xea;
+        sub.f16x2 $0, $0, less;
+        sub.f16x2 $1, $1, less;
+        fma.rn.f16x2 $2, $2, by, high_less;
+        fma.rn.f16x2 $3, $3, by, high_less;
+    }""")
+
+    @triton.jit
+    def halves(byte, WAY: tl.constexpr):
+        if WAY == "assembly":
+            low, high = tl.inline_asm_elementwise(spread, "=r,=r,=r,=r,r", [byte], (tl.float16, tl.float16), True, 4)
+        elif WAY == "bits":
+            wide = byte.to(tl.uint16)
+            low = ((wide & 15) | 0x6400).to(tl.float16, bitcast=True) - 1032.0
+            high = ((wide >> 4) | 0x6400).to(tl.float16, bitcast=True) - 1032.0
+        else:
+            low = ((byte & 15).to(tl.int8) - 8).to(tl.float16)
+            high = ((byte >> 4).to(tl.int8) - 8).to(tl.float16)
+        return low, high
+
+    # A byte has one step of the first half of a block of K, and one of the second.
+    @triton.jit
+    def gemm_widened(a, q, s, c, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, WAY: tl.constexpr):
+        half: tl.constexpr = BK // 2
+        pid = tl.program_id(0)
+        per_group = 8 * (N // BN)
+        group = pid // per_group
+        size = min((M + BM - 1) // BM - group * 8, 8)
+        row = (group * 8 + (pid % per_group) % size) * BM + tl.arange(0, BM)
+        column = (pid % per_group) // size * BN + tl.arange(0, BN)
+        depth = tl.arange(0, half)
+        a += row[:, None] * K + depth[None, :]
+        q += depth[:, None] * N + column[None, :]
+        acc = tl.zeros((BM, BN), tl.float32)
+        for k in range(0, K, BK):
+            scale = tl.load(s + k // 128 * N + column)[None, :]
+            low, high = halves(tl.load(q), WAY)
+            acc = tl.dot(tl.load(a), low * scale, acc)
+            acc = tl.dot(tl.load(a + half), high * scale, acc)
+            a += BK
+            q += half * N
         tl.store(c + row[:, None] * N + column[None, :], acc.to(tl.float16))
 
     @triton.jit
@@ -303,7 +371,7 @@ def triton_kernels():
         result = centered * factor * tl.load(scale + column) + tl.load(bias + column)
         tl.store(y + at, result.to(tl.float16))
 
-    return gemm, gemm_bulk, flash, softmax, norm
+    return gemm, gemm_widened, gemm_bulk, flash, softmax, norm
 
 
 def triton_text(kernel, signature, constants, target, warps, stages):
@@ -325,7 +393,7 @@ def triton_text(kernel, signature, constants, target, warps, stages):
 
 def problems():
     """Name, our graph, elements a warp's instruction stands for, and Triton's configurations."""
-    gemm, gemm_bulk, flash, softmax, norm = triton_kernels()
+    gemm, gemm_widened, gemm_bulk, flash, softmax, norm = triton_kernels()
     half = "*fp16"
     for name, m, n, k in [("product 4096³", 4096, 4096, 4096), ("product 8192 × 1024 × 4096", 8192, 1024, 4096), ("product 16 × 4096 × 4096", 16, 4096, 4096)]:
         tiles = [(128, 128, 64, 4, 4), (128, 128, 64, 8, 4), (128, 256, 64, 8, 3), (128, 128, 32, 4, 4)]
@@ -340,6 +408,16 @@ def problems():
             if m > 16
         ]
         yield name, product(m, n, k), 0, plain + bulk
+    for name, m in [("4-bit weights, 4096³", 4096), ("4-bit weights, 16 × 4096 × 4096", 16)]:
+        tiles = [(128, 128, 64, 4, 4), (128, 128, 64, 8, 4), (128, 256, 64, 8, 3), (128, 128, 128, 8, 3), (64, 128, 128, 4, 3)]
+        if m == 16:
+            tiles = [(16, 64, 128, 4, 4), (16, 128, 64, 4, 4), (16, 128, 128, 4, 4), (16, 64, 128, 2, 4), (16, 64, 64, 2, 5)]
+        pointers = dict(a=half, q="*u8", s=half, c=half)
+        sizes = dict(M=m, N=4096, K=4096)
+        ways = ("casts", "bits", "assembly")
+        yield name, widened(m, 4096, 4096), 0, [
+            (gemm_widened, pointers, sizes | dict(BM=bm, BN=bn, BK=bk, WAY=way), w, s, "sm_80", 0) for bm, bn, bk, w, s in tiles for way in ways
+        ]
     for causal in (False, True):
         tiles = [(128, 64, 8, 3), (128, 64, 4, 3), (64, 64, 4, 3), (128, 128, 8, 2)]
         configurations = [(flash, dict.fromkeys("qkvy", half), dict(S=4096, D=128, CAUSAL=causal, BM=bm, BN=bn), w, s, "sm_80", 0) for bm, bn, w, s in tiles]
@@ -383,7 +461,7 @@ def main():
                 kernel, count = ours(options.ic, ptxas, nvdisasm, graph, target, folder, elements)
                 scale = kernel.threads / 32 / elements if elements else 0
                 rows_of_block = kernel.threads // 32 if kernel.name.startswith("warp") else 1
-                share = CAUSAL_SHARE if "causal" in name else 1.0
+                share = CAUSAL_SHARE if "causal" in name else GROUP_SHARE if "weights" in name else 1.0
                 cells, _ = summary(kernel, scale / rows_of_block, share=share)
                 of = "" if count == 1 else f", of {count} kernels"
                 print(f"| **{name}**{of} | {' | '.join(cells)} |", flush=True)
@@ -394,7 +472,7 @@ def main():
                     try:
                         text, shared = triton_text(function, signature, constants, target, warps, stages)
                     except Exception as error:
-                        print(f"{name} {constants} {warps}: {str(error)[:300]}", file=sys.stderr)
+                        print(f"{name} {constants} {warps}: {str(error)[-300:]}", file=sys.stderr)
                         continue
                     log, code = assembled(ptxas, nvdisasm, text, target, folder, "triton")
                     (entry, section), = code.items()
@@ -402,6 +480,7 @@ def main():
                     found = Kernel(entry, section, log, target, threads, shared)
                     cells, issued = summary(found, threads / 32 / elements if elements else 0, tile_bytes)
                     label = " × ".join(str(v) for k, v in constants.items() if k.startswith("B")) or "a row"
+                    label += f", {constants['WAY']}" if "WAY" in constants else ""
                     label += f", {threads // 32} warps" + (", TMA" if tile_bytes else "")
                     if options.keep:
                         print(f"    {label}: {' | '.join(cells)}", file=sys.stderr)

@@ -13,6 +13,7 @@ use ic_artifact::{ArtifactReader, ArtifactWriter, Manifest};
 use ic_codegen::Target;
 use ic_ir::eval::{Symbols, eval_graph};
 use ic_ir::{Graph, text};
+use ic_passes::{IntegerWeights, Precision};
 use ic_runtime::{LoadOptions, Model, Options, Outputs, Profile};
 use ic_testsuite::compare;
 use ic_types::{Tensor, TensorView};
@@ -129,6 +130,33 @@ const CONSTANTS: &str = "graph @constants(%x: f32[N, 3]) {
   return \"y\" = %0, \"z\" = %2
 }
 ";
+
+/// Integers times the scale 1 as `w8` finds it, or off by half of one in each group as `w4` does.
+#[test]
+fn weights_are_integers_with_scales() {
+    for (to, largest, tolerance) in [(IntegerWeights::I8, 127.0f32, 3e-3), (IntegerWeights::I4, 7.5, 2e-2)] {
+        let range = 2 * largest as i64 + 1;
+        let element = |(k, n): (i64, i64)| match k % 128 {
+            0 => largest,
+            _ => ((k * 37 + n * 61) % range - range / 2) as f32,
+        };
+        let elements = (0..300).flat_map(|k| (0..72).map(move |n| (k, n))).map(|at| element(at).to_string());
+        let elements = elements.collect::<Vec<_>>().join(", ");
+        let source = format!(
+            "graph @weights(%x: f32[N, 300]) {{\n  %w = constant() {{value = f32[300, 72] [{elements}]}} : f32[300, 72]\n  \
+             %y = matmul(%x, %w) : f32[N, 72]\n  return \"y\" = %y\n}}\n"
+        );
+        let passes = ic_passes::Options { precision: Precision::F16, integer_weights: Some(to), ..Default::default() };
+        let options = pipeline::Options { passes, ..Default::default() };
+        let artifact = compile_with(&source, &["nvptx:sm_80"], options);
+        let (graph, model) = (text::parse(&source).unwrap(), load_on(&artifact, &device()).unwrap());
+        for n in [1, 20] {
+            let inputs = inputs(&graph, &[("N", n)], 3);
+            let session = model.session(&Options::new()).unwrap();
+            check(&graph, &inputs, &session.run(&views(&inputs)).unwrap(), tolerance);
+        }
+    }
+}
 
 #[test]
 fn sessions_share_weights_and_run_at_the_same_time() {

@@ -7,6 +7,7 @@ use crate::backend::{Code, Compiled, Products, Refused, Source, TargetCode};
 use crate::shared::dims::DimBuilder;
 use crate::shared::form::{Repeats, describe, form_of};
 use crate::shared::plan::{Buffers, Built, KernelSteps, Parts, Planned, add_steps, plan_with};
+use crate::shared::weights::{Integers, WidenedShape};
 use crate::target::{NvptxTarget, Target, TargetClass};
 use ic_artifact::{DimCheck, Step};
 use ic_ir::kernel::{Anchor, BufferId, BufferKind, Kernel, Program};
@@ -146,7 +147,7 @@ impl Launches<'_, '_> {
         let aligned: Vec<bool> = args.iter().map(|&arg| self.is_aligned(arg)).collect();
         let (scheduled, what) = match kernel.stages.first().map(|stage| &stage.anchor) {
             Some(Anchor::Op { op: Op::Matmul(_), operands, results }) => {
-                let problem = Contraction::new(kernel, operands, results)?;
+                let problem = Contraction::new(kernel, operands, results, &|param| self.integers(args[param]))?;
                 (contraction(&problem, &aligned, self.products, self.cores)?, "matmul".to_string())
             }
             Some(Anchor::Op { op: Op::Convolution(op), operands, results })
@@ -204,6 +205,16 @@ impl Launches<'_, '_> {
             names.len() - 1
         });
         index as u32
+    }
+
+    /// The integers with scales that a constant matrix of 16-bit floats is made of.
+    fn integers(&self, id: BufferId) -> Option<WidenedShape> {
+        let buffer = self.buffers.program_buffer(id);
+        let BufferKind::Constant(value) = buffer.kind else { return None };
+        let Integers { dtype, group, .. } = self.buffers.narrow_integers(value)?;
+        let [k, n] = self.buffers.constant_shape(value)?[..] else { return None };
+        let group = Some(group).filter(|&group| group < k);
+        Some(WidenedShape { k, n, group, bits: dtype.bits() as u32, half: buffer.ty.dtype })
     }
 
     /// Whether the elements of a buffer are known at compile time.

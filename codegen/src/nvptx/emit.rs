@@ -49,9 +49,19 @@ pub(crate) struct Point {
     pub(crate) guards: Vec<Reg>,
     /// Whether this thread stores.
     pub(crate) stores: Option<Reg>,
+    /// Another index on the lanes' axis, and how much further the first lane is: addresses of it serve several points.
+    pub(crate) from: Option<(Operand, i64)>,
 }
 
 impl Point {
+    /// Axes of which an index that is linear in the lanes' axis is taken, and how much further on that axis the point is.
+    fn near(&self) -> (Vec<Operand>, i64) {
+        let mut axes = self.axes.clone();
+        let Some((from, further)) = self.from else { return (axes, 0) };
+        axes[self.lane_axis] = from;
+        (axes, further)
+    }
+
     /// The guard of loads at lane `i`.
     fn guard(&self, i: usize) -> Option<Reg> {
         self.guards.get(if self.guards.len() == 1 { 0 } else { i }).copied()

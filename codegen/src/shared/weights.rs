@@ -5,15 +5,17 @@
 mod evaluate;
 mod integers;
 mod packing;
+mod widened;
 
 use crate::Block;
 use evaluate::evaluate;
 use ic_ir::ops::Op;
 use ic_ir::{Graph, Literal, LiteralData, ValueId};
-use ic_types::{DType, Data, Tensor, f32_to_bf16, f32_to_f16};
-pub(crate) use integers::{Integers, integers};
+use ic_types::{DType, Data, Tensor, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+pub(crate) use integers::{Integers, integers, narrow_integers};
 pub(crate) use packing::Packing;
 use std::io::{self, Write};
+pub(crate) use widened::WidenedShape;
 
 /// One block of the weight section.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -31,6 +33,7 @@ impl Weight {
         let elements: usize = ty.constant_shape().map_or(0, |shape| shape.iter().product());
         match &self.packing {
             None => elements as u64 * ty.dtype.size().unwrap_or(0) as u64,
+            Some((Packing::Widened(shape), _)) => shape.bytes() as u64,
             Some((packing, dtype)) if is_half(*dtype) => packing.bytes() as u64 / 2,
             Some((packing, _)) => packing.bytes() as u64,
         }
@@ -48,6 +51,14 @@ impl Weight {
                 let unknown = || io::Error::other("a weight with scales is none");
                 let Integers { values, scales, .. } = integers(graph, self.value).ok_or_else(unknown)?;
                 Ok(Contents::Tensor(packing.packed_scaled(&evaluate(graph, values)?, &evaluate(graph, scales)?)?))
+            }
+            (Some((Packing::Widened(shape), _)), _) => {
+                let unknown = || io::Error::other("a weight of integers is none");
+                let found = narrow_integers(graph, self.value).ok_or_else(unknown)?;
+                let (values, scales) = (evaluate(graph, found.values)?, evaluate(graph, found.scales)?);
+                let (Data::I8(integers) | Data::I4(integers)) = values.data() else { return Err(unknown()) };
+                let scales = widened_floats(scales.data()).ok_or_else(unknown)?;
+                Ok(Contents::Tensor(Tensor::from_elements(vec![shape.bytes()], shape.packed(integers, &scales))))
             }
             (Some((packing, dtype)), _) => {
                 let packed = packing.packed(&evaluate(graph, self.value)?)?;
@@ -100,6 +111,16 @@ fn narrowed(elements: &[f32], dtype: DType) -> Data {
         DType::BF16 => Data::BF16(elements.iter().map(|&x| f32_to_bf16(x)).collect()),
         _ => Data::F32(elements.to_vec()),
     }
+}
+
+/// Floats of at most 32 bits as f32.
+fn widened_floats(data: &Data) -> Option<Vec<f32>> {
+    Some(match data {
+        Data::F32(elements) => elements.clone(),
+        Data::F16(elements) => elements.iter().map(|&x| f16_to_f32(x)).collect(),
+        Data::BF16(elements) => elements.iter().map(|&x| bf16_to_f32(x)).collect(),
+        _ => return None,
+    })
 }
 
 /// The bytes of a weight.

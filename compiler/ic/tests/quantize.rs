@@ -112,8 +112,11 @@ fn weights_are_stored_as_integers_and_nothing_else_is_rounded() {
 fn other_devices_and_models_without_weights_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let model = write(folder.path(), "m.ic", &mlp(|_, _| ()));
-    let said = refused(&["compile", text(&model), "--quantize", "w8", "--target", "nvptx:sm_80"]);
-    assert!(said.contains("not supported: `--quantize` for nvptx:sm_80"), "{said}");
+    let gpu = ["compile", text(&model), "--target", "nvptx:sm_80", "--quantize"];
+    let said = refused(&[gpu.as_slice(), &["w8"]].concat());
+    assert!(said.contains("add `--precision f16` or `bf16`"), "{said}");
+    let said = refused(&["compile", text(&model), "--quantize", "w8", "--target", "ascend:910b"]);
+    assert!(said.contains("not supported: this `--quantize` for ascend:910b"), "{said}");
     let graph = "graph @g(%x: f32[4]) {\n  %y = relu(%x)\n  return \"y\" = %y\n}\n";
     let model = write(folder.path(), "none.ic", graph);
     let said = refused(&["compile", text(&model), "--quantize", "w4"]);

@@ -173,10 +173,11 @@ impl Emitter<'_> {
         let dtype = self.params[get.param];
         let bounds = self.conditions(&get.bounds, &point.axes);
         let guard = self.b.both(point.guard(0), bounds);
-        let index = self.index(&get.at, &point.axes);
+        let (axes, further) = point.near();
+        let index = self.index(&get.at, &axes);
         let index = self.with_gathers(index, get, gathers, 0);
         let ty = memory_ty(dtype)?;
-        let (address, _) = self.element_address(get.param, index, 0, ty.bytes());
+        let (address, start) = self.element_address(get.param, index, further, ty.bytes());
         let mut lanes = Vec::new();
         // Halves travel in pairs.
         let (word, per_word) = if ty == Ty::B16 { (Ty::B32, 2) } else { (ty, 1) };
@@ -186,7 +187,7 @@ impl Emitter<'_> {
             if guard.is_some() {
                 words.iter().for_each(|&reg| self.zero(word, reg));
             }
-            self.b.load(Space::Global, word, &words, address, first as i32 * ty.bytes() as i32, guard);
+            self.b.load(Space::Global, word, &words, address, start + first as i32 * ty.bytes() as i32, guard);
             for reg in words {
                 if per_word == 2 {
                     let parts = [self.b.reg(Class::B16), self.b.reg(Class::B16)];
@@ -285,8 +286,9 @@ impl Emitter<'_> {
         let bounds = self.conditions(&put.bounds, &point.axes);
         let guard = self.b.both(point.guard(0), bounds);
         let guard = self.b.both(guard, point.stores);
-        let index = self.index(&put.at, &point.axes);
-        let (address, _) = self.element_address(put.param, index, 0, ty.bytes());
+        let (axes, further) = point.near();
+        let index = self.index(&put.at, &axes);
+        let (address, start) = self.element_address(put.param, index, further, ty.bytes());
         let elements: Vec<Operand> = (0..point.n_lanes).map(|lane| value.lane(lane)).collect();
         let (word, per_word) = if ty == Ty::B16 { (Ty::B32, 2) } else { (ty, 1) };
         let per_access = (16 / ty.bytes() as usize).min(point.n_lanes).min(4 * per_word);
@@ -295,7 +297,7 @@ impl Emitter<'_> {
                 2 => chunk.as_chunks().0.iter().map(|&pair| self.storable_pair(dtype, pair)).collect(),
                 _ => chunk.iter().map(|&element| self.storable(dtype, element)).collect(),
             };
-            let offset = (i * per_access) as i32 * ty.bytes() as i32;
+            let offset = start + (i * per_access) as i32 * ty.bytes() as i32;
             self.b.store(Space::Global, word, &words, address, offset, guard);
         }
         Ok(())

@@ -92,6 +92,10 @@ pub(crate) enum Ty {
     F64,
     /// An f32 of 10 bits of fraction, in a register of 32 bits.
     Tf32,
+    /// Two of half precision.
+    F16x2,
+    /// Two brain floats.
+    Bf16x2,
 }
 
 impl Ty {
@@ -115,6 +119,8 @@ impl Ty {
             Ty::F32 => "f32",
             Ty::F64 => "f64",
             Ty::Tf32 => "tf32",
+            Ty::F16x2 => "f16x2",
+            Ty::Bf16x2 => "bf16x2",
         }
     }
 
@@ -123,7 +129,7 @@ impl Ty {
         match self {
             Ty::Pred | Ty::U8 | Ty::S8 => 1,
             Ty::B16 | Ty::U16 | Ty::S16 | Ty::F16 | Ty::Bf16 => 2,
-            Ty::B32 | Ty::U32 | Ty::S32 | Ty::F32 | Ty::Tf32 => 4,
+            Ty::B32 | Ty::U32 | Ty::S32 | Ty::F32 | Ty::Tf32 | Ty::F16x2 | Ty::Bf16x2 => 4,
             Ty::B64 | Ty::U64 | Ty::S64 | Ty::F64 => 8,
         }
     }
@@ -133,7 +139,8 @@ impl Ty {
         match self {
             Ty::Pred => Class::Pred,
             Ty::B16 | Ty::F16 | Ty::Bf16 => Class::B16,
-            Ty::B32 | Ty::Tf32 | Ty::U32 | Ty::S32 | Ty::U8 | Ty::S8 | Ty::U16 | Ty::S16 => Class::B32,
+            Ty::B32 | Ty::Tf32 | Ty::F16x2 | Ty::Bf16x2 => Class::B32,
+            Ty::U32 | Ty::S32 | Ty::U8 | Ty::S8 | Ty::U16 | Ty::S16 => Class::B32,
             Ty::B64 | Ty::U64 | Ty::S64 => Class::B64,
             Ty::F32 => Class::F32,
             Ty::F64 => Class::F64,

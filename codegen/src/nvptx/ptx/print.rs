@@ -137,7 +137,8 @@ fn instruction_text(instruction: &Instruction, function: &str) -> String {
             format!("{} {}, {}, {}", binary_name(*op, *ty), reg(*dst), operand(*a), operand(*b))
         }
         I::Fma { ty, dst, a, b, c } => {
-            let name = if matches!(ty, Ty::F32 | Ty::F64) { "fma.rn" } else { "mad.lo" };
+            let is_float = matches!(ty, Ty::F32 | Ty::F64 | Ty::F16x2 | Ty::Bf16x2);
+            let name = if is_float { "fma.rn" } else { "mad.lo" };
             format!("{name}.{} {}, {}, {}, {}", ty.name(), reg(*dst), operand(*a), operand(*b), operand(*c))
         }
         I::MadWide { dst, a, b, c } => {

@@ -17,7 +17,7 @@ use crate::backend::Products;
 use crate::nvptx::emit::{Emitter, Point, Value};
 use crate::nvptx::ptx::{Binary, Compare, MmaKind, Operand, Reg, Ty};
 use crate::shared::form::{Pass, merge_pair, points_of};
-use crate::shared::weights::Packing;
+use crate::shared::weights::{Packing, WidenedShape};
 pub(crate) use attention::{attention, flash};
 use ic_ir::kernel::{Anchor, Axis, Expr, Index, Kernel, Load, Operand as View, Param, Stage, Store};
 use ic_ir::scalar::ScalarOp;
@@ -62,6 +62,8 @@ pub(crate) struct Contraction {
     channels: Option<Channels>,
     /// How constants are packed, by parameter.
     packings: Vec<(usize, Packing)>,
+    /// The integers that B, which is constant, is made of.
+    integers: Option<WidenedShape>,
 }
 
 /// Columns that are channels of an image.
@@ -77,6 +79,9 @@ struct Bias {
     param: u32,
     axis: usize,
 }
+
+/// Rows from which on a product is bound by tensor cores and not by the bytes of its weights.
+const MANY_ROWS: i64 = 128;
 
 /// Generates a kernel that begins with a matrix product.
 ///
@@ -95,12 +100,18 @@ pub(crate) fn contraction(
         (DType::BF16, _) => halves(problem, MmaKind::Bf16, aligned, cores),
         (dtype, _) => Err(format!("`matmul` of {dtype} has no code for nvptx")),
     };
-    Ok(Scheduled { packings: problem.packings.clone(), ..scheduled? })
+    let mut scheduled = scheduled?;
+    scheduled.packings.extend_from_slice(&problem.packings);
+    Ok(scheduled)
 }
 
 fn halves(problem: &Contraction, kind: MmaKind, aligned: &[bool], cores: Cores) -> Result<Scheduled, String> {
+    // Only warps widen integers; where weights are read for many rows, warpgroups on 16 bits are faster all the same.
+    let is_tall = problem.a.extent.as_const().is_some_and(|rows| rows >= MANY_ROWS);
     match wgmma::choose(problem, kind, aligned) {
-        Some(tile) if cores == Cores::Warpgroups => wgmma::generate(problem, tile, kind, aligned),
+        Some(tile) if cores == Cores::Warpgroups && (is_tall || mma::integers(problem, kind).is_none()) => {
+            wgmma::generate(problem, tile, kind, aligned)
+        }
         _ => mma::generate(problem, kind, aligned),
     }
 }
@@ -114,6 +125,7 @@ impl Contraction {
         kernel: &Kernel,
         operands: &[Option<View>],
         results: &[Option<u32>],
+        integers: &dyn Fn(usize) -> Option<WidenedShape>,
     ) -> Result<Contraction, String> {
         let [Some(a), Some(b)] = operands else { return Err("a product of other than two operands".into()) };
         let (a_rank, b_rank) = (a.shape.len(), b.shape.len());
@@ -144,8 +156,12 @@ impl Contraction {
         let dtype = kernel.params[a.param as usize].dtype;
         let epilogue = epilogue(kernel, results, &shape, dtype, None)?;
         let params = kernel.params.iter().map(|param| param.dtype).collect();
+        // Those of a whole matrix that all rows meet.
+        let is_whole = batch.is_empty() && b.shape == kernel.params[b.param as usize].shape && b_rank == 2;
+        let integers = if is_whole { integers(b.param as usize) } else { None };
         let (a, b, channels, packings) = (a_side, b_side, None, Vec::new());
-        let problem = Contraction { dtype, a, b, batch, rows, k, epilogue, accumulator, params, channels, packings };
+        let problem =
+            Contraction { dtype, a, b, batch, rows, k, epilogue, accumulator, params, channels, packings, integers };
         Ok(problem.with_merged_rows())
     }
 
@@ -352,7 +368,7 @@ fn finish(
     });
     let guards = guards.collect();
     let (axes, lane_axis) = result_axes(e, problem, place, row, column);
-    let point = Point { lane_axis, axes, n_lanes: lanes as usize, guards, stores: None };
+    let point = Point { lane_axis, axes, n_lanes: lanes as usize, guards, stores: None, from: None };
     let lanes = accumulators.iter().map(|&reg| reg.into()).collect();
     e.in_registers = Some((problem.accumulator, Value { lanes, dtype: problem.dtype }));
     let values = e.evaluate(&problem.epilogue, &point, &HashMap::new())?;

@@ -55,7 +55,7 @@ pub(super) fn generate(form: &Form, aligned: &[bool]) -> Result<Scheduled, Strin
     if let Some(axis) = axes.last_mut() {
         *axis = e.b.mul(*axis, Operand::Int(lanes as i64));
     }
-    let point = Point { axes, lane_axis: last, n_lanes: lanes, guards: Vec::new(), stores: None };
+    let point = Point { axes, lane_axis: last, n_lanes: lanes, guards: Vec::new(), stores: None, from: None };
     for pass in &form.passes {
         let values = e.evaluate(pass, &point, &HashMap::new())?;
         e.put_all(pass, &point, &values)?;

@@ -166,6 +166,7 @@ impl Rows<'_, '_> {
                 n_lanes: 1,
                 guards: Vec::new(),
                 stores,
+                from: None,
             };
             let values = self.e.evaluate(pass, &point, &self.uniform)?;
             let loads = pass.nodes.iter().any(|node| matches!(node, Node::Load(_)));
@@ -193,7 +194,7 @@ impl Rows<'_, '_> {
             let mut values = vec![None; pass.nodes.len()];
             values[pass.root] = Some(value.clone());
             let axes = self.outer.clone();
-            let point = Point { axes, lane_axis: 0, n_lanes: 1, guards: Vec::new(), stores: self.first };
+            let point = Point { axes, lane_axis: 0, n_lanes: 1, guards: Vec::new(), stores: self.first, from: None };
             self.e.put_all(pass, &point, &values)?;
             self.uniform.insert(index, value);
         }
@@ -208,7 +209,11 @@ impl Rows<'_, '_> {
         let length = self.layout.length.as_const().ok_or("a row of unknown length")?;
         let guard =
             ((chunk + 1) * threads * lanes > length).then(|| self.e.b.compare(Compare::Lt, Ty::S32, begin, length));
-        let point = self.point(index, begin, guard);
+        let mut point = self.point(index, begin, guard);
+        if self.form.passes[index].inner.len() == 1 {
+            // That of the first chunk.
+            point.from = Some((self.e.b.mul(self.thread, Operand::Int(lanes)), chunk * threads * lanes));
+        }
         let mut results = self.uniform.clone();
         let kept = self.kept.iter().filter(|((_, c), _)| *c == chunk);
         results.extend(kept.map(|((pass, _), value)| (*pass, value.clone())));
@@ -265,7 +270,14 @@ impl Rows<'_, '_> {
         let inner = self.e.unflatten(begin, &self.form.passes[index].inner);
         axes.extend(inner);
         let lane_axis = axes.len() - 1;
-        Point { axes, lane_axis, n_lanes: self.layout.lanes, guards: guard.into_iter().collect(), stores: None }
+        Point {
+            axes,
+            lane_axis,
+            n_lanes: self.layout.lanes,
+            guards: guard.into_iter().collect(),
+            stores: None,
+            from: None,
+        }
     }
 
     /// Evaluates a pass at a point, stores and accumulates. The value of the root, if later passes need it.
@@ -305,7 +317,7 @@ impl Rows<'_, '_> {
             let mut axes = self.outer.clone();
             let begin = self.flat(index, point);
             axes.extend(self.e.unflatten(begin, &pass.inner));
-            let there = Point { lane_axis: axes.len() - 1, axes, ..point.clone() };
+            let there = Point { lane_axis: axes.len() - 1, axes, from: None, ..point.clone() };
             // What another stage has stored since may lie in the memory that this one reads.
             if self.form.passes[..at].iter().any(|pass| !pass.stores.is_empty() && pass.reduce.is_none()) {
                 return Err("a long row that is stored and then used has no schedule for nvptx".into());

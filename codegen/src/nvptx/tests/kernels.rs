@@ -146,21 +146,11 @@ fn check_on(
     options: &Options,
     products: Products,
 ) -> Counts {
-    let targets = [Target::Nvptx(gpu)];
     let graph = text::parse(text).unwrap();
     let inputs = inputs(&graph, dims);
     let expected = eval_graph(&graph, &inputs, &Default::default()).unwrap();
-    let graph = optimize(&graph, options).unwrap().graph;
-    let program = partition(&graph, &PartitionOptions::default()).unwrap();
-    let source = Source { program: &program, graph: &graph, products };
-    let mut functions = Functions::default();
-    let planned = plan_all(&[source], cores(&targets), &mut functions).unwrap();
-    let mut compiled = compile_with(planned, &functions, &targets);
-    let mut weights = Vec::new();
-    compiled.write_weights(&[&graph], &mut WeightPool::new(&mut weights)).unwrap();
-    let Code::Device(code) = &compiled.code[0].code else { panic!("no device's code") };
-    let module = Module::parse(std::str::from_utf8(code).unwrap()).unwrap_or_else(|e| panic!("{e}"));
-    let (outputs, counts) = run(&compiled.plans[0], &module, &weights, &inputs);
+    let (plan, module, weights) = compiled(gpu, &graph, options, products);
+    let (outputs, counts) = run(&plan, &module, &weights, &inputs);
     assert_eq!(outputs.len(), expected.len());
     for (i, (found, want)) in outputs.iter().zip(&expected).enumerate() {
         let found = Tensor::new(want.shape().to_vec(), Data::from_le_bytes(want.dtype(), found).unwrap());
@@ -176,6 +166,27 @@ fn check_on(
         }
     }
     counts
+}
+
+/// The plan, the module and the weights of a graph.
+fn compiled(gpu: NvptxTarget, graph: &Graph, options: &Options, products: Products) -> (Plan, Module, Vec<u8>) {
+    let targets = [Target::Nvptx(gpu)];
+    let graph = optimize(graph, options).unwrap().graph;
+    let program = partition(&graph, &PartitionOptions::default()).unwrap();
+    let source = Source { program: &program, graph: &graph, products };
+    let mut functions = Functions::default();
+    let planned = plan_all(&[source], cores(&targets), &mut functions).unwrap();
+    let mut compiled = compile_with(planned, &functions, &targets);
+    let mut weights = Vec::new();
+    compiled.write_weights(&[&graph], &mut WeightPool::new(&mut weights)).unwrap();
+    let Code::Device(code) = &compiled.code[0].code else { panic!("no device's code") };
+    let module = Module::parse(std::str::from_utf8(code).unwrap()).unwrap_or_else(|e| panic!("{e}"));
+    (compiled.plans.remove(0), module, weights)
+}
+
+/// Bytes of the weights of a graph.
+pub(super) fn weight_bytes(gpu: NvptxTarget, text: &str) -> usize {
+    compiled(gpu, &text::parse(text).unwrap(), &options(), Products::F32).2.len()
 }
 
 #[test]

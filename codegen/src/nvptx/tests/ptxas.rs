@@ -36,6 +36,27 @@ const WIDE: &[(&str, &str)] = &[
 ",
     ),
     (
+        "integers",
+        "graph @integers(%a: f16[16, 4096], %b: f16[2048, 4096], %c: bf16[N, 4096], %d: bf16[2048, 4096]) {
+  %q = constant() {value = i4[4096, 4096] splat 3} : i4[4096, 4096]
+  %e = constant() {value = i8[4096, 4096] splat 3} : i8[4096, 4096]
+  %s = constant() {value = f16[32, 4096] splat 1} : f16[32, 4096]
+  %t = constant() {value = bf16[32, 4096] splat 1} : bf16[32, 4096]
+  %u = constant() {value = f16[4096] splat 1} : f16[4096]
+  %v = dequantize(%q, %s) {axis = 0, block_size = 128, to = f16} : f16[4096, 4096]
+  %w = dequantize(%q, %t) {axis = 0, block_size = 128, to = bf16} : bf16[4096, 4096]
+  %x = dequantize(%e, %u) {axis = 1, to = f16} : f16[4096, 4096]
+  %0 = matmul(%a, %v) : f16[16, 4096]
+  %1 = matmul(%b, %v) : f16[2048, 4096]
+  %2 = matmul(%a, %x) : f16[16, 4096]
+  %3 = matmul(%b, %x) : f16[2048, 4096]
+  %4 = matmul(%c, %w) : bf16[N, 4096]
+  %5 = matmul(%d, %w) : bf16[2048, 4096]
+  return \"a\" = %0, \"b\" = %1, \"c\" = %2, \"d\" = %3, \"e\" = %4, \"f\" = %5
+}
+",
+    ),
+    (
         "attention",
         "graph @attention(%q: f16[4, S, 128], %k: f16[4, 512, 128], %v: f16[4, 512, 128], %x: bf16[S, 128]) {
   %0 = attention(%q, %k, %v) {scale = 0.125} : f16[4, S, 128]

@@ -1,7 +1,7 @@
 //! The plan's buffers: weights on demand, program buffers, liveness.
 
 use crate::shared::dims::{DimBuilder, Unbound};
-use crate::shared::weights::{Integers, Packing, Weight, integers, storage};
+use crate::shared::weights::{Integers, Packing, Weight, WidenedShape, integers, narrow_integers, storage};
 use ic_artifact::{Buffer, BufferId, Place, Step};
 use ic_ir::kernel::{self, BufferKind, Program};
 use ic_ir::{Graph, ValueId};
@@ -73,6 +73,24 @@ impl<'a> Buffers<'a> {
     /// The integers that a constant is made of, where kernels can read them.
     pub(crate) fn integers(&self, value: ValueId) -> Option<Integers> {
         integers(self.graph, value)
+    }
+
+    /// The integers that a constant of 16-bit floats is made of, where kernels can read them.
+    pub(crate) fn narrow_integers(&self, value: ValueId) -> Option<Integers> {
+        narrow_integers(self.graph, value)
+    }
+
+    /// The shape of a constant.
+    pub(crate) fn constant_shape(&self, value: ValueId) -> Option<Vec<usize>> {
+        self.graph.tensor_ty(value).constant_shape()
+    }
+
+    /// How a constant is packed as integers that kernels widen, if a step reads it so.
+    pub(crate) fn widened(&self, value: ValueId) -> Option<&WidenedShape> {
+        self.weights.iter().find_map(|(_, weight)| match &weight.packing {
+            Some((Packing::Widened(shape), _)) if weight.value == value => Some(shape),
+            _ => None,
+        })
     }
 
     /// The plan's buffer for the program buffer `id`; a constant becomes a row-major weight.

@@ -30,10 +30,12 @@ impl KernelWork {
         let Traffic { read, written } = traffic(kernel, &is_activation);
         let weights = (0..args.len() as u32).filter_map(|param| {
             let BufferKind::Constant(value) = kind(param) else { return None };
-            let bits = match buffers.integers(*value) {
-                // Each group of integers has a scale of f32.
-                Some(Integers { group, dtype, .. }) => dtype.bits() + 32 / group.max(1),
-                None => buffers.storage(*value).bits(),
+            let bits = match (buffers.widened(*value), buffers.integers(*value)) {
+                // Each group of integers has a scale of 16 bits.
+                (Some(shape), _) => shape.bits as usize + shape.group.map_or(0, |group| 16 / group),
+                // Each has one of f32.
+                (None, Some(Integers { group, dtype, .. })) => dtype.bits() + 32 / group.max(1),
+                (None, None) => buffers.storage(*value).bits(),
             };
             let elements = traffic(kernel, &|other| other == param).read;
             Some((elements * Dim::constant(bits as i64)).floor_div(&bits_of(kernel, param)))

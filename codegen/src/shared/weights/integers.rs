@@ -4,12 +4,12 @@ use ic_ir::ops::{Op, axis_of};
 use ic_ir::{Graph, ValueId};
 use ic_types::DType;
 
-/// A constant matrix `[K, N]` of f32 that is made of signed integers.
+/// A constant matrix `[K, N]` of floats that is made of signed integers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Integers {
     /// The integers, i8 or i4, `[K, N]`.
     pub(crate) values: ValueId,
-    /// Their scales, f32, `[ceil(K / group), N]` or `[N]`.
+    /// Their scales, `[ceil(K / group), N]` or `[N]`.
     pub(crate) scales: ValueId,
     /// The type of the integers.
     pub(crate) dtype: DType,
@@ -20,6 +20,19 @@ pub(crate) struct Integers {
 /// The integers that `value` is made of, if kernels can read them: a scale for each column, or for each block of a column,
 /// and no zero point.
 pub(crate) fn integers(graph: &Graph, value: ValueId) -> Option<Integers> {
+    integers_of(graph, value, &[DType::F32])
+}
+
+/// The integers of which `value`, of 16-bit floats, is made: their floats, or f32 that are rounded.
+pub(crate) fn narrow_integers(graph: &Graph, value: ValueId) -> Option<Integers> {
+    match graph.def(value).map(|node| (&node.op, &node.operands[..])) {
+        Some((Op::Cast(_), &[Some(wide)])) if graph.dtype(wide) == DType::F32 => integers(graph, wide),
+        _ => integers_of(graph, value, &[DType::F16, DType::BF16]),
+    }
+}
+
+/// The integers of which floats of one of these types are made.
+fn integers_of(graph: &Graph, value: ValueId, to: &[DType]) -> Option<Integers> {
     let node = graph.def(value)?;
     let (Op::Dequantize(op), [Some(values), Some(scales)]) = (&node.op, &node.operands[..]) else { return None };
     let (ty, scale_ty) = (graph.ty(*values).as_tensor()?, graph.ty(*scales).as_tensor()?);
@@ -31,8 +44,8 @@ pub(crate) fn integers(graph: &Graph, value: ValueId) -> Option<Integers> {
         _ => return None,
     };
     let is_narrow = ty.dtype == DType::I8 || ty.dtype == DType::I4 && (group.is_multiple_of(2) || group >= shape[0]);
-    let is_f32 = op.to == DType::F32 && scale_ty.dtype == DType::F32;
-    (is_narrow && is_f32).then_some(Integers { values: *values, scales: *scales, dtype: ty.dtype, group })
+    let fits = to.contains(&op.to) && (scale_ty.dtype == DType::F32 || scale_ty.dtype == op.to);
+    (is_narrow && fits).then_some(Integers { values: *values, scales: *scales, dtype: ty.dtype, group })
 }
 
 #[cfg(test)]

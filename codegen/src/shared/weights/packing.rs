@@ -1,5 +1,6 @@
 //! Layouts of constant operands of library kernels.
 
+use super::WidenedShape;
 use super::evaluate::{row_major, strided};
 use ic_kernels::pack::{self, Bytes, ConvTransposeShape, ConvWeightShape, Int8ConvShape, Scaled, Segments};
 use ic_types::{Data, Tensor};
@@ -31,6 +32,8 @@ pub(crate) enum Packing {
     },
     /// The right operand of a matrix product as integers with scales.
     Scaled(Scaled),
+    /// The same in the order of fragments of a GPU's tensor cores.
+    Widened(WidenedShape),
     /// Convolution weights.
     Conv(ConvWeightShape),
     /// Weights of a Winograd convolution.
@@ -111,6 +114,7 @@ impl Packing {
                 pack::recurrent_weights_len(*directions, *gates, *hidden, *k)
             }
             Packing::Scaled(shape) => return shape.packed_bytes(),
+            Packing::Widened(shape) => return shape.bytes(),
             Packing::Permuted { shape, .. } => shape.iter().product(),
             Packing::Int8Matmul { k, n } => return Segments { count: 1, len: *k }.packed_bytes(*n),
             Packing::Int8Conv(shape) => return shape.packed_bytes(),
@@ -182,6 +186,7 @@ impl Packing {
                 pack::pack_recurrent_weights(*directions, *gates, *hidden, *k, filter, packed);
             }
             Packing::Scaled(_)
+            | Packing::Widened(_)
             | Packing::Permuted { .. }
             | Packing::Int8Matmul { .. }
             | Packing::Int8Conv(_)
@@ -209,6 +214,7 @@ impl Packing {
             | Packing::Experts { .. }
             | Packing::Columns { .. }
             | Packing::Scaled(_)
+            | Packing::Widened(_)
             | Packing::Conv(_)
             | Packing::Winograd { .. }
             | Packing::Depthwise { .. }

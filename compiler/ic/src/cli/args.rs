@@ -72,7 +72,8 @@ pub(crate) struct CompileArgs {
     #[arg(long, value_enum, default_value_t = Precision::F32)]
     pub(crate) precision: Precision,
     /// Store the weights of matrix products as integers with scales, and compute in f32; or compute on integers, with ranges
-    /// measured on `--calibration`. Embeddings, norms and the head stay floats. CPUs only
+    /// measured on `--calibration`. Embeddings, norms and the head stay floats. CPUs, and weights with 16-bit floats on
+    /// NVIDIA GPUs
     #[arg(long, value_enum, value_name = "SCHEME")]
     pub(crate) quantize: Option<Quantize>,
     /// Samples, for w8a8 and, if there are any, w4: for each input an array of its name, which is one sample, or has one more axis in front, of

@@ -155,9 +155,7 @@ pub(super) fn options(args: &CompileArgs) -> Result<Options> {
         Precision::F16 => ic_passes::Precision::F16,
         Precision::Bf16 => ic_passes::Precision::BF16,
     };
-    if let (Some(_), Some(other)) = (args.quantize, targets.iter().find(|t| t.class() != TargetClass::Cpu)) {
-        bail!("not supported: `--quantize` for {}; its kernels are for CPUs", other.name());
-    }
+    targets.iter().try_for_each(|target| check_quantize(args, *target))?;
     let integer_weights = match args.quantize {
         Some(Quantize::W8) => Some(IntegerWeights::I8),
         Some(Quantize::W4) => Some(IntegerWeights::I4),
@@ -174,6 +172,21 @@ pub(super) fn options(args: &CompileArgs) -> Result<Options> {
     let calibration = calibration(args)?;
     let (hoist, certify) = (args.hoist.clone(), args.certify);
     Ok(Options { import, passes, targets, products, states, hoist, calibration, certify, ..Options::default() })
+}
+
+/// Fails where a target has no kernels for what is quantized.
+fn check_quantize(args: &CompileArgs, target: Target) -> Result<()> {
+    let is_narrow = matches!(args.precision, Precision::F16 | Precision::Bf16);
+    match (args.quantize, target.class()) {
+        (None, _) | (Some(_), TargetClass::Cpu) => Ok(()),
+        (Some(Quantize::W8 | Quantize::W4), TargetClass::Nvptx) if is_narrow => Ok(()),
+        (Some(Quantize::W8 | Quantize::W4), TargetClass::Nvptx) => bail!(
+            "not supported: `--quantize` for {} with `--precision f32`; its kernels widen integers to 16 bits: add \
+             `--precision f16` or `bf16`",
+            target.name()
+        ),
+        _ => bail!("not supported: this `--quantize` for {}; its kernels are for CPUs", target.name()),
+    }
 }
 
 /// How the model is calibrated, if it is.

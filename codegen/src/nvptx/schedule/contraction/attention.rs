@@ -91,6 +91,7 @@ pub(crate) fn flash(
         params: kernel.params.iter().map(|param| param.dtype).collect(),
         channels: None,
         packings: Vec::new(),
+        integers: None,
     };
     let (scale, softcap, causal, nan_is_zero) = (op.scale.0, op.softcap.0, op.causal.clone(), op.nan_is_zero);
     Ok(Flash { product, keys, values, mask, width, columns, scale, softcap, causal, nan_is_zero })

@@ -118,6 +118,7 @@ pub(crate) fn new(
         params: kernel.params.iter().map(|param| param.dtype).collect(),
         channels: Some(Channels { axis: channel_axis, per_group: outputs }),
         packings: vec![(w.param as usize, packing)],
+        integers: None,
     };
     Ok(problem.with_merged_rows())
 }

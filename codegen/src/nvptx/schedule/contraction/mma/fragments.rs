@@ -1,7 +1,7 @@
 //! Fragments: what lanes of a warp hold of a step of tensor cores, and where they read it.
 
-use super::CHUNK_BYTES;
 use super::staged::{Staged, swizzle};
+use super::{CHUNK_BYTES, DEPTH_BYTES};
 use crate::nvptx::emit::Emitter;
 use crate::nvptx::ptx::{Binary, Class, Instruction, MmaKind, Operand, Reg, Rounding, Space, Ty};
 
@@ -33,19 +33,20 @@ pub(super) struct Fragments<'a> {
 }
 
 impl<'a> Fragments<'a> {
+    /// Those of a warp's rows or columns, and of its part `split` of a stage's steps.
     pub(super) fn new(
         e: &mut Emitter,
         side: &'a Staged,
         lane: Reg,
-        warp_first: Operand,
-        warp_width: i64,
+        (warp_first, warp_width): (Operand, i64),
+        split: Operand,
         order: Order,
     ) -> Fragments<'a> {
         let groups = warp_width / 16;
         let places = if !side.along_k && side.kind == MmaKind::Tf32 {
             (0..groups).map(|group| words(e, side, lane, warp_first, group, order)).collect()
         } else {
-            matrices(e, side, lane, warp_first, groups, order)
+            matrices(e, side, lane, warp_first, split, groups, order)
         };
         let mut registers = || (0..groups).map(|_| [(); 4].map(|()| e.b.reg(Class::B32))).collect();
         Fragments { side, places, registers: [registers(), registers()] }
@@ -82,6 +83,7 @@ fn matrices(
     side: &Staged,
     lane: Reg,
     warp_first: Operand,
+    split: Operand,
     groups: i64,
     order: Order,
 ) -> Vec<[Fragment; 2]> {
@@ -98,8 +100,11 @@ fn matrices(
         let swizzle = swizzle(e, side.kind, side.pitch, row);
         let row = e.b.add(row.into(), warp_first);
         let start = e.b.fma(Ty::S32, row, side.pitch, side.start);
+        let of_split = e.b.mul(split, Operand::Int(DEPTH_BYTES / CHUNK_BYTES));
+        let of_depth = e.b.add(of_split, of_depth.into());
         let steps = [0, 2].map(|first_chunk| {
-            let chunk = e.b.add(of_depth.into(), Operand::Int(first_chunk));
+            let chunk = e.b.add(of_depth, Operand::Int(first_chunk));
+            let chunk = e.b.in_register(Ty::B32, chunk);
             let chunk = e.b.binary(Binary::Xor, Ty::B32, chunk, swizzle);
             e.b.fma(Ty::S32, chunk, CHUNK_BYTES, start)
         });
@@ -107,6 +112,8 @@ fn matrices(
         return (0..groups).map(of_group).collect();
     }
     let row = e.b.fma(Ty::S32, of_depth, 8, low);
+    let of_split = e.b.mul(split, Operand::Int(side.kind.depth()));
+    let row = e.b.add(of_split, row.into());
     let start = e.b.fma(Ty::S32, row, side.pitch, side.start);
     let swizzle = swizzle(e, side.kind, side.pitch, low);
     let of_group = |group: i64| {
