@@ -8,7 +8,11 @@ use ic_ir::Graph;
 use ic_ir::kernel::Step;
 use ic_runtime::{LoadOptions, Model, Session};
 use ic_types::{Tensor, TensorView};
+use std::path::PathBuf;
 use tempfile::TempDir;
+
+/// The name of the artifact in its folder.
+const ARTIFACT: &str = "package.ica";
 
 /// A session on a graph.
 pub struct Runner {
@@ -17,7 +21,7 @@ pub struct Runner {
     outputs: Vec<String>,
     kernels: String,
     /// Holds the artifact, which stays mapped.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Runner {
@@ -67,7 +71,7 @@ impl Runner {
         let mut kernels = String::new();
         package.models().iter().for_each(|model| print(&model.program.steps, &mut kernels));
         let (session, folder) = start(&package, &options, session, load)?;
-        Ok(Runner { session, inputs, outputs, kernels, _folder: folder })
+        Ok(Runner { session, inputs, outputs, kernels, folder })
     }
 
     /// The session.
@@ -78,6 +82,11 @@ impl Runner {
     /// The kernels, as `--emit kernels` prints them: equal kernels give equal text.
     pub fn kernels(&self) -> &str {
         &self.kernels
+    }
+
+    /// The artifact that the session runs, which is deleted with `self`.
+    pub fn artifact(&self) -> PathBuf {
+        self.folder.path().join(ARTIFACT)
     }
 
     /// The outputs for one sample, in the graph's order.
@@ -119,7 +128,7 @@ pub(crate) fn start(
     load: &LoadOptions,
 ) -> Result<(Session, TempDir), CompileError> {
     let folder = tempfile::tempdir().map_err(|e| refuse(&format!("cannot make a temporary folder: {e}")))?;
-    let artifact = folder.path().join("package.ica");
+    let artifact = folder.path().join(ARTIFACT);
     pipeline::write(package, &artifact, options, &mut |_| ())?;
     // SAFETY: this process wrote the artifact, into a folder of its own.
     let model = unsafe { Model::load_with(&artifact, load) }.map_err(|e| refuse(&e.to_string()))?;

@@ -294,13 +294,25 @@ impl<'a> Args<'a> {
     /// # Safety
     /// That, and: called at most once per call.
     pub(crate) unsafe fn scratch<T: Element>(&self, len: usize) -> &'a mut [T] {
+        // SAFETY: The caller's promise.
+        unsafe { self.scratch_behind(0, len).1 }
+    }
+
+    /// The first `bytes` of the call's scratch memory, a multiple of 64, as whoever was here before left them, and `len`
+    /// elements behind them, set to zero.
+    ///
+    /// # Safety
+    /// As for [`scratch`](Self::scratch), for both together.
+    pub(crate) unsafe fn scratch_behind<T: Element>(&self, bytes: usize, len: usize) -> (*mut u8, &'a mut [T]) {
+        let raw = self.call.scratch;
         if len == 0 {
-            return &mut [];
+            return (raw, &mut []);
         }
         // SAFETY: The caller keeps to the size; scratch is 64-byte aligned and zero bytes are a value of every `T`.
         unsafe {
-            self.call.scratch.write_bytes(0, len * size_of::<T>());
-            std::slice::from_raw_parts_mut(self.call.scratch.cast::<T>(), len)
+            let elements = raw.add(bytes);
+            elements.write_bytes(0, len * size_of::<T>());
+            (raw, std::slice::from_raw_parts_mut(elements.cast::<T>(), len))
         }
     }
 }

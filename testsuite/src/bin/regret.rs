@@ -67,6 +67,9 @@ struct Args {
     /// Where to write all results
     #[arg(long)]
     json: Option<PathBuf>,
+    /// The folder for the pick and the best of each window: artifacts, and their graphs as text
+    #[arg(long)]
+    save: Option<PathBuf>,
 }
 
 fn main() -> Result<()> {
@@ -80,7 +83,7 @@ fn main() -> Result<()> {
             Vec::new()
         });
         for (index, graph) in graphs.into_iter().enumerate() {
-            match Window::measured(&graph, &args) {
+            match Window::measured(&graph, &args, &format!("{name}.{index}")) {
                 Ok(Some(window)) => {
                     println!("{name} {index}: {window}");
                     found.push(Window { model: name.clone(), index, ..window });
@@ -170,7 +173,7 @@ struct Window {
 
 impl Window {
     /// `None` if there is one choice.
-    fn measured(graph: &Graph, args: &Args) -> Result<Option<Window>> {
+    fn measured(graph: &Graph, args: &Args, name: &str) -> Result<Option<Window>> {
         let mut choices = Choices { graph, texts: Vec::new(), list: Vec::new() };
         let pick = choices.add(Extraction::Cheapest)?.context("the pick cannot be compiled")?;
         let greedy = choices.add(Extraction::Trees)?.context("the greedy choice cannot be compiled")?;
@@ -190,6 +193,10 @@ impl Window {
         }
         let times = choices.times(args.rounds)?;
         let best = (0..times.len()).min_by(|&a, &b| times[a].total_cmp(&times[b])).context("there is a pick")?;
+        if let Some(folder) = &args.save {
+            choices.save(pick, folder, &format!("{name}.pick"))?;
+            choices.save(best, folder, &format!("{name}.best"))?;
+        }
         let ops = [pick, best].map(|i| ops_of(&choices.list[i].0));
         Ok(Some(Window {
             model: String::new(),
@@ -265,6 +272,15 @@ impl Choices<'_> {
         Ok(index)
     }
 
+    /// Writes a choice, for `ic bench --profile` and for a look.
+    fn save(&self, index: usize, folder: &Path, name: &str) -> Result<()> {
+        let (graph, runner) = &self.list[index];
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        std::fs::write(folder.join(format!("{name}.ic")), ic_ir::text::print(graph)).context(name.to_string())?;
+        std::fs::copy(runner.artifact(), folder.join(format!("{name}.ica"))).context(name.to_string())?;
+        Ok(())
+    }
+
     /// The least time of a run of each choice, in microseconds, measured in turns.
     fn times(&self, rounds: usize) -> Result<Vec<f64>> {
         let inputs: Vec<(String, Tensor)> =
@@ -284,8 +300,12 @@ impl Choices<'_> {
         let within = (LONGEST.as_nanos() / of_round.as_nanos().max(1)) as usize;
         let rounds = rounds.min(within.max(LEAST_ROUNDS));
         let mut times = vec![f64::INFINITY; self.list.len()];
-        for _ in 0..rounds {
-            for (i, (_, runner)) in self.list.iter().enumerate() {
+        for round in 0..rounds {
+            // None is always first, nor always after the same: what ran before decides what is in the caches.
+            for turn in 0..self.list.len() {
+                let turn = if round % 2 == 0 { turn } else { self.list.len() - 1 - turn };
+                let i = (turn + round) % self.list.len();
+                let runner = &self.list[i].1;
                 let start = Instant::now();
                 for _ in 0..repeats[i] {
                     runner.session().run_into(&views, &mut outputs[i])?;

@@ -189,10 +189,9 @@ impl<'a> Layer<'a> {
             }
         }
         let (sizes, pool) = (e.sizes(), args.pool());
-        let own = own_bytes::<W>(e, pool.threads()) / size_of::<f32>();
-        let len = own + W::floats(e) + sizes.iter().sum::<usize>();
+        let len = W::floats(e) + sizes.iter().sum::<usize>();
         // SAFETY: `scratch` asked for these sizes together; this is the only use.
-        let (own, rest) = unsafe { args.scratch::<f32>(len) }.split_at_mut(own);
+        let (own, rest) = unsafe { args.scratch_behind::<f32>(own_bytes::<W>(e, pool.threads()), len) };
         let (packed, mut rest) = rest.split_at_mut(W::floats(e));
         let mut buffers = sizes.map(|size| {
             let (buffer, more) = std::mem::take(&mut rest).split_at_mut(size);
@@ -207,7 +206,6 @@ impl<'a> Layer<'a> {
             let (direction, gate) = (i / e.gates, i % e.gates);
             row[..e.hidden].iter_mut().enumerate().for_each(|(unit, value)| *value = bias(direction, gate, unit));
         }
-        let own: *mut u8 = own.as_mut_ptr().cast();
         let weights = W::new(args, *e, packed)?;
         let (rows, width) = (e.steps * e.batch, e.width());
         for direction in (0..e.directions).filter(|_| rows * width > 0) {
