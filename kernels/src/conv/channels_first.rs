@@ -186,6 +186,7 @@ impl Convolution<'_> {
                 segment_len: k / self.geometry.segments().max(1),
                 b: Panels::packed(packed, k),
                 columns: panels.start * PANEL..(panels.end * PANEL).min(pixels),
+                width: chunk(k, pixels) * PANEL,
                 y: self.y,
                 scratch: self.scratch,
                 copy_len: 0,

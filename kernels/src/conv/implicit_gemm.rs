@@ -232,6 +232,7 @@ impl<'a> Groups<'a> {
             segment_len,
             b: Panels::constant(self.w, index * matmul_b_len(k, self.columns), k),
             columns: index * self.columns..(index + 1) * self.columns,
+            width: self.columns,
             y: self.y,
             scratch: self.scratch,
             copy_len: 0,

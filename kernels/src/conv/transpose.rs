@@ -87,6 +87,7 @@ pub(crate) unsafe fn conv_transpose<V: Tiles>(call: &Call) -> Result<(), KernelE
             segment_len: inputs,
             b: Panels::packed(w.data.cast::<f32>().wrapping_add(group * group_len + matrix), segments * inputs),
             columns: group * outputs..(group + 1) * outputs,
+            width: outputs,
             y: y.data,
             scratch: zeros.wrapping_add(zeros_len(&x, &attrs)).cast(),
             copy_len: 0,

@@ -151,6 +151,7 @@ unsafe fn multiply<V: Tiles>(call: &Call, routes: Routes, rows: Chosen, w: &Oper
             segment_len: k,
             b: Panels::constant(w, expert * matmul_b_len(k, n), k),
             columns: 0..n,
+            width: n,
             y,
             scratch,
             copy_len: rows.copied,

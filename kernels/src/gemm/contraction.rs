@@ -44,6 +44,8 @@ pub(crate) struct Contraction<'a, R> {
     pub(crate) b: Panels,
     /// Columns of the result: those of B, from this column of the result on.
     pub(crate) columns: Range<usize>,
+    /// For how many columns one thread reads a row once.
+    pub(crate) width: usize,
     /// Start of the result.
     pub(crate) y: *mut f32,
     /// Scratch, of [`scratch_bytes`] for all threads.

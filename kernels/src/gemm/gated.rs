@@ -146,6 +146,7 @@ impl Gated<'_> {
                     segment_len: self.k,
                     b: self.b,
                     columns: 0..2 * self.f,
+                    width: width * PANEL,
                     y: to.wrapping_sub(panels.start * PANEL),
                     scratch: self.scratch,
                     copy_len: self.copy_len,

@@ -23,10 +23,6 @@ use crate::vector::{LANES, Task, Vector};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// Least rows that are worth cutting B for, and least elements of K that are worth finishing sums for: measured, with fewer
-/// multiply-adds are as fast.
-const LEAST_ROWS: usize = 64;
-const LEAST_K: usize = 256;
 /// Most steps of a block of K.
 const STEPS: usize = 16;
 /// Rows of a product: two tiles.
@@ -80,14 +76,28 @@ impl Steps {
 /// Rows of a tile, or panels of two, whose sums are not those of pieces, as bits.
 type Odd = u32;
 
+/// What pieces take of the time of multiply-adds, as measured: the products with tiles that are not full, cutting a row for
+/// all columns, cutting a column for all rows of a block, and finishing the sums of all of K.
+fn share(rows: usize, columns: usize, k: usize) -> f32 {
+    let each = |cost: f32, n: usize| cost / n as f32;
+    let filled = |n: usize, unit: usize| n.next_multiple_of(unit) as f32 / n as f32;
+    0.5 * filled(rows, TILE) * filled(columns, 2 * PANEL)
+        + each(34.0, columns)
+        + each(17.0, rows.min(ROWS))
+        + each(30.0, k)
+}
+
 impl<R: Rows> Contraction<'_, R> {
-    /// Whether this is a product for the matrix unit: B in f32, and steps of K of which most are whole.
+    /// Whether this is a product for the matrix unit: B in f32, steps of K of which most are whole, and enough of all extents.
     pub(super) fn has_pieces(&self) -> bool {
         let len = self.segment_len;
         let is_packed = self.b.stored == Stored::F32 && !self.b.transposed && self.b.step == PANEL;
         let is_whole = len.next_multiple_of(STEP) * 4 <= len * 5;
-        let is_large = self.n_rows >= LEAST_ROWS && self.segments * len >= LEAST_K;
-        self.call.pieces && has_bf16() && is_packed && is_whole && is_large
+        self.call.pieces
+            && has_bf16()
+            && is_packed
+            && is_whole
+            && share(self.n_rows, self.width, self.segments * len) < 1.0
     }
 
     /// Runs the part of `rows` by `panels` on the calling thread, with `room` for its pieces.

@@ -141,6 +141,7 @@ impl Product<'_> {
             segment_len: self.k,
             b: Panels::packed(self.b.as_ptr(), self.k),
             columns: 0..self.columns,
+            width: self.columns,
             y,
             scratch: own,
             copy_len: 0,
