@@ -6,6 +6,7 @@
 
 use super::gather::GatherPanel;
 use super::geometry::Geometry;
+use super::planes::{self, Planes};
 use crate::abi::{Call, KernelError, Operand};
 use crate::epilogue::own_scratch;
 use crate::gemm::{Contraction, Following, Panels, Rows, Tiles, chunk, part, scratch_bytes};
@@ -65,6 +66,9 @@ unsafe impl Sync for Convolution<'_> {}
 /// Bytes of scratch: the contraction's, a chunk of panels for each thread, and filters with their biases.
 fn scratch<const TRANSPOSED: bool>(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
     let Ok(geometry) = Geometry::of(operands, attrs, TRANSPOSED) else { return 0 };
+    if let Some(planes) = Planes::of(&geometry) {
+        return planes.band_bytes() * threads;
+    }
     let joins = joins_bias(&geometry, operands);
     let k = geometry.k() + usize::from(joins);
     let filters = if joins { geometry.groups * geometry.outputs * k * 4 } else { 0 };
@@ -119,6 +123,11 @@ unsafe fn run<V: Tiles>(call: &Call, transposed: bool) -> Result<(), KernelError
     let bias = b.is_present().then_some(b.data.cast::<f32>().cast_const());
     let (x, filters, y) = (x.data.cast::<f32>().cast_const(), w.data.cast::<f32>().cast_const(), y.data.cast());
     let (scratch, k) = (own_scratch(call), geometry.k());
+    if let Some(planes) = Planes::of(&geometry) {
+        // SAFETY: the scratch has room for a band of each thread; the caller vouches for the operands.
+        unsafe { run_planes::<V>(call, &planes, planes::Operands { x, filters, bias, y }, scratch) };
+        return Ok(());
+    }
     let mut convolution = Convolution { call, geometry, x, filters, bias, k, y, scratch };
     if let (Some(bias), true) = (bias, joins_bias(&geometry, call.operands)) {
         convolution = Convolution { bias: None, k: k + 1, ..convolution };
@@ -132,6 +141,17 @@ unsafe fn run<V: Tiles>(call: &Call, transposed: bool) -> Result<(), KernelError
         }
     }
     Ok(())
+}
+
+unsafe fn run_planes<V: Vector>(call: &Call, planes: &Planes, operands: planes::Operands, scratch: *mut u8) {
+    let shared = Shared((operands, scratch));
+    let body = |tasks: Range<usize>, thread: usize| {
+        let (operands, scratch) = shared.get();
+        let own = scratch.wrapping_add(planes.band_bytes() * thread).cast();
+        // SAFETY: the caller's promise; each task writes its own part of the result, and its thread's scratch.
+        tasks.for_each(|task| unsafe { planes.run::<V>(operands, task, own) });
+    };
+    call.pool.run(planes.tasks(), &body);
 }
 
 impl Convolution<'_> {
@@ -166,14 +186,14 @@ impl Convolution<'_> {
         let width = chunk(k, pixels) * threads;
         for first in (0..pixels.div_ceil(PANEL)).step_by(width) {
             let panels = first..(first + width).min(pixels.div_ceil(PANEL));
-            let source = Source(x);
-            let to = Target(packed);
+            let shared = Shared((x, packed));
             let pack = |parts: Range<usize>, _: usize| {
                 for index in parts {
                     let range = part(panels.len(), threads, index);
-                    let to = to.at(range.start * k * PANEL);
+                    let (x, packed) = shared.get();
+                    let to = packed.wrapping_add(range.start * k * PANEL);
                     // SAFETY: threads pack disjoint panels.
-                    unsafe { self.pack::<V>(source.get(), panels.start + range.start..panels.start + range.end, to) };
+                    unsafe { self.pack::<V>(x, panels.start + range.start..panels.start + range.end, to) };
                 }
             };
             pool.run(threads, &pack);
@@ -254,26 +274,15 @@ impl Convolution<'_> {
     }
 }
 
-/// An image that threads read.
-struct Source(*const f32);
+/// Pointers that threads share.
+#[derive(Clone, Copy)]
+struct Shared<T>(T);
 
-// SAFETY: it is only read.
-unsafe impl Sync for Source {}
+// SAFETY: threads write disjoint parts of what it points to.
+unsafe impl<T> Sync for Shared<T> {}
 
-impl Source {
-    fn get(&self) -> *const f32 {
+impl<T: Copy> Shared<T> {
+    fn get(&self) -> T {
         self.0
-    }
-}
-
-/// Panels that threads write, each its own.
-struct Target(*mut f32);
-
-// SAFETY: threads write disjoint panels.
-unsafe impl Sync for Target {}
-
-impl Target {
-    fn at(&self, offset: usize) -> *mut f32 {
-        self.0.wrapping_add(offset)
     }
 }

@@ -17,12 +17,12 @@ pub(crate) struct Geometry {
     /// Channels of the result of one group.
     pub(crate) outputs: usize,
     /// Spatial extents of the input and of the result.
-    from: [usize; MAX_SPATIAL],
-    to: [usize; MAX_SPATIAL],
-    kernel: [usize; MAX_SPATIAL],
-    strides: [usize; MAX_SPATIAL],
-    dilations: [usize; MAX_SPATIAL],
-    pads: [i64; MAX_SPATIAL],
+    pub(super) from: [usize; MAX_SPATIAL],
+    pub(super) to: [usize; MAX_SPATIAL],
+    pub(super) kernel: [usize; MAX_SPATIAL],
+    pub(super) strides: [usize; MAX_SPATIAL],
+    pub(super) dilations: [usize; MAX_SPATIAL],
+    pub(super) pads: [i64; MAX_SPATIAL],
 }
 
 /// The last extents of a list, after as many of `fill` as it is shorter than [`MAX_SPATIAL`].

@@ -25,7 +25,8 @@
 //!
 //! Channels first, layout 0, 1 to 3 spatial axes, everything dense, the bias may be absent: `f32_conv` of `x[N, C, …]`,
 //! `w[Cout, C / groups, …]`, `bias[Cout]` and `y[N, Cout, …]`, and `f32_conv_transpose` with `w[C, Cout / groups, …]`.
-//! `window` is strides, dilations and pads before. The chain runs over (channel, tap); the bias is added last.
+//! `window` is strides, dilations and pads before. The chain runs over (channel, tap); the bias is added last. Groups of one
+//! channel are sums along lines (`planes`), others products of matrices.
 
 mod channels_first;
 mod depthwise;
@@ -33,6 +34,7 @@ mod gather;
 mod geometry;
 mod groups;
 mod implicit_gemm;
+mod planes;
 mod rows;
 mod shape;
 mod transpose;

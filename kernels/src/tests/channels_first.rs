@@ -131,3 +131,26 @@ fn panels_are_gathered_from_runs_of_pixels() {
         check(&case, &mut random);
     }
 }
+
+#[test]
+fn planes_are_summed_along_lines() {
+    let mut random = Random::new(24);
+    for _ in 0..60 {
+        let mut pick = |list: &[usize]| list[random.bits() as usize % list.len()];
+        let kernel = vec![pick(&[1, 3, 3, 7]), pick(&[1, 2, 3, 5])];
+        let strides = vec![pick(&[1, 1, 2, 3]), pick(&[1, 1, 2, 3, 4, 5])];
+        let dilations = vec![pick(&[1, 1, 2]), pick(&[1, 1, 2, 3, 5])];
+        let pads: Vec<usize> = kernel.iter().map(|&extent| pick(&[0, 0, extent / 2, extent])).collect();
+        let sizes = [pick(&[1, 2, 40, 150]), pick(&[1, 15, 16, 63, 64, 65, 130])];
+        let from: Vec<usize> = (0..2).map(|axis| (kernel[axis] - 1) * dilations[axis] + sizes[axis]).collect();
+        // The end is padded more or less than the beginning.
+        let end = pick(&[0, 1, 2]);
+        let reach =
+            |axis: usize| from[axis] + pads[axis] + pads[axis].max(end) - dilations[axis] * (kernel[axis] - 1) - 1;
+        let to = (0..2).map(|axis| reach(axis) / strides[axis] + 1).collect();
+        let (images, groups, outputs) = (pick(&[1, 2]), pick(&[1, 3]), pick(&[1, 1, 2, 33]));
+        let case =
+            Case { transposed: false, images, groups, inputs: 1, outputs, from, to, kernel, strides, dilations, pads };
+        check(&case, &mut random);
+    }
+}

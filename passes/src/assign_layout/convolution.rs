@@ -8,6 +8,13 @@ use ic_ir::{Graph, Node, Op};
 /// Columns of a panel of weights.
 const PANEL: u64 = 16;
 
+/// Most filters of a channel, and longest stride, of which sums run along lines.
+const MOST_FILTERS: u64 = 32;
+const MOST_STRIDE: u64 = 4;
+
+/// Bytes that move while a line of a plane is begun.
+const LINE: u64 = 100;
+
 /// More than any graph costs.
 const FAR_MORE: i64 = 1 << 40;
 
@@ -30,10 +37,6 @@ struct Extents {
 /// values than on channels-last ones; negative if it is faster there.
 pub(super) fn plain_excess(graph: &Graph, node: &Node, op: &Convolution) -> i64 {
     let Some(extents) = extents(graph, node, op) else { return FAR_MORE };
-    // A filter for each channel has a kernel of its own.
-    if extents.inputs == 1 && extents.outputs == 1 && extents.groups > 1 {
-        return FAR_MORE;
-    }
     let transformed = has_transformed_form(op, &extents);
     let (plain, last) = (plain(&extents), channels_last(&extents, transformed));
     // A user that computes in registers on channels-last values has a kernel of its own on plain ones.
@@ -75,9 +78,16 @@ fn has_transformed_form(op: &Convolution, of: &Extents) -> bool {
         && of.pixels >= 16 * 24
 }
 
-/// The product of filters with packed panels of pixels.
+/// The product of filters with packed panels of pixels, or sums along the lines of planes.
 fn plain(of: &Extents) -> u64 {
     let taps: u64 = of.kernel.iter().product();
+    if of.inputs == 1 && of.outputs <= MOST_FILTERS && of.step <= MOST_STRIDE {
+        // Lines are copied with their padding, and to begin one takes as long as some bytes move.
+        let copied = of.step.pow(of.kernel.len().min(2) as u32) * 4 + LINE * of.step / of.width.max(1);
+        let filled = of.width.next_multiple_of(PANEL);
+        let summed = of.outputs * 2 * taps * filled / of.width.max(1) / MULTIPLY_ADDS;
+        return of.pixels.saturating_mul(of.groups * (copied + summed));
+    }
     // Bytes that move while two elements are packed: whole panels are copied by vectors, others element by element.
     let is_whole = of.step == 1 && (taps == 1 || of.width >= 2 * PANEL);
     let pair = if is_whole { 3 } else { 12 };
@@ -89,6 +99,10 @@ fn plain(of: &Extents) -> u64 {
 
 fn channels_last(of: &Extents, transformed: bool) -> u64 {
     let taps: u64 = of.kernel.iter().product();
+    // A filter for each channel has a kernel of its own.
+    if of.inputs == 1 && of.outputs == 1 && of.groups > 1 {
+        return of.pixels.saturating_mul(of.groups * 2 * taps / MULTIPLY_ADDS);
+    }
     let columns = of.outputs.next_multiple_of(PANEL);
     // Where an image has few channels, a row of the kernel is one run of elements; to begin one takes as long as a few of them.
     let joins = of.groups == 1 && of.inputs < PANEL;
@@ -129,7 +143,8 @@ mod tests {
         assert!(excess([64, 64, 3, 3], 64, 1, 1) > 0, "it has a transformed form");
         assert!(excess([64, 3, 7, 7], 224, 2, 1) > 0, "packing costs more than products");
         assert!(excess([32, 2, 1, 1], 64, 1, 16) < 0, "groups of two channels fill no panel");
-        assert_eq!(excess([32, 1, 1, 1], 64, 1, 32), FAR_MORE, "it has a kernel of its own");
+        assert!(excess([32, 1, 3, 3], 64, 1, 32) > 0, "its lines are copied");
+        assert!(excess([32, 1, 3, 3], 64, 1, 32) < 32 * 64 * 64 * 8, "less than a transpose moves");
     }
 
     #[test]
