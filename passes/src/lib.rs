@@ -36,6 +36,7 @@ pub mod schedule;
 mod shuffle_conv_transpose;
 mod sink_dequantize;
 mod split;
+mod split_sums;
 mod states;
 mod unfold_windows;
 mod widen_halves;
@@ -101,6 +102,7 @@ passes! {
     merge_groups, 1, class, "convolutions in narrow groups as ones in groups that fill a vector";
     assign_layout, 0, any, "convolutions and their surroundings to channels last";
     choose_winograd, 1, any, "3 by 3 convolutions in a quarter of the multiplications";
+    split_sums, 1, class, "sums over pixels as sums of stretches, so that threads sum what they have computed";
     quantize_weights, 0, any, "weights of products as integers with scales, as --quantize says";
     narrow_factors, 0, class, "factors of contractions rounded to the 16 bits that --precision says, for matrix units";
     narrow_weights, 0, class, "weights rounded to the 16 bits that --precision says";
@@ -115,8 +117,14 @@ pub fn depends_on_class(graph: &Graph, options: &Options) -> bool {
     let is_compound = |node: &ic_ir::Node| {
         use ic_ir::Op;
         let is_recurrent = matches!(node.op, Op::Lstm(_) | Op::Gru(_) | Op::Rnn(_));
+        let is_pooling = matches!(&node.op, Op::Reduce(op) if node.operands[0].is_some_and(|x| {
+            graph.ty(x).as_tensor().is_some_and(|x| split_sums::is_over_pixels(op, x))
+        }));
         let is_mixture = matches!(node.op, Op::ExpertMatmul(_) | Op::Experts(_));
-        is_recurrent || is_mixture || matches!(node.op, Op::Attention(_) | Op::Convolution(_) | Op::TreeEnsemble(_))
+        is_recurrent
+            || is_mixture
+            || is_pooling
+            || matches!(node.op, Op::Attention(_) | Op::Convolution(_) | Op::TreeEnsemble(_))
     };
     let in_regions = |node: &ic_ir::Node| node.regions.iter().any(|region| depends_on_class(region, options));
     options.precision != Precision::F32

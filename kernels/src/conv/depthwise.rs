@@ -39,7 +39,7 @@ struct Depthwise<'a> {
     epilogue: (&'a [EpilogueOp], &'a [EpilogueOp]),
 }
 
-// SAFETY: threads write disjoint lines of the result and only read the rest.
+// SAFETY: threads write disjoint pixels of the result and only read the rest.
 unsafe impl Sync for Depthwise<'_> {}
 
 /// `f32_depthwise_conv_nhwc`.
@@ -59,17 +59,13 @@ pub(crate) unsafe fn depthwise<V: Vector>(call: &Call) -> Result<(), KernelError
     // SAFETY: the scratch has room for the zeros.
     unsafe { zeros.write_bytes(0, zeros_len(&x)) };
     let depthwise = Depthwise { call, attrs, x, y, weights: w.data.cast(), zeros, epilogue: split(call.epilogue) };
-    let body = |lines: Range<usize>, thread: usize| {
-        let mut first = lines.start;
-        while first < lines.end {
-            let n = first / y.extent[0];
-            let end = lines.end.min((n + 1) * y.extent[0]);
+    let body = |groups: Range<usize>, thread: usize| {
+        for (n, lines, strip) in depthwise.y.strips(groups) {
             // SAFETY: the caller vouches for the operands.
-            unsafe { depthwise.lines::<V>(n, first - n * y.extent[0]..end - n * y.extent[0], thread) };
-            first = end;
+            unsafe { depthwise.strip::<V>(n, lines, strip, thread) };
         }
     };
-    call.pool.run(y.n * y.extent[0], &body);
+    call.pool.run(depthwise.y.groups(), &body);
     Ok(())
 }
 
@@ -88,16 +84,16 @@ impl Depthwise<'_> {
         (WIDEST, (channels / PANEL).max(1) * PANEL)
     }
 
-    /// Lines of image `n`.
-    unsafe fn lines<V: Vector>(&self, n: usize, lines: Range<usize>, thread: usize) {
-        let (width, channels) = (self.y.extent[1], self.y.channels);
+    /// Some columns (`strip`) of lines of image `n`.
+    unsafe fn strip<V: Vector>(&self, n: usize, lines: Range<usize>, strip: Range<usize>, thread: usize) {
+        let channels = self.y.channels;
         let (near_columns, near_channels) = self.near();
         for first in (0..channels).step_by(near_channels) {
             let chunk = first..channels.min(first + near_channels);
-            for first in (0..width).step_by(near_columns) {
-                let strip = first..width.min(first + near_columns);
+            for first in strip.clone().step_by(near_columns) {
+                let strip = first..strip.end.min(first + near_columns);
                 for line in lines.clone() {
-                    // SAFETY: the caller vouches for the operands; these lines are this thread's own.
+                    // SAFETY: the caller vouches for the operands; these pixels are this thread's own.
                     unsafe { self.line::<V>([n, line], strip.clone(), chunk.clone(), thread) };
                 }
             }

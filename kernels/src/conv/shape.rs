@@ -1,6 +1,7 @@
 //! What the convolutions read from a call: extents, strides and attributes, checked.
 
 use crate::abi::{Call, KernelError, Operand};
+use std::ops::Range;
 
 /// The attributes of every convolution.
 pub(crate) const ATTRS: &[&str] =
@@ -59,7 +60,35 @@ pub(crate) struct Image<T = f32> {
     pub(crate) stride: [isize; 2],
 }
 
+/// Neighbouring pixels of a line that one thread computes: those of a narrow tile.
+const GROUP: usize = 4;
+
 impl<T> Image<T> {
+    /// Number of groups of pixels of all lines.
+    pub(crate) fn groups(&self) -> usize {
+        self.n * self.extent[0] * self.extent[1].div_ceil(GROUP)
+    }
+
+    /// The pixels of some groups, as images with lines and columns of them: whole lines, and what there is of others. So
+    /// threads have equal shares of an image of few lines, and nearly those of the products before and after.
+    pub(crate) fn strips(&self, groups: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> {
+        let ([height, width], each) = (self.extent, self.extent[1].div_ceil(GROUP));
+        let mut next = groups.start;
+        std::iter::from_fn(move || {
+            let left = groups.end.checked_sub(next).filter(|&left| left > 0)?;
+            let (line, first) = (next / each, next % each);
+            let (n, line) = (line / height, line % height);
+            if first == 0 && left >= each {
+                let lines = line..height.min(line + left / each);
+                next += lines.len() * each;
+                return Some((n, lines, 0..width));
+            }
+            let end = each.min(first + left);
+            next += end - first;
+            Some((n, line..line + 1, first * GROUP..width.min(end * GROUP)))
+        })
+    }
+
     pub(crate) fn of(operand: &Operand) -> Result<Image<T>, KernelError> {
         let (&[n, h, w, c], &[n_stride, h_stride, w_stride, c_stride]) = (operand.shape, operand.strides) else {
             return Err(KernelError(format!("convolution: expected [N, H, W, C], found {:?}", operand.shape)));

@@ -54,7 +54,7 @@ struct Depthwise<'a> {
     scratch: *mut u8,
 }
 
-// SAFETY: threads write disjoint lines of the result and their own scratch.
+// SAFETY: threads write disjoint pixels of the result and their own scratch.
 unsafe impl Sync for Depthwise<'_> {}
 
 /// `int8_depthwise_conv_nhwc`.
@@ -101,18 +101,19 @@ pub(crate) unsafe fn depthwise<D: Dot>(call: &Call) -> Result<(), KernelError> {
     let chain = &Chain::of(in_registers);
     let scratch = lists.wrapping_add(corrections_bytes(channels));
     let depthwise = Depthwise { attrs, x, y, weights: w.data, k, corrections, outside, stored, chain, rest, scratch };
-    let body = |lines: Range<usize>, thread: usize| {
-        // SAFETY: the caller vouches for the operands.
-        lines.for_each(|line| unsafe { depthwise.line::<D>(line, thread) });
+    let body = |groups: Range<usize>, thread: usize| {
+        for (n, lines, strip) in depthwise.y.strips(groups) {
+            // SAFETY: the caller vouches for the operands.
+            lines.for_each(|line| unsafe { depthwise.line::<D>([n, line], strip.clone(), thread) });
+        }
     };
-    call.pool.run(y.n * y.extent[0], &body);
+    call.pool.run(depthwise.y.groups(), &body);
     Ok(())
 }
 
 impl Depthwise<'_> {
-    /// One line of the result.
-    unsafe fn line<D: Dot>(&self, line: usize, thread: usize) {
-        let (n, line) = (line / self.y.extent[0], line % self.y.extent[0]);
+    /// Some columns (`strip`) of a line of an image.
+    unsafe fn line<D: Dot>(&self, [n, line]: [usize; 2], strip: Range<usize>, thread: usize) {
         let Attrs { kernel, stride, pad, dilation, .. } = self.attrs;
         let rows = self.scratch.wrapping_add(rows_bytes(&self.attrs) * thread).cast::<Row>();
         for kh in 0..kernel[0] {
@@ -128,11 +129,12 @@ impl Depthwise<'_> {
         // SAFETY: they have just been written.
         let rows = unsafe { std::slice::from_raw_parts(rows, kernel[0]) };
         let start = n as isize * self.y.n_stride + line as isize * self.y.stride[0];
-        let tiles = self.y.extent[1].div_ceil(WIDE);
+        let tiles = strip.len().div_ceil(WIDE);
         for tile in 0..tiles {
-            let pixels = part(self.y.extent[1], tiles, tile);
-            let offsets = std::array::from_fn(|i| start + (pixels.start + i) as isize * self.y.stride[1]);
-            let first = (pixels.start * stride[1]) as isize - pad[1];
+            let pixels = part(strip.len(), tiles, tile);
+            let column = strip.start + pixels.start;
+            let offsets = std::array::from_fn(|i| start + (column + i) as isize * self.y.stride[1]);
+            let first = (column * stride[1]) as isize - pad[1];
             // SAFETY: the caller vouches for the operands.
             unsafe {
                 D::vectorize(Tile { depthwise: self, rows, first, offsets, width: pixels.len() });

@@ -11,7 +11,7 @@ use ic_kernels::abi;
 use std::ops::Range;
 
 /// Work in nanoseconds from which on waking threads pays.
-const PARALLEL_FROM_NS: i64 = 20_000;
+const PARALLEL_FROM_NS: i64 = 8_000;
 
 /// A segment with everything known but addresses.
 #[derive(Debug)]
