@@ -38,12 +38,15 @@ impl Tile {
     }
 }
 
-/// 128 queries, or 64 where these are few or a mask takes registers.
+/// 128 queries, or 64 where these are few, or where a mask and limits of scores take more registers than leave room for
+/// two blocks of eight warps.
 fn choose(flash: &Flash) -> Tile {
     let narrow = flash.columns.max(flash.width) <= COLUMNS_OF_TWO && flash.mask.is_none();
     let tile = if narrow { Tile { warps: 4, groups: 2 } } else { Tile { warps: 8, groups: 1 } };
     let n_blocks = flash.product.tiles(tile.queries(), flash.columns).as_const();
-    if n_blocks.is_some_and(|n| n < N_BLOCKS) { Tile { warps: 4, groups: 1 } } else { tile }
+    let are_few = n_blocks.is_some_and(|n| n < N_BLOCKS);
+    let is_crowded = flash.mask.is_some() && flash.softcap != 0.0;
+    if are_few || is_crowded { Tile { warps: 4, groups: 1 } } else { tile }
 }
 
 pub(super) fn generate(flash: &Flash, aligned: &[bool]) -> Result<Scheduled, String> {
