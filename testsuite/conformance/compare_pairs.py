@@ -1,11 +1,11 @@
 """Compare the kernels that `ic` makes of two spellings of one computation.
 
-usage: compare_pairs.py CASES IC DIFFERING [ONLY]
+usage: compare_pairs.py CASES IC DIFFERING COUNTS [ONLY]
 
 The ONNX backend suite has many cases twice: with an op, and with the nodes of the function that defines the op
 (`..._expanded`). DIFFERING lists the pairs, by the expanded case, whose `ic compile --emit kernels` differ. A listed pair
-that agrees and an unlisted one that does not fail the run (IC_BLESS=1 rewrites the list), and so does a refusal of one
-side alone. Beside the number of pairs that agree, the table gives for each op how many kernels its pairs have.
+that agrees and an unlisted one that does not fail the run, and so does a refusal of one side alone. COUNTS says for each op
+how many of its pairs agree, and how many cases have how many kernels; another table fails the run. IC_BLESS=1 rewrites both.
 """
 
 import collections
@@ -34,15 +34,15 @@ def op_of(case):
 
 
 def main():
-    root, binary, listed = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
-    only = sys.argv[4] if len(sys.argv) > 4 else ""
+    root, binary, listed, counted = pathlib.Path(sys.argv[1]), sys.argv[2], *map(pathlib.Path, sys.argv[3:5])
+    only = sys.argv[5] if len(sys.argv) > 5 else ""
     expanded = sorted(p.parent for p in root.rglob("model.onnx") if "_expanded" in p.parent.name and only in p.parent.name)
     pairs = [(case.with_name(case.name.split("_expanded")[0]), case) for case in expanded]
     pairs = [(compact, case) for compact, case in pairs if compact.is_dir()]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         texts = list(pool.map(lambda pair: [kernels(binary, case / "model.onnx") for case in pair], pairs))
     problems, differing = [], []
-    table = collections.defaultdict(lambda: [0, 0, set()])
+    table = collections.defaultdict(lambda: [0, 0, collections.Counter()])
     for (compact, case), (one, other) in zip(pairs, texts):
         if (one is None) != (other is None):
             problems.append(f"refused on one side: {case.name}")
@@ -52,11 +52,19 @@ def main():
         row[2].update(len(re.findall(r"^s0:", text, re.M)) for text in (one, other) if text is not None)
         if one != other:
             differing.append(case.name)
+    lines = []
     for op, (n, same, counts) in sorted(table.items()):
-        print(f"{op}: {same} of {n} pairs agree; kernels: {', '.join(map(str, sorted(counts)))}")
+        cases = ", ".join(f"{count} in {cases}" for count, cases in sorted(counts.items()))
+        lines.append(f"{op}: {same} of {n} pairs agree; kernels: {cases} cases")
+    print("\n".join(lines))
     print(f"{len(pairs) - len(differing)} of {len(pairs)} pairs agree")
     if os.environ.get("IC_BLESS") and not only:
         listed.write_text("\n".join(differing) + "\n")
+        counted.write_text("\n".join(lines) + "\n")
+    if not only:
+        known = counted.read_text().splitlines()
+        problems += [f"not in {counted.name}: {line}" for line in lines if line not in known]
+        problems += [f"no longer so: {line}" for line in known if line not in lines]
     expected = {name for name in listed.read_text().split() if only in name}
     problems += [f"agree but listed as differing: {name}" for name in sorted(expected - set(differing))]
     problems += [f"differ but not listed: {name}" for name in differing if name not in expected]
