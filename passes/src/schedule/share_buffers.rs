@@ -1,8 +1,8 @@
 //! Lets results take over the memory of operands that die in the kernel that computes them.
 //!
 //! A result and an operand share memory only where every access to the two in that kernel is to the same element at the
-//! same point, no stage reads the operand after the result is stored, and nothing reads the operand later. Kernels of
-//! whole ops never share.
+//! same point, no stage reads the operand after the result is stored, nor is evaluated again then, and nothing reads the
+//! operand later. Kernels of whole ops never share.
 
 use ic_ir::kernel::{Anchor, BufferId, BufferKind, Expr, Kernel, Program, Step};
 use ic_types::Dim;
@@ -112,15 +112,30 @@ fn accesses_agree(kernel: &Kernel, operand: u32, result: u32) -> bool {
         kernel.stages.iter().enumerate().flat_map(of)
     };
     let (Some((at, store)), 1) = (stores().next(), stores().count()) else { return false };
-    kernel.stages.iter().enumerate().all(|(i, stage)| {
+    let last = last_evaluations(kernel);
+    kernel.stages.iter().zip(last).all(|(stage, last)| {
         stage.body.iter().all(|expr| match expr {
             Expr::Load(load) if load.param == operand => {
-                i <= at && load.indices == store.indices && load.gathered.is_empty() && load.bounds.is_empty()
+                last <= at && load.indices == store.indices && load.gathered.is_empty() && load.bounds.is_empty()
             }
             _ => true,
         })
     }) && store.bounds.is_empty()
         && kernel.params[operand as usize].shape == kernel.params[result as usize].shape
+}
+
+/// The last stage during which each stage may be evaluated: pointwise ones are evaluated again where they are used.
+fn last_evaluations(kernel: &Kernel) -> Vec<usize> {
+    let mut last: Vec<usize> = (0..kernel.stages.len()).collect();
+    for (user, stage) in kernel.stages.iter().enumerate().rev() {
+        let until = if stage.anchor == Anchor::Pointwise { last[user] } else { user };
+        for expr in &stage.body {
+            if let Expr::Stage(used) = expr {
+                last[*used as usize] = last[*used as usize].max(until);
+            }
+        }
+    }
+    last
 }
 
 /// Puts the memory of one of the two in that of the other.

@@ -1,6 +1,7 @@
 //! Row kernels.
 
 use crate::harness::{check, n_kernels};
+use ic_ir::kernel::BufferKind;
 
 const SIZES: &[usize] = &[0, 1, 2, 5];
 
@@ -196,4 +197,24 @@ fn reductions_of_which_one_waits_for_the_other_are_apart() {
          }",
         &[1, 2, 5],
     );
+}
+
+#[test]
+fn what_is_evaluated_again_keeps_its_operands() {
+    // The mean is stored before the last stage evaluates the difference from the sum again.
+    let source = "graph @log_softmax(%v: f32[5], %x: f32[80]) {
+  %0 = reduce(%v) {function = sum, axes = [0], keep_dims = true} : f32[1]
+  %1 = sub(%0, %x) : f32[80]
+  %2 = reduce(%1) {function = max, axes = [0], keep_dims = true} : f32[1]
+  %3 = sub(%1, %2) : f32[80]
+  %4 = exp(%3) : f32[80]
+  %5 = reduce(%4) {function = sum, axes = [0], keep_dims = true} : f32[1]
+  %6 = log(%5) : f32[1]
+  %7 = sub(%3, %6) : f32[80]
+  %8 = reduce(%1) {function = mean, axes = [0], keep_dims = true} : f32[1]
+  return \"y\" = %7, \"m\" = %8
+}
+";
+    let program = check(source, &[1]);
+    assert!(program.buffers.iter().all(|buffer| !matches!(buffer.kind, BufferKind::View { .. })), "{program}");
 }
