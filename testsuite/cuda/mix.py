@@ -237,14 +237,20 @@ def triton_kernels():
     import triton
     import triton.language as tl
 
+    # The rows and columns of a program: eight rows of tiles at a time, so that what they share stays in the cache.
     @triton.jit
-    def gemm(a, b, c, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+    def swizzled(M: tl.constexpr, N: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr):
         pid = tl.program_id(0)
         per_group = 8 * (N // BN)
         group = pid // per_group
         size = min((M + BM - 1) // BM - group * 8, 8)
         row = (group * 8 + (pid % per_group) % size) * BM + tl.arange(0, BM)
         column = (pid % per_group) // size * BN + tl.arange(0, BN)
+        return row, column
+
+    @triton.jit
+    def gemm(a, b, c, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+        row, column = swizzled(M, N, BM, BN)
         depth = tl.arange(0, BK)
         a += row[:, None] * K + depth[None, :]
         b += depth[:, None] * N + column[None, :]
@@ -290,12 +296,7 @@ def triton_kernels():
     @triton.jit
     def gemm_widened(a, q, s, c, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, WAY: tl.constexpr):
         half: tl.constexpr = BK // 2
-        pid = tl.program_id(0)
-        per_group = 8 * (N // BN)
-        group = pid // per_group
-        size = min((M + BM - 1) // BM - group * 8, 8)
-        row = (group * 8 + (pid % per_group) % size) * BM + tl.arange(0, BM)
-        column = (pid % per_group) // size * BN + tl.arange(0, BN)
+        row, column = swizzled(M, N, BM, BN)
         depth = tl.arange(0, half)
         a += row[:, None] * K + depth[None, :]
         q += depth[:, None] * N + column[None, :]
