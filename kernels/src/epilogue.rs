@@ -105,6 +105,8 @@ pub(crate) struct Quantizer {
     zero: f32,
     /// `1 / scale`, or 0 where quotients are better divided.
     reciprocal: f32,
+    /// Whether the limits are those of unsigned bytes.
+    is_unsigned: bool,
     /// Limits of the operand.
     least: f32,
     greatest: f32,
@@ -119,6 +121,7 @@ impl Quantizer {
             scale,
             zero,
             reciprocal: if is_exact { reciprocal } else { 0.0 },
+            is_unsigned: (low, high) == (0.0, 255.0),
             least: (low - zero) * scale,
             greatest: (high - zero) * scale,
         }
@@ -141,6 +144,16 @@ impl Quantizer {
         self.zero
     }
 
+    /// Whether results are unsigned bytes.
+    pub(crate) fn is_unsigned(&self) -> bool {
+        self.is_unsigned
+    }
+
+    /// Whether a quotient is its operand.
+    pub(crate) fn is_unit(&self) -> bool {
+        self.scale == 1.0
+    }
+
     /// The same for many vectors, if quotients need no division.
     #[inline(always)]
     pub(crate) fn in_vectors<V: Vector>(&self) -> Option<VectorQuantizer<V>> {
@@ -149,7 +162,6 @@ impl Quantizer {
             greatest: V::splat(self.greatest),
             divisor: V::splat(-self.scale),
             reciprocal: V::splat(self.reciprocal),
-            zero: V::splat_bits(self.zero as i32 as u32),
         })
     }
 
@@ -181,25 +193,14 @@ pub(crate) struct VectorQuantizer<V> {
     /// Minus the scale.
     divisor: V,
     reciprocal: V,
-    zero: V,
 }
 
 impl<V: Vector> VectorQuantizer<V> {
-    /// [`Quantizer::integer`].
+    /// `x / scale`, within the limits. With `UNIT` the scale is 1.
     #[inline(always)]
-    pub(crate) fn integer(&self, x: V) -> V {
-        self.quotient(x).round_to_int().add_int(self.zero)
-    }
-
-    /// [`Quantizer::quantize`], less the integer that stands for 0.
-    #[inline(always)]
-    pub(crate) fn steps(&self, x: V) -> V {
-        self.quotient(x).round()
-    }
-
-    #[inline(always)]
-    fn quotient(&self, x: V) -> V {
-        corrected_quotient(x.max(self.least).min(self.greatest), self.divisor, self.reciprocal)
+    pub(crate) fn quotient<const UNIT: bool>(&self, x: V) -> V {
+        let x = x.max(self.least).min(self.greatest);
+        if UNIT { x } else { corrected_quotient(x, self.divisor, self.reciprocal) }
     }
 }
 

@@ -17,6 +17,7 @@ mod expand_top_k;
 mod expand_trees;
 mod extract_calls;
 mod fold_constants;
+mod fold_scales;
 mod known;
 mod lower_strings;
 mod merge_gates;
@@ -103,6 +104,7 @@ passes! {
     assign_layout, 0, any, "convolutions and their surroundings to channels last";
     choose_winograd, 1, any, "3 by 3 convolutions in a quarter of the multiplications";
     split_sums, 1, class, "sums over pixels as sums of stretches, so that threads sum what they have computed";
+    fold_scales, 1, any, "scales of quantizations folded into the constants of what they quantize";
     quantize_weights, 0, any, "weights of products as integers with scales, as --quantize says";
     narrow_factors, 0, class, "factors of contractions rounded to the 16 bits that --precision says, for matrix units";
     narrow_weights, 0, class, "weights rounded to the 16 bits that --precision says";

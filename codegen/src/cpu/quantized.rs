@@ -4,11 +4,11 @@ use crate::shared::form::{Node, NodeId, Pass};
 use ic_ir::scalar::ScalarOp;
 use ic_types::DType;
 
-/// `min(max(round(x / scale) + zero, low), high)` as an integer.
+/// `min(max(round(x / scale) + zero, low), high)` as an integer; without a scale it is 1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quantized {
     pub(crate) x: NodeId,
-    pub(crate) scale: NodeId,
+    pub(crate) scale: Option<NodeId>,
     /// An 8-bit integer as a float; 0 if absent.
     pub(crate) zero: Option<NodeId>,
     /// The limits of the type.
@@ -32,9 +32,12 @@ pub(crate) fn quantized(pass: &Pass) -> Option<Quantized> {
         _ => (at, None),
     };
     let Node::Apply(ScalarOp::Round, args) = &pass.nodes[rounded] else { return None };
-    let Node::Apply(ScalarOp::Div, args) = &pass.nodes[args[0]] else { return None };
-    let found = Quantized { x: args[0], scale: args[1], zero, low, high };
-    let floats = [found.x, found.scale].into_iter().chain(zero).all(|id| pass.types[id] == DType::F32);
+    let (x, scale) = match &pass.nodes[args[0]] {
+        Node::Apply(ScalarOp::Div, args) => (args[0], Some(args[1])),
+        _ => (args[0], None),
+    };
+    let found = Quantized { x, scale, zero, low, high };
+    let floats = [Some(x), scale, zero].into_iter().flatten().all(|id| pass.types[id] == DType::F32);
     (floats && !pass.keep && pass.reduce.is_none()).then_some(found)
 }
 

@@ -1,7 +1,8 @@
 //! From sums to stored results: zero points, scales, the epilogue, the narrow store.
 
+use super::requantize::requantize;
 use crate::abi::{EpilogueOp, Strip};
-use crate::epilogue::{Columns, Quantizer, VectorQuantizer, in_registers, is_short, split};
+use crate::epilogue::{Columns, Quantizer, in_registers, is_short, split};
 use crate::strips;
 use crate::vector::{LANES, Vector};
 use ic_types::DType;
@@ -46,7 +47,7 @@ pub(crate) struct Chain<'a> {
     steps: [Step<'a>; STEPS],
     n_steps: usize,
     /// The last operation.
-    quantizer: Option<Quantizer>,
+    pub(super) quantizer: Option<Quantizer>,
 }
 
 /// Most rows that are finished together.
@@ -57,7 +58,7 @@ const STEPS: usize = 6;
 
 /// What happens between the first and the last operations of an epilogue.
 #[derive(Clone, Copy)]
-enum Step<'a> {
+pub(super) enum Step<'a> {
     /// To a number of steps and back: quantized, then `(q + offset) * scale`.
     Round { quantizer: Quantizer, offset: f32, scale: f32 },
     /// [`EpilogueOp::AddQuantized`].
@@ -123,7 +124,7 @@ impl<'a> Chain<'a> {
 
     /// What happens between the first and the last operations.
     #[inline(always)]
-    fn steps(&self) -> &[Step<'a>] {
+    pub(super) fn steps(&self) -> &[Step<'a>] {
         &self.steps[..self.n_steps]
     }
 }
@@ -244,90 +245,6 @@ fn over_strip<V: Vector, const PANELS: usize>(strip: Strip, values: &mut [[V; PA
     }
 }
 
-/// Stores `quantize(sum * scale + bias)`: all that most epilogues do.
-#[inline(always)]
-unsafe fn quantize_rows<V: Vector, const PANELS: usize>(
-    to: &Finish,
-    sums: &[[V; PANELS]],
-    scale: &[V; PANELS],
-    bias: &[V; PANELS],
-    quantizer: &VectorQuantizer<V>,
-) {
-    let is_whole = to.columns.n == PANELS * LANES;
-    for (row, sums) in sums.iter().enumerate() {
-        // SAFETY: there is an offset for each row, and the row is writable.
-        let y = unsafe { to.y.offset(*to.offsets.add(row)) };
-        for panel in 0..PANELS {
-            let columns = to.columns.panel(panel);
-            let value = quantizer.integer(sums[panel].int_to_float().mul(scale[panel]).add(bias[panel]));
-            // SAFETY: as above.
-            unsafe {
-                match is_whole {
-                    true => value.store_bytes(y.add(columns.column)),
-                    false => columns.store_bytes(value, y, columns.column as isize),
-                }
-            }
-        }
-    }
-}
-
-/// A step to be added to rounded values: the last of a residual block.
-struct Residual<V> {
-    quantizer: VectorQuantizer<V>,
-    scale: V,
-    tensor: *const u8,
-    signed: bool,
-    added_scale: V,
-    added_zero: V,
-}
-
-impl<V: Vector> Residual<V> {
-    /// The steps of `to`, if they are those of a residual block and all columns of the tile exist.
-    #[inline(always)]
-    fn of(to: &Finish, panels: usize) -> Option<Residual<V>> {
-        let [Step::Round { quantizer, offset, scale }, Step::AddQuantized { tensor, signed, scale: added_scale, zero }] =
-            to.chain.steps()
-        else {
-            return None;
-        };
-        let is_whole = to.columns.n == panels * LANES && *offset == -quantizer.zero();
-        Some(Residual {
-            quantizer: quantizer.in_vectors().filter(|_| is_whole && to.stored == Stored::Byte)?,
-            scale: V::splat(*scale),
-            tensor: *tensor,
-            signed: *signed,
-            added_scale: V::splat(*added_scale),
-            added_zero: V::splat(*zero),
-        })
-    }
-}
-
-/// Stores `quantize(round(sum * scale + bias) + residual)`. The sign of a zero that is rounded to has no part in it.
-#[inline(always)]
-unsafe fn quantize_residuals<V: Vector, const PANELS: usize>(
-    to: &Finish,
-    sums: &[[V; PANELS]],
-    (scale, bias): (&[V; PANELS], &[V; PANELS]),
-    residual: &Residual<V>,
-    quantizer: &VectorQuantizer<V>,
-) {
-    for (row, sums) in sums.iter().enumerate() {
-        // SAFETY: there is an offset for each row; the tensor and the row have the columns.
-        unsafe {
-            let first = *to.offsets.add(row) + to.columns.column as isize;
-            let (y, tensor) = (to.y.offset(first), residual.tensor.offset(first));
-            for panel in 0..PANELS {
-                let value = sums[panel].int_to_float().mul(scale[panel]).add(bias[panel]);
-                let value = residual.quantizer.steps(value).mul(residual.scale);
-                let from = tensor.add(panel * LANES);
-                let added = if residual.signed { V::load_bytes::<true>(from) } else { V::load_bytes::<false>(from) };
-                let added = added.int_to_float().sub(residual.added_zero).mul(residual.added_scale);
-                quantizer.integer(value.add(added)).store_bytes(y.add(panel * LANES));
-            }
-        }
-    }
-}
-
 #[inline(always)]
 unsafe fn finish_floats<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V; PANELS]]) {
     // What is absent multiplies by 1 and adds -0, which change nothing.
@@ -346,20 +263,11 @@ unsafe fn finish_floats<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V;
             }
         }
     }
-    if let Some(quantizer) = to.chain.quantizer.as_ref().and_then(Quantizer::in_vectors)
-        && to.stored == Stored::Byte
-    {
-        if to.chain.n_steps == 0 {
-            // SAFETY: the caller's pointers cover the rows.
-            return unsafe { quantize_rows(to, sums, &scale, &bias, &quantizer) };
-        }
-        if let Some(residual) = Residual::of(to, PANELS) {
-            // SAFETY: as above.
-            return unsafe { quantize_residuals(to, sums, (&scale, &bias), &residual, &quantizer) };
-        }
-    }
     // SAFETY: the caller's pointers cover the rows.
     unsafe {
+        if requantize(to, sums, &scale, &bias) {
+            return;
+        }
         // A strip takes many elements at a time.
         if !to.chain.steps().iter().any(|step| matches!(step, Step::Strip(_))) {
             // Rows are not unrolled: the sums have left the registers.

@@ -24,6 +24,7 @@ mod image;
 mod matmul;
 mod microkernel;
 mod pack_b;
+mod requantize;
 mod tiles;
 mod zero_points;
 

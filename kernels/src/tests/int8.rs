@@ -138,11 +138,19 @@ fn check(kernel: usize, operands: &[Tensor], attrs: &[i64], sums: &[i32], column
     let (scale, bias) = (EpilogueOp::MulColumn(vectors[0].as_ptr()), EpilogueOp::AddColumn(vectors[1].as_ptr()));
     let add = |signed| EpilogueOp::AddQuantized { tensor: residual.as_ptr(), signed, scale: 5.5, zero: 3.0 };
     let unsigned = EpilogueOp::Quantize { scale: 30.7, zero: 100.0, low: 0.0, high: 255.0 };
+    let unit = EpilogueOp::Quantize { scale: 1.0, zero: 100.0, low: 0.0, high: 255.0 };
+    let back = EpilogueOp::Offset(-100.0);
     let signed = EpilogueOp::Quantize { scale: 11.3, zero: -7.0, low: -128.0, high: 127.0 };
     let cases: &[(DType, &[EpilogueOp])] = &[
         (DType::I32, &[]),
         (DType::F32, &[scale, bias]),
         (DType::F32, &[EpilogueOp::MulScalar(vectors[0].as_ptr()), EpilogueOp::Strip(Strip::Tanh)]),
+        (DType::U8, &[scale, bias, unsigned]),
+        (DType::U8, &[scale, bias, unit]),
+        // Beyond the integers.
+        (DType::U8, &[EpilogueOp::Scale(3e6), unit]),
+        (DType::U8, &[scale, bias, unsigned, back, EpilogueOp::Scale(30.7), add(false), unsigned]),
+        (DType::U8, &[EpilogueOp::Scale(0.37), unit, back, EpilogueOp::Scale(0.7), add(true), unit]),
         (DType::U8, &[EpilogueOp::Scale(0.37), bias, EpilogueOp::Strip(Strip::Relu), unsigned]),
         (
             DType::U8,

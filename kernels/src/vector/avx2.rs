@@ -177,6 +177,31 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn store_saturated<const TOGETHER: usize>(values: [Self; 4], zero: u8, to: &[*mut u8], n: usize) {
+        let mut bytes = [0; 4 * LANES];
+        // SAFETY: as in `int`; the array has the bytes; the caller vouches for the pointers.
+        unsafe {
+            // What is too low for an integer becomes the least one.
+            let greatest = _mm256_set1_ps(255.0 - f32::from(zero));
+            let zero = _mm256_set1_epi16(zero.into());
+            let mut packed = [_mm256_setzero_si256(); 4];
+            for (packed, value) in packed.iter_mut().zip(values) {
+                let low = _mm256_cvtps_epi32(_mm256_min_ps(greatest, value.0));
+                let high = _mm256_cvtps_epi32(_mm256_min_ps(greatest, value.1));
+                *packed = _mm256_adds_epi16(_mm256_packs_epi32(low, high), zero);
+            }
+            // Packing works within halves: words 0, 2, 4, 6 of a vector's bytes are in the lower one.
+            let words = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            for pair in 0..2 {
+                let both = _mm256_packus_epi16(packed[2 * pair], packed[2 * pair + 1]);
+                let both = _mm256_permutevar8x32_epi32(both, words);
+                _mm256_storeu_si256(bytes[pair * 2 * LANES..].as_mut_ptr().cast(), both);
+            }
+            super::store_parts::<TOGETHER>(&bytes, to, n);
+        }
+    }
+
+    #[inline(always)]
     fn mul_int(self, other: Self) -> Self {
         // SAFETY: as in `int`.
         unsafe {

@@ -131,6 +131,56 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn store_saturated<const TOGETHER: usize>(values: [Self; 4], zero: u8, to: &[*mut u8], n: usize) {
+        // Packing works within quarters: word `4 * i + j` of the packed bytes is word `i` of vector `j`.
+        const WORDS: [i32; LANES] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+        // SAFETY: the constant has the size of what is loaded; the caller vouches for the pointers, and what a mask leaves
+        // out is not written.
+        unsafe {
+            // What is too low for an integer becomes the least one.
+            let greatest = _mm512_set1_ps(255.0 - f32::from(zero));
+            let mut integers = [_mm512_setzero_si512(); 4];
+            for (integer, value) in integers.iter_mut().zip(values) {
+                *integer = _mm512_cvtps_epi32(_mm512_min_ps(greatest, value.0));
+            }
+            let zero = _mm512_set1_epi16(zero.into());
+            let low = _mm512_adds_epi16(_mm512_packs_epi32(integers[0], integers[1]), zero);
+            let high = _mm512_adds_epi16(_mm512_packs_epi32(integers[2], integers[3]), zero);
+            let words = _mm512_loadu_si512(WORDS.as_ptr().cast());
+            let bytes = _mm512_permutexvar_epi32(words, _mm512_packus_epi16(low, high));
+            let is_whole = n == TOGETHER * LANES;
+            for (part, &to) in to.iter().enumerate().take(4 / TOGETHER) {
+                match TOGETHER {
+                    4 if is_whole => _mm512_storeu_si512(to.cast(), bytes),
+                    4 => _mm512_mask_storeu_epi8(to.cast(), u64::MAX >> (64 - n), bytes),
+                    2 => {
+                        let half = match part {
+                            0 => _mm512_castsi512_si256(bytes),
+                            _ => _mm512_extracti64x4_epi64::<1>(bytes),
+                        };
+                        match is_whole {
+                            true => _mm256_storeu_si256(to.cast(), half),
+                            false => _mm256_mask_storeu_epi8(to.cast(), u32::MAX >> (32 - n), half),
+                        }
+                    }
+                    _ => {
+                        let quarter = match part {
+                            0 => _mm512_castsi512_si128(bytes),
+                            1 => _mm512_extracti32x4_epi32::<1>(bytes),
+                            2 => _mm512_extracti32x4_epi32::<2>(bytes),
+                            _ => _mm512_extracti32x4_epi32::<3>(bytes),
+                        };
+                        match is_whole {
+                            true => _mm_storeu_si128(to.cast(), quarter),
+                            false => _mm_mask_storeu_epi8(to.cast(), first(n), quarter),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
     fn low_half_to_float(self) -> Self {
         const INTEGERS: [f32; LANES] = {
             let mut integers = [0.0; LANES];

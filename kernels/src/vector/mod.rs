@@ -178,6 +178,26 @@ pub(crate) trait Vector: Copy + 'static {
         }
     }
 
+    /// Stores the integers nearest to four vectors of floats, plus `zero`, limited to unsigned bytes: at each pointer those of
+    /// `TOGETHER` vectors, which are 1, 2 or 4, of which the first `n` bytes are stored. Ties go to even. There are as many
+    /// pointers as there is something for, or fewer.
+    ///
+    /// # Safety
+    /// `n` bytes are writable at each pointer.
+    #[inline(always)]
+    unsafe fn store_saturated<const TOGETHER: usize>(values: [Self; 4], zero: u8, to: &[*mut u8], n: usize) {
+        let zero = f32::from(zero);
+        let (least, greatest) = (Self::splat(-zero), Self::splat(255.0 - zero));
+        let mut bytes = [0; 4 * LANES];
+        for (value, bytes) in values.into_iter().zip(bytes.chunks_exact_mut(LANES)) {
+            let integers = value.max(least).min(greatest).round_to_int().add_int(Self::splat_bits(zero as u32));
+            // SAFETY: the part has 16 bytes.
+            unsafe { integers.store_bytes(bytes.as_mut_ptr()) };
+        }
+        // SAFETY: the caller vouches for the pointers.
+        unsafe { store_parts::<TOGETHER>(&bytes, to, n) };
+    }
+
     /// `self + other`.
     fn add(self, other: Self) -> Self;
     /// `self - other`.
@@ -272,6 +292,23 @@ pub(crate) trait Vector: Copy + 'static {
     #[inline(always)]
     fn greatest(self) -> f32 {
         tree(self.to_array(), |a, b| if a > b || a.is_nan() { a } else { b })
+    }
+}
+
+/// Copies the first `n` bytes of each part of `TOGETHER` vectors to the pointer of its number.
+///
+/// # Safety
+/// `n` bytes are writable at each pointer.
+#[inline(always)]
+unsafe fn store_parts<const TOGETHER: usize>(bytes: &[u8; 4 * LANES], to: &[*mut u8], n: usize) {
+    for (part, &to) in bytes.chunks_exact(TOGETHER * LANES).zip(to) {
+        // SAFETY: a part has at least `n` bytes; the caller vouches for the pointers.
+        unsafe {
+            match n == TOGETHER * LANES {
+                true => std::ptr::copy_nonoverlapping(part.as_ptr(), to, TOGETHER * LANES),
+                false => std::ptr::copy_nonoverlapping(part.as_ptr(), to, n),
+            }
+        }
     }
 }
 

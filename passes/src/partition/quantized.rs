@@ -1,6 +1,7 @@
 //! Elements of `quantize` and `dequantize` as scalar expressions.
 
 use super::emit::{Emitter, Misaligned, operand};
+use crate::canonicalize::splat;
 use ic_ir::Node;
 use ic_ir::kernel::{Bound, ExprId, Index};
 use ic_ir::ops::{Dequantize, Quantize, axis_of};
@@ -44,7 +45,8 @@ impl Emitter<'_> {
         let narrow = self.graph.dtype(scale);
         let mut element = self.value(x, indices, guard)?;
         element = self.cast(element, self.graph.dtype(x), narrow);
-        if let Some(scale) = self.parameter(node, 1, (op.axis, op.block_size), indices, guard)? {
+        let is_one = splat(self.graph, scale) == Some(1.0);
+        if let Some(scale) = self.parameter(node, 1, (op.axis, op.block_size), indices, guard)?.filter(|_| !is_one) {
             element = self.apply(ScalarOp::Div, &[element, scale]);
         }
         element = self.cast(element, narrow, wide);

@@ -64,7 +64,7 @@ impl<'a> Emitter<'a> {
     /// What the run quantizes to neighbouring bytes, and where, if there is enough of it for a call.
     fn quantized_store(&self, run: &Run<'a>) -> Option<(Quantized, Place)> {
         let found = quantized(run.pass)?;
-        let is_uniform = [Some(found.scale), found.zero].into_iter().flatten().all(|id| !run.varying[id]);
+        let is_uniform = [found.scale, found.zero].into_iter().flatten().all(|id| !run.varying[id]);
         let is_long = self.extent_of(run).is_none_or(|extent| extent >= SHORTEST);
         let place = run.store_place_of(0).filter(|place| place.is_plain())?;
         (is_uniform && is_long && run.varying[found.x]).then(|| (found, place.clone()))
@@ -99,11 +99,10 @@ impl<'a> Emitter<'a> {
         };
         let n = self.b.ins().isub(to, from);
         let dst = self.plain_address(place, from);
-        let scale = self.uniform_value(run, quantized.scale);
-        let zero = match quantized.zero {
-            Some(zero) => self.uniform_value(run, zero),
-            None => self.b.ins().f32const(0.0),
-        };
+        let [scale, zero] = [(quantized.scale, 1.0), (quantized.zero, 0.0)].map(|(node, otherwise)| match node {
+            Some(node) => self.uniform_value(run, node),
+            None => self.b.ins().f32const(otherwise),
+        });
         let [low, high] = [quantized.low, quantized.high].map(|limit| self.b.ins().f32const(limit));
         self.call_quantize(dst, source, n, [scale, zero, low, high]);
     }

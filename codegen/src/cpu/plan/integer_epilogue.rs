@@ -108,7 +108,7 @@ impl<'a> Matcher<'a> {
         fits.then_some(MenuOp::AddQuantized { param: load.param, scale, zero })
     }
 
-    /// `min(max(round(x / scale) + zero, low), high)`, with the limits of `to`.
+    /// `min(max(round(x / scale) + zero, low), high)`, with the limits of `to`. What is not divided has a scale of 1.
     fn quantized(&self, to: DType, at: ExprId) -> Option<Vec<MenuOp>> {
         let (low, high) = if to == DType::I8 { (-128.0, 127.0) } else { (0.0, 255.0) };
         let at = self.limited(ScalarOp::Min, at, high)?;
@@ -118,9 +118,13 @@ impl<'a> Matcher<'a> {
             _ => (at, 0.0),
         };
         let Expr::Apply(ScalarOp::Round, args) = self.expr(rounded) else { return None };
-        let Expr::Apply(ScalarOp::Div, args) = self.expr(*args.first()?) else { return None };
-        let [x, scale] = args[..] else { return None };
-        let scale = self.number(scale).filter(|scale| *scale > 0.0 && scale.is_finite())?;
+        let (x, scale) = match self.expr(*args.first()?) {
+            Expr::Apply(ScalarOp::Div, args) => (*args.first()?, self.number(*args.get(1)?)?),
+            _ => (*args.first()?, 1.0),
+        };
+        if scale <= 0.0 || !scale.is_finite() {
+            return None;
+        }
         let mut chain = self.chain(x)?;
         chain.push(MenuOp::Quantize { scale, zero, to });
         Some(chain)

@@ -5,19 +5,25 @@ use super::*;
 
 /// `min(max(round(x / scale) + zero, low), high)` of the last expression, whose parameters are loaded at `at`.
 fn quantized(mut body: Vec<Expr>, params: (u32, u32), at: &[Index], to: DType) -> Vec<Expr> {
-    let (low, high) = if to == DType::U8 { (0.0, 255.0) } else { (-128.0, 127.0) };
     let x = body.len() as ExprId - 1;
     body.push(load(params.0, at));
     body.push(apply(ScalarOp::Div, &[x, x + 1]));
-    body.push(apply(ScalarOp::Round, &[x + 2]));
-    body.push(load(params.1, at));
-    body.push(Expr::Cast(DType::F32, x + 4));
-    body.push(apply(ScalarOp::Add, &[x + 3, x + 5]));
+    rounded(body, params.1, at, to)
+}
+
+/// `min(max(round(x) + zero, low), high)` of the last expression.
+fn rounded(mut body: Vec<Expr>, zero: u32, at: &[Index], to: DType) -> Vec<Expr> {
+    let (low, high) = if to == DType::U8 { (0.0, 255.0) } else { (-128.0, 127.0) };
+    let x = body.len() as ExprId - 1;
+    body.push(apply(ScalarOp::Round, &[x]));
+    body.push(load(zero, at));
+    body.push(Expr::Cast(DType::F32, x + 2));
+    body.push(apply(ScalarOp::Add, &[x + 1, x + 3]));
     body.push(f32_const(low));
-    body.push(apply(ScalarOp::Max, &[x + 6, x + 7]));
+    body.push(apply(ScalarOp::Max, &[x + 4, x + 5]));
     body.push(f32_const(high));
-    body.push(apply(ScalarOp::Min, &[x + 8, x + 9]));
-    body.push(Expr::Cast(to, x + 10));
+    body.push(apply(ScalarOp::Min, &[x + 6, x + 7]));
+    body.push(Expr::Cast(to, x + 8));
     body
 }
 
@@ -34,10 +40,14 @@ fn one_scale_and_several() {
                 for functions in
                     [vec![], vec![ScalarOp::Neg], vec![ScalarOp::Tanh], vec![ScalarOp::Tanh, ScalarOp::Neg]]
                 {
+                    let is_divided = n % 2 == 1;
                     let mut body = vec![load(0, &[ax(0), ax(1)])];
                     functions.iter().for_each(|&op| body.push(apply(op, &[body.len() as ExprId - 1])));
                     let at = if several { ax(1) } else { Index::default() };
-                    let body = quantized(body, (1, 2), &[at], to);
+                    let body = match is_divided {
+                        true => quantized(body, (1, 2), &[at], to),
+                        false => rounded(body, 2, &[at], to),
+                    };
                     let (shape, parameters) = ([c(2), c(n)], [c(if several { n } else { 1 })]);
                     let kernel = Kernel {
                         params: vec![
