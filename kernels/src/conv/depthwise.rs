@@ -59,13 +59,14 @@ pub(crate) unsafe fn depthwise<V: Vector>(call: &Call) -> Result<(), KernelError
     // SAFETY: the scratch has room for the zeros.
     unsafe { zeros.write_bytes(0, zeros_len(&x)) };
     let depthwise = Depthwise { call, attrs, x, y, weights: w.data.cast(), zeros, epilogue: split(call.epilogue) };
-    let body = |groups: Range<usize>, thread: usize| {
+    let body = |range: Range<usize>, thread: usize| {
+        let (groups, channels) = depthwise.y.share(range);
         for (n, lines, strip) in depthwise.y.strips(groups) {
             // SAFETY: the caller vouches for the operands.
-            unsafe { depthwise.strip::<V>(n, lines, strip, thread) };
+            unsafe { depthwise.strip::<V>([n, thread], lines, strip, channels.clone()) };
         }
     };
-    call.pool.run(depthwise.y.groups(), &body);
+    call.pool.run(depthwise.y.shares(), &body);
     Ok(())
 }
 
@@ -84,12 +85,17 @@ impl Depthwise<'_> {
         (WIDEST, (channels / PANEL).max(1) * PANEL)
     }
 
-    /// Some columns (`strip`) of lines of image `n`.
-    unsafe fn strip<V: Vector>(&self, n: usize, lines: Range<usize>, strip: Range<usize>, thread: usize) {
-        let channels = self.y.channels;
+    /// Some columns (`strip`) and `channels` of lines of image `n`, on a thread.
+    unsafe fn strip<V: Vector>(
+        &self,
+        [n, thread]: [usize; 2],
+        lines: Range<usize>,
+        strip: Range<usize>,
+        channels: Range<usize>,
+    ) {
         let (near_columns, near_channels) = self.near();
-        for first in (0..channels).step_by(near_channels) {
-            let chunk = first..channels.min(first + near_channels);
+        for first in channels.clone().step_by(near_channels) {
+            let chunk = first..channels.end.min(first + near_channels);
             for first in strip.clone().step_by(near_columns) {
                 let strip = first..strip.end.min(first + near_columns);
                 for line in lines.clone() {

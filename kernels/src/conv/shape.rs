@@ -1,6 +1,7 @@
 //! What the convolutions read from a call: extents, strides and attributes, checked.
 
 use crate::abi::{Call, KernelError, Operand};
+use crate::pack::PANEL;
 use std::ops::Range;
 
 /// The attributes of every convolution.
@@ -67,6 +68,24 @@ impl<T> Image<T> {
     /// Number of groups of pixels of all lines.
     pub(crate) fn groups(&self) -> usize {
         self.n * self.extent[0] * self.extent[1].div_ceil(GROUP)
+    }
+
+    /// What threads share: groups of pixels, or panels of channels where the image is so small that products before share
+    /// their columns, as weights outweigh it; an inner layer has about six times the channels of the one before.
+    pub(crate) fn shares(&self) -> usize {
+        if self.shares_channels() { self.channels.div_ceil(PANEL) } else { self.groups() }
+    }
+
+    fn shares_channels(&self) -> bool {
+        self.pixels() < self.channels / 4
+    }
+
+    /// The groups of pixels and the channels of a range of [`shares`](Self::shares).
+    pub(crate) fn share(&self, range: Range<usize>) -> (Range<usize>, Range<usize>) {
+        match self.shares_channels() {
+            true => (0..self.groups(), range.start * PANEL..self.channels.min(range.end * PANEL)),
+            false => (range, 0..self.channels),
+        }
     }
 
     /// The pixels of some groups, as images with lines and columns of them: whole lines, and what there is of others. So

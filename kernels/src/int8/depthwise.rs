@@ -1,10 +1,12 @@
 //! `int8_depthwise_conv_nhwc`: every channel has a filter of its own, so vectors run over channels.
 //!
 //! The bytes under up to four rows of a column of the filter are put together in the lane of their channel; one
-//! instruction multiplies them. Along a line these columns slide: each is put together once for all pixels that it is
-//! under.
+//! instruction multiplies them. Each column of the image is put together once for all pixels of a tile that it is under.
+//!
+//! Channels go by as many vectors as the instruction set puts together best, in its own order
+//! ([`Vector::arrange`]).
 
-use super::finish::{Chain, Finish, Stored, divide, finish_rows};
+use super::finish::{Chain, Finish, Stored, divide, finish_arranged};
 use super::image::Copy;
 use super::zero_points::{Corrections, bytes_of, corrections, corrections_bytes, unsigned_zero};
 use crate::abi::{Call, EpilogueOp, KernelError, Operand};
@@ -13,14 +15,23 @@ use crate::epilogue::{self, Columns};
 use crate::gemm::part;
 use crate::pack::{Bytes, PANEL, Segments, int8_depthwise_segments};
 use crate::vector::{Dot, DotTask, LANES, Vector};
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Most pixels of a tile, which lie in one line.
 const WIDE: usize = 16;
 
+/// Bytes of the image's lines that are computed together: what the first-level cache holds besides.
+const LINES: usize = 24 << 10;
+
 /// Bytes that one thread needs for the image rows under a filter.
 fn rows_bytes(attrs: &Attrs) -> usize {
-    (attrs.kernel[0] * size_of::<Row>()).next_multiple_of(64)
+    (attrs.kernel[0] * size_of::<*const u8>()).next_multiple_of(64)
+}
+
+/// Bytes of a line outside of the image, whose pixels are as far apart as those of the image or of its copy.
+fn outside_len(x: &Image<u8>) -> usize {
+    (x.extent[1] * x.channels.max(x.stride[1].unsigned_abs())).next_multiple_of(64)
 }
 
 /// Bytes of the copy that makes signed bytes unsigned.
@@ -29,13 +40,12 @@ fn copy_len(x: &Image<u8>, bytes: Bytes) -> usize {
     if bytes == Bytes::Signed { len.next_multiple_of(64) } else { 0 }
 }
 
-/// Bytes of scratch: pixels outside, the copy, corrections, each thread's rows.
+/// Bytes of scratch: a line outside, the copy, corrections, each thread's rows.
 pub(crate) fn scratch(operands: &[Operand], attrs: &[i64], threads: usize) -> usize {
     let (Ok(x), Ok(bytes), Ok(attrs)) = (Image::of(&operands[0]), bytes_of(&operands[0]), Attrs::of(attrs)) else {
         return 0;
     };
-    let outside = x.channels.next_multiple_of(64);
-    outside + copy_len(&x, bytes) + corrections_bytes(x.channels) + rows_bytes(&attrs) * threads
+    outside_len(&x) + copy_len(&x, bytes) + corrections_bytes(x.channels) + rows_bytes(&attrs) * threads
 }
 
 /// One call, for all threads.
@@ -79,7 +89,7 @@ pub(crate) unsafe fn depthwise<D: Dot>(call: &Call) -> Result<(), KernelError> {
     let (bytes, channels) = (bytes_of(x_operand)?, x.channels);
     let k = int8_depthwise_segments(attrs.kernel);
     let outside = call.scratch;
-    let copy = outside.wrapping_add(channels.next_multiple_of(64));
+    let copy = outside.wrapping_add(outside_len(&x));
     let lists = copy.wrapping_add(copy_len(&x, bytes));
     let sums = w.data.wrapping_add(channels.div_ceil(PANEL) * k.panel_bytes());
     // SAFETY: the caller vouches for the operands; the scratch has room.
@@ -87,7 +97,7 @@ pub(crate) unsafe fn depthwise<D: Dot>(call: &Call) -> Result<(), KernelError> {
         let zero = unsigned_zero(x_operand, x_zero)?;
         let zeros = (bytes_of(w)?, w_zero, bias, 0);
         let corrections = corrections(channels, attrs.taps(), zero, zeros, sums.cast(), lists.cast())?;
-        outside.write_bytes(zero as u8, channels);
+        outside.write_bytes(zero as u8, outside_len(&x));
         (corrections, Copy { from: x, bytes, width: x.extent[1], before: 0, outside: zero as u8, to: copy })
     };
     let x = if bytes == Bytes::Signed {
@@ -101,260 +111,315 @@ pub(crate) unsafe fn depthwise<D: Dot>(call: &Call) -> Result<(), KernelError> {
     let chain = &Chain::of(in_registers);
     let scratch = lists.wrapping_add(corrections_bytes(channels));
     let depthwise = Depthwise { attrs, x, y, weights: w.data, k, corrections, outside, stored, chain, rest, scratch };
-    let body = |groups: Range<usize>, thread: usize| {
+    let body = |range: Range<usize>, thread: usize| {
+        let (groups, channels) = depthwise.y.share(range);
         for (n, lines, strip) in depthwise.y.strips(groups) {
             // SAFETY: the caller vouches for the operands.
-            lines.for_each(|line| unsafe { depthwise.line::<D>([n, line], strip.clone(), thread) });
+            unsafe { depthwise.lines::<D>([n, thread], lines, strip, channels.clone()) };
         }
     };
-    call.pool.run(depthwise.y.groups(), &body);
+    call.pool.run(depthwise.y.shares(), &body);
     Ok(())
 }
 
 impl Depthwise<'_> {
-    /// Some columns (`strip`) of a line of an image.
-    unsafe fn line<D: Dot>(&self, [n, line]: [usize; 2], strip: Range<usize>, thread: usize) {
+    /// Some columns (`strip`) and `channels` of lines of image `n`, on a thread. Lines that fit the first-level cache go
+    /// together, so that filters are arranged once for all.
+    unsafe fn lines<D: Dot>(
+        &self,
+        [n, thread]: [usize; 2],
+        lines: Range<usize>,
+        strip: Range<usize>,
+        channels: Range<usize>,
+    ) {
+        let Attrs { stride, .. } = self.attrs;
+        let bytes = strip.len() * stride[0] * stride[1] * channels.len();
+        let together = (LINES / bytes.max(1)).max(1);
+        for first in lines.clone().step_by(together) {
+            let lines = first..(first + together).min(lines.end);
+            // SAFETY: the caller vouches for the operands.
+            unsafe {
+                let [strip_lines, columns, of] = [&lines, &strip, &channels].map(Range::clone);
+                D::vectorize(Strip { depthwise: self, n, lines: strip_lines, strip: columns, channels: of, thread });
+                if !self.rest.is_empty() {
+                    let (rest, y) = (self.rest, self.y.data.cast());
+                    for line in lines {
+                        for (column, width) in tiles(strip.clone()) {
+                            let offsets = self.offsets(n, line, column);
+                            epilogue::finish_rows::<D::Vector>(rest, y, &offsets[..width], channels.clone());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the pixels from `column` of a line on are in the result.
+    fn offsets(&self, n: usize, line: usize, column: usize) -> [isize; WIDE] {
+        let start = n as isize * self.y.n_stride + line as isize * self.y.stride[0];
+        std::array::from_fn(|i| start + (column + i) as isize * self.y.stride[1])
+    }
+
+    /// The rows of the image under the filter's, for a line of the result.
+    unsafe fn rows(&self, n: usize, line: usize, thread: usize) -> &[*const u8] {
         let Attrs { kernel, stride, pad, dilation, .. } = self.attrs;
-        let rows = self.scratch.wrapping_add(rows_bytes(&self.attrs) * thread).cast::<Row>();
+        let rows = self.scratch.wrapping_add(rows_bytes(&self.attrs) * thread).cast::<*const u8>();
         for kh in 0..kernel[0] {
             let h = (line * stride[0] + kh * dilation[0]) as isize - pad[0];
             let offset = n as isize * self.x.n_stride + h * self.x.stride[0];
-            let row = match (h as usize) < self.x.extent[0] {
-                true => Row { data: self.x.data.wrapping_offset(offset), step: self.x.stride[1] },
-                false => Row { data: self.outside, step: 0 },
-            };
+            let is_inside = (h as usize) < self.x.extent[0];
+            let row = if is_inside { self.x.data.wrapping_offset(offset) } else { self.outside };
             // SAFETY: the scratch has room for a row for each of the filter's.
             unsafe { rows.add(kh).write(row) };
         }
         // SAFETY: they have just been written.
-        let rows = unsafe { std::slice::from_raw_parts(rows, kernel[0]) };
-        let start = n as isize * self.y.n_stride + line as isize * self.y.stride[0];
-        let tiles = strip.len().div_ceil(WIDE);
-        for tile in 0..tiles {
-            let pixels = part(strip.len(), tiles, tile);
-            let column = strip.start + pixels.start;
-            let offsets = std::array::from_fn(|i| start + (column + i) as isize * self.y.stride[1]);
-            let first = (column * stride[1]) as isize - pad[1];
-            // SAFETY: the caller vouches for the operands.
-            unsafe {
-                D::vectorize(Tile { depthwise: self, rows, first, offsets, width: pixels.len() });
-                if !self.rest.is_empty() {
-                    let (rest, y) = (self.rest, self.y.data.cast());
-                    epilogue::finish_rows::<D::Vector>(rest, y, &offsets[..pixels.len()], 0..self.y.channels);
-                }
-            }
-        }
+        unsafe { std::slice::from_raw_parts(rows, kernel[0]) }
     }
 }
 
-/// A row of the image under a row of the filter.
-#[derive(Clone, Copy)]
-struct Row {
-    data: *const u8,
-    /// Bytes between pixels; 0 if the row is outside.
-    step: isize,
+/// The tiles of some columns of a line: the first column and how many of each.
+fn tiles(strip: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+    let n = strip.len().div_ceil(WIDE);
+    (0..n).map(move |tile| {
+        let part = part(strip.len(), n, tile);
+        (strip.start + part.start, part.len())
+    })
 }
 
-/// Some pixels of a line.
-struct Tile<'a> {
+/// Some columns of lines of an image.
+struct Strip<'a> {
     depthwise: &'a Depthwise<'a>,
-    rows: &'a [Row],
-    /// Column of the image under the first column of the filter, for the first pixel.
-    first: isize,
-    offsets: [isize; WIDE],
-    /// How many pixels.
-    width: usize,
+    n: usize,
+    lines: Range<usize>,
+    strip: Range<usize>,
+    channels: Range<usize>,
+    thread: usize,
 }
 
-impl DotTask for Tile<'_> {
+impl DotTask for Strip<'_> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<D: Dot>(self) {
-        let Depthwise { y, attrs, corrections, .. } = *self.depthwise;
-        let (kernel, slides) = (attrs.kernel, attrs.dilation[1] == 1 && corrections.zeros.is_null());
-        for column in (0..y.channels).step_by(LANES) {
-            let columns = Columns { column, n: LANES.min(y.channels - column) };
-            let mut sums = [[D::Vector::splat(0.0)]; WIDE];
-            // SAFETY: the rows and weights cover the channels.
+        let Depthwise { attrs, corrections, .. } = *self.depthwise;
+        let is_near = attrs.stride[1] <= 2 && attrs.dilation[1] == 1 && corrections.zeros.is_null();
+        let slides = is_near && [[3; 2], [5; 2], [7; 2]].contains(&attrs.kernel);
+        let mut column = self.channels.start;
+        while column < self.channels.end {
+            let left = self.channels.end - column;
+            let is_wide = slides && D::Vector::TOGETHER == MOST && left > MOST / 2 * LANES;
+            let columns = Columns { column, n: left.min(if is_wide { MOST * LANES } else { LANES }) };
+            // SAFETY: the caller vouches for the operands.
             unsafe {
-                match (kernel, attrs.stride[1]) {
-                    ([3, 3], 1) if slides => self.slide::<D, 3, 3, 1>(columns, &mut sums),
-                    ([3, 3], 2) if slides => self.slide::<D, 3, 3, 2>(columns, &mut sums),
-                    ([5, 5], 1) if slides => self.slide::<D, 5, 5, 1>(columns, &mut sums),
-                    ([5, 5], 2) if slides => self.slide::<D, 5, 5, 2>(columns, &mut sums),
-                    _ => self.apart::<D>(columns, &mut sums),
+                match (slides, is_wide) {
+                    (false, _) => self.apart::<D>(columns),
+                    (true, false) => self.columns::<D, 1>(columns),
+                    (true, true) => self.columns::<D, MOST>(columns),
                 }
-                self.store(columns, &sums[..self.width]);
+            }
+            column += columns.n;
+        }
+    }
+}
+
+/// Most vectors of channels that are computed together.
+const MOST: usize = 4;
+
+/// Most columns of the image under a tile of pixels, which are at most two apart.
+const REACH: usize = 2 * WIDE + 6;
+
+impl Strip<'_> {
+    /// Some channels of all pixels.
+    #[inline(always)]
+    unsafe fn columns<D: Dot, const VECTORS: usize>(&self, columns: Columns) {
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            match self.depthwise.attrs.kernel {
+                [3, 3] => self.slide::<D, VECTORS, 3, 3, 1>(columns),
+                [5, 5] => self.slide::<D, VECTORS, 5, 5, 2>(columns),
+                _ => self.slide::<D, VECTORS, 7, 7, 2>(columns),
             }
         }
     }
-}
 
-/// In each lane the bytes of a channel at the first `n` pointers.
-///
-/// # Safety
-/// They cover the channels.
-#[inline(always)]
-unsafe fn gathered<V: Vector>(pointers: [*const u8; 4], n: usize, columns: Columns) -> V {
-    // SAFETY: the caller vouches for the pointers.
-    unsafe {
-        if columns.n == LANES {
-            return V::load_quads(pointers, n);
-        }
-        let mut lanes = V::splat(0.0);
-        for pointer in pointers[..n].iter().rev() {
-            lanes = lanes.shift_left::<8>().or(V::load_bytes_partial::<false>(*pointer, columns.n));
-        }
-        lanes
-    }
-}
-
-/// The rows under a filter, at a column of the image.
-struct Cursor<const KH: usize> {
-    column: isize,
-    /// Where the channels are in the column.
-    rows: [*const u8; KH],
-    /// Bytes from one column to the next.
-    steps: [isize; KH],
-}
-
-/// Most groups of four rows of the filters that slide.
-const QUADS: usize = 2;
-
-impl Tile<'_> {
-    /// The weights of 16 channels.
+    /// Panel `panel` of the weights of some channels, if they have so many.
     #[inline(always)]
-    fn panel(&self, columns: Columns) -> *const u8 {
+    fn panel(&self, columns: Columns, panel: usize) -> Option<*const u8> {
         let Depthwise { weights, k, .. } = *self.depthwise;
-        weights.wrapping_add(columns.column / PANEL * k.panel_bytes())
+        let panels = columns.n.div_ceil(PANEL);
+        (panel < panels).then(|| weights.wrapping_add((columns.column / PANEL + panel) * k.panel_bytes()))
     }
 
-    /// The bytes of `n` rows from row `row` on in column `column` of the image, or zero points outside.
+    /// A list of whole panels, at some channels.
     #[inline(always)]
-    unsafe fn quad<V: Vector>(&self, column: isize, (row, n): (usize, usize), columns: Columns) -> V {
-        let Depthwise { x, outside, .. } = *self.depthwise;
-        let is_inside = (column as usize) < x.extent[1];
-        let mut pointers = [outside.wrapping_add(columns.column); 4];
-        for (pointer, row) in pointers.iter_mut().zip(&self.rows[row..row + n]) {
-            if is_inside {
-                *pointer = row.data.wrapping_offset(column * row.step + columns.column as isize);
+    unsafe fn list<V: Vector, const VECTORS: usize>(&self, list: *const i32, columns: Columns) -> [V; VECTORS] {
+        let mut found = [V::splat(0.0); VECTORS];
+        for (panel, found) in found.iter_mut().enumerate().take(columns.n.div_ceil(PANEL)) {
+            // SAFETY: the caller vouches for the list.
+            *found = unsafe { V::load(list.add(columns.column + panel * PANEL).cast()) };
+        }
+        V::arrange(found)
+    }
+
+    /// The weights under `n` neighbours of four rows, `[neighbour][vector]`.
+    #[inline(always)]
+    unsafe fn weights<V: Vector, const VECTORS: usize>(&self, quad: usize, columns: Columns) -> [V; VECTORS] {
+        let mut found = [V::splat(0.0); VECTORS];
+        for (panel, found) in found.iter_mut().enumerate() {
+            if let Some(weights) = self.panel(columns, panel) {
+                // SAFETY: panels have the rows.
+                *found = unsafe { V::load(weights.add(quad * 4 * PANEL).cast()) };
             }
+        }
+        V::arrange(found)
+    }
+
+    /// The bytes of some rows in column `column` of the image, which is inside.
+    #[inline(always)]
+    unsafe fn quad<V: Vector, const VECTORS: usize, const ROWS: usize>(
+        &self,
+        rows: &[*const u8],
+        column: isize,
+        columns: Columns,
+    ) -> [V; VECTORS] {
+        let at = column * self.depthwise.x.stride[1] + columns.column as isize;
+        let mut pointers = [std::ptr::null(); ROWS];
+        for (pointer, row) in pointers.iter_mut().zip(rows) {
+            *pointer = row.wrapping_offset(at);
         }
         // SAFETY: the pointers cover the channels.
-        unsafe { gathered(pointers, n, columns) }
+        unsafe { V::load_arranged_quads(pointers, columns.n) }
     }
 
-    /// The bytes of `KH` rows in the column at `cursor`, and the cursor's next column.
+    /// The same of the rows from `quad * 4` on of a filter of `kh` rows. Outside are zero points.
     #[inline(always)]
-    unsafe fn quads<V: Vector, const KH: usize>(&self, cursor: &mut Cursor<KH>, columns: Columns) -> [V; QUADS] {
-        let is_inside = (cursor.column as usize) < self.depthwise.x.extent[1];
-        let outside = self.depthwise.outside.wrapping_add(columns.column);
-        let mut quads = [V::splat(0.0); QUADS];
-        for (i, quad) in quads.iter_mut().enumerate().take(const { KH.div_ceil(4) }) {
-            let n = (KH - 4 * i).min(4);
-            let mut pointers = [outside; 4];
-            if is_inside {
-                pointers[..n].copy_from_slice(&cursor.rows[4 * i..4 * i + n]);
+    unsafe fn quad_of<V: Vector, const VECTORS: usize>(
+        &self,
+        rows: &[*const u8],
+        (quad, kh): (usize, usize),
+        column: isize,
+        columns: Columns,
+    ) -> [V; VECTORS] {
+        let Depthwise { x, outside, .. } = *self.depthwise;
+        // SAFETY: the rows cover the channels; a line outside has a byte.
+        unsafe {
+            if (column as usize) >= x.extent[1] {
+                let one_for_each = 0x0101_0101 >> (8 * (4 - (kh - 4 * quad).min(4)));
+                return [V::splat_bits(u32::from(*outside) * one_for_each); VECTORS];
             }
-            // SAFETY: the rows cover the channels.
-            *quad = unsafe { gathered(pointers, n, columns) };
+            let rows = &rows[4 * quad..];
+            match kh - 4 * quad {
+                1 => self.quad::<V, VECTORS, 1>(rows, column, columns),
+                2 => self.quad::<V, VECTORS, 2>(rows, column, columns),
+                3 => self.quad::<V, VECTORS, 3>(rows, column, columns),
+                _ => self.quad::<V, VECTORS, 4>(rows, column, columns),
+            }
         }
-        for (row, step) in cursor.rows.iter_mut().zip(&cursor.steps) {
-            *row = row.wrapping_offset(*step);
-        }
-        cursor.column += 1;
-        quads
     }
 
-    /// The rows of the image, at a column.
+    /// Filters of `KH` by `KW`, of `QUADS` groups of rows, of neighbouring columns.
     #[inline(always)]
-    fn cursor<const KH: usize>(&self, column: isize, columns: Columns) -> Cursor<KH> {
-        let mut cursor = Cursor { column, rows: [std::ptr::null(); KH], steps: [0; KH] };
-        for (i, row) in self.rows.iter().take(KH).enumerate() {
-            cursor.rows[i] = row.data.wrapping_offset(column * row.step + columns.column as isize);
-            cursor.steps[i] = row.step;
-        }
-        cursor
-    }
-
-    /// The sums of each pixel, for filters of `KH` by `KW` that move by `STRIDE`.
-    #[inline(always)]
-    unsafe fn slide<D: Dot, const KH: usize, const KW: usize, const STRIDE: usize>(
+    unsafe fn slide<D: Dot, const VECTORS: usize, const KH: usize, const KW: usize, const QUADS: usize>(
         &self,
         columns: Columns,
-        sums: &mut [[D::Vector; 1]; WIDE],
     ) {
-        let zero = D::Vector::splat(0.0);
-        let (mut weights, mut window) = ([[zero; QUADS]; KW], [[zero; QUADS]; KW]);
-        let n_quads = const { KH.div_ceil(4) };
-        let panel = self.panel(columns);
-        let mut cursor = self.cursor::<KH>(self.first, columns);
-        // SAFETY: the rows and weights cover the channels.
+        let (depthwise, zero) = (self.depthwise, D::Vector::splat(0.0));
+        let stride = depthwise.attrs.stride[1];
+        let mut weights = [[[zero; VECTORS]; QUADS]; KW];
+        // SAFETY: the rows and weights cover the channels; columns of the image are read that have been written.
         unsafe {
             for (kw, weights) in weights.iter_mut().enumerate() {
-                for (quad, weight) in weights.iter_mut().enumerate().take(n_quads) {
-                    *weight = D::Vector::load(panel.add((kw * n_quads + quad) * 4 * PANEL).cast());
+                for (quad, weights) in weights.iter_mut().enumerate() {
+                    *weights = self.weights(kw * QUADS + quad, columns);
                 }
             }
-            // The window holds the columns that the first pixel shares with the one before it.
-            for (kw, quads) in window.iter_mut().enumerate().skip(STRIDE) {
-                debug_assert_eq!(cursor.column, self.first + (kw - STRIDE) as isize);
-                *quads = self.quads::<D::Vector, KH>(&mut cursor, columns);
-            }
-            let start = D::Vector::load(self.depthwise.corrections.start.add(columns.column).cast());
-            for sums in sums.iter_mut().take(self.width) {
-                for kw in 0..KW - STRIDE {
-                    window[kw] = window[kw + STRIDE];
-                }
-                for quads in &mut window[KW - STRIDE..] {
-                    *quads = self.quads::<D::Vector, KH>(&mut cursor, columns);
-                }
-                let mut sum = start;
-                for kw in 0..KW {
-                    for quad in 0..n_quads {
-                        sum = D::dot(sum, window[kw][quad], weights[kw][quad]);
+            let start: [D::Vector; VECTORS] = self.list(depthwise.corrections.start, columns);
+            let mut image = [const { MaybeUninit::<[[D::Vector; VECTORS]; QUADS]>::uninit() }; REACH];
+            let mut sums = [[zero; VECTORS]; WIDE];
+            for line in self.lines.clone() {
+                // An array of known length, so that the pointers are in registers.
+                let rows: [*const u8; KH] = *depthwise.rows(self.n, line, self.thread).as_ptr().cast();
+                for (column, width) in tiles(self.strip.clone()) {
+                    let first = (column * stride) as isize - depthwise.attrs.pad[1];
+                    for (i, quads) in image[..(width - 1) * stride + KW].iter_mut().enumerate() {
+                        let (mut bytes, column) = ([[zero; VECTORS]; QUADS], first + i as isize);
+                        bytes[0] = self.quad_of(&rows, (0, KH), column, columns);
+                        if QUADS > 1 {
+                            bytes[1] = self.quad_of(&rows, (1, KH), column, columns);
+                        }
+                        quads.write(bytes);
                     }
+                    for vector in 0..VECTORS {
+                        let mut filter = [[zero; QUADS]; KW];
+                        for (weights, filter) in weights.iter().zip(&mut filter) {
+                            for (weight, filter) in weights.iter().zip(filter) {
+                                *filter = weight[vector];
+                            }
+                        }
+                        for (i, sums) in sums[..width].iter_mut().enumerate() {
+                            let mut sum = start[vector];
+                            for (kw, filter) in filter.iter().enumerate() {
+                                let bytes = image[i * stride + kw].assume_init_ref();
+                                for (bytes, &weight) in bytes.iter().zip(filter) {
+                                    sum = D::dot(sum, bytes[vector], weight);
+                                }
+                            }
+                            sums[vector] = sum;
+                        }
+                    }
+                    let offsets = depthwise.offsets(self.n, line, column);
+                    self.store(columns, &offsets, &sums[..width]);
                 }
-                *sums = [sum];
             }
         }
     }
 
-    /// The sums of each pixel, each on its own, less the weights' zero points times the sums of the image.
+    /// Any filters: each pixel on its own, less the weights' zero points times the sums of the image.
     #[inline(always)]
-    unsafe fn apart<D: Dot>(&self, columns: Columns, sums: &mut [[D::Vector; 1]; WIDE]) {
+    unsafe fn apart<D: Dot>(&self, columns: Columns) {
         let Depthwise { attrs, corrections, k, .. } = *self.depthwise;
-        let ones = D::Vector::splat_bits(0x0101_0101);
-        let (panel, n_quads) = (self.panel(columns), k.len.div_ceil(4));
-        // SAFETY: the list has whole panels.
-        let start = unsafe { D::Vector::load(corrections.start.add(columns.column).cast()) };
-        for (i, sums) in sums.iter_mut().enumerate().take(self.width) {
-            let (mut sum, mut row_sum) = (start, D::Vector::splat(0.0));
-            for kw in 0..k.count {
-                let column = self.first + (i * attrs.stride[1] + kw * attrs.dilation[1]) as isize;
-                for quad in 0..n_quads {
-                    // SAFETY: the rows and weights cover the channels.
-                    unsafe {
-                        let x: D::Vector = self.quad(column, (4 * quad, (k.len - 4 * quad).min(4)), columns);
-                        let weight = D::Vector::load(panel.add((kw * n_quads + quad) * 4 * PANEL).cast());
-                        sum = D::dot(sum, x, weight);
-                        row_sum = D::dot(row_sum, x, ones);
+        let (zero, ones) = ([D::Vector::splat(0.0)], D::Vector::splat_bits(0x0101_0101));
+        let n_quads = k.len.div_ceil(4);
+        // SAFETY: the lists have whole panels; the rows and weights cover the channels.
+        unsafe {
+            let [start] = self.list::<D::Vector, 1>(corrections.start, columns);
+            let mut sums = [zero; WIDE];
+            for line in self.lines.clone() {
+                let rows = self.depthwise.rows(self.n, line, self.thread);
+                for (column, width) in tiles(self.strip.clone()) {
+                    let first = (column * attrs.stride[1]) as isize - attrs.pad[1];
+                    for (i, sums) in sums[..width].iter_mut().enumerate() {
+                        let (mut sum, [mut row_sum]) = (start, zero);
+                        for kw in 0..k.count {
+                            let column = first + (i * attrs.stride[1] + kw * attrs.dilation[1]) as isize;
+                            for quad in 0..n_quads {
+                                let [x] = self.quad_of::<D::Vector, 1>(rows, (quad, k.len), column, columns);
+                                let [weight] = self.weights(kw * n_quads + quad, columns);
+                                sum = D::dot(sum, x, weight);
+                                row_sum = D::dot(row_sum, x, ones);
+                            }
+                        }
+                        if !corrections.zeros.is_null() {
+                            let [zeros] = self.list::<D::Vector, 1>(corrections.zeros, columns);
+                            sum = sum.sub_int(row_sum.mul_int(zeros));
+                        }
+                        *sums = [sum];
                     }
+                    let offsets = self.depthwise.offsets(self.n, line, column);
+                    self.store(columns, &offsets, &sums[..width]);
                 }
             }
-            if !corrections.zeros.is_null() {
-                // SAFETY: as above.
-                let zeros = unsafe { D::Vector::load(corrections.zeros.add(columns.column).cast()) };
-                sum = sum.sub_int(row_sum.mul_int(zeros));
-            }
-            *sums = [sum];
         }
     }
 
     /// Stores the sums of some channels.
     #[inline(always)]
-    unsafe fn store<V: Vector>(&self, columns: Columns, sums: &[[V; 1]]) {
+    unsafe fn store<V: Vector, const VECTORS: usize>(
+        &self,
+        columns: Columns,
+        offsets: &[isize; WIDE],
+        sums: &[[V; VECTORS]],
+    ) {
         let Depthwise { corrections, y, stored, chain, .. } = *self.depthwise;
         let to = Finish {
             start: corrections.start.wrapping_add(columns.column),
@@ -362,11 +427,11 @@ impl Tile<'_> {
             row_sums: std::ptr::null(),
             y: y.data,
             stored,
-            offsets: self.offsets.as_ptr(),
+            offsets: offsets.as_ptr(),
             columns,
             chain,
         };
         // SAFETY: there is an offset for each pixel.
-        unsafe { finish_rows(&to, sums) };
+        unsafe { finish_arranged(&to, sums) };
     }
 }

@@ -1,6 +1,6 @@
 //! From sums to stored results: zero points, scales, the epilogue, the narrow store.
 
-use super::requantize::requantize;
+use super::requantize::{requantize, requantize_arranged};
 use crate::abi::{EpilogueOp, Strip};
 use crate::epilogue::{Columns, Quantizer, in_registers, is_short, split};
 use crate::strips;
@@ -245,11 +245,44 @@ fn over_strip<V: Vector, const PANELS: usize>(strip: Strip, values: &mut [[V; PA
     }
 }
 
+/// Stores rows of sums whose vectors are [arranged](Vector::arrange).
+///
+/// # Safety
+/// As for [`finish`].
 #[inline(always)]
-unsafe fn finish_floats<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V; PANELS]]) {
+pub(crate) unsafe fn finish_arranged<V: Vector, const VECTORS: usize>(to: &Finish, sums: &[[V; VECTORS]]) {
+    // SAFETY: the caller's pointers cover the tile.
+    unsafe {
+        if VECTORS == 1 {
+            return finish_rows(to, sums);
+        }
+        let (scale, bias) = parameters(to);
+        if requantize_arranged(to, sums, (scale, bias)) {
+            return;
+        }
+        let mut rows = [[V::splat(0.0); VECTORS]; MOST_ROWS];
+        for (row, &sums) in rows.iter_mut().zip(sums) {
+            *row = V::arrange(sums);
+        }
+        for panel in 0..to.columns.n.div_ceil(LANES) {
+            let mut of_panel = [[V::splat(0.0)]; MOST_ROWS];
+            for (sum, row) in of_panel.iter_mut().zip(&rows) {
+                *sum = [row[panel]];
+            }
+            finish_rows(&Finish { columns: to.columns.panel(panel), ..*to }, &of_panel[..sums.len()]);
+        }
+    }
+}
+
+/// The scale and the bias of each column.
+///
+/// # Safety
+/// The epilogue's vectors cover the columns.
+#[inline(always)]
+unsafe fn parameters<V: Vector, const PANELS: usize>(to: &Finish) -> ([V; PANELS], [V; PANELS]) {
     // What is absent multiplies by 1 and adds -0, which change nothing.
     let (mut scale, mut bias) = ([V::splat(1.0); PANELS], [V::splat(-0.0); PANELS]);
-    for panel in 0..PANELS {
+    for panel in 0..PANELS.min(to.columns.n.div_ceil(LANES)) {
         let columns = to.columns.panel(panel);
         // SAFETY: the vectors cover the columns.
         unsafe {
@@ -263,9 +296,15 @@ unsafe fn finish_floats<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V;
             }
         }
     }
+    (scale, bias)
+}
+
+#[inline(always)]
+unsafe fn finish_floats<V: Vector, const PANELS: usize>(to: &Finish, sums: &[[V; PANELS]]) {
     // SAFETY: the caller's pointers cover the rows.
     unsafe {
-        if requantize(to, sums, &scale, &bias) {
+        let (scale, bias) = parameters(to);
+        if requantize(to, sums, (scale, bias)) {
             return;
         }
         // A strip takes many elements at a time.

@@ -4,7 +4,7 @@
 //! vectors at once.
 
 use super::finish::{Finish, Step, Stored};
-use crate::epilogue::VectorQuantizer;
+use crate::epilogue::{Quantizer, VectorQuantizer};
 use crate::vector::{LANES, Vector};
 
 /// How many vectors are stored at once.
@@ -21,13 +21,13 @@ trait Quotient<V: Vector> {
 }
 
 /// `(sum * scale + bias) / quantizer.scale`.
-struct Scaled<'a, V, const PANELS: usize> {
-    scale: &'a [V; PANELS],
-    bias: &'a [V; PANELS],
+struct Scaled<V, const PANELS: usize> {
+    scale: [V; PANELS],
+    bias: [V; PANELS],
     quantizer: VectorQuantizer<V>,
 }
 
-impl<V: Vector, const PANELS: usize> Scaled<'_, V, PANELS> {
+impl<V: Vector, const PANELS: usize> Scaled<V, PANELS> {
     #[inline(always)]
     fn value(&self, sum: V, panel: usize) -> V {
         sum.int_to_float().mul(self.scale[panel]).add(self.bias[panel])
@@ -40,7 +40,7 @@ impl<V: Vector, const PANELS: usize> Scaled<'_, V, PANELS> {
     }
 }
 
-impl<V: Vector, const PANELS: usize> Quotient<V> for Scaled<'_, V, PANELS> {
+impl<V: Vector, const PANELS: usize> Quotient<V> for Scaled<V, PANELS> {
     #[inline(always)]
     unsafe fn of<const UNIT: bool>(&self, _: &Finish, sum: V, panel: usize, _: isize) -> V {
         self.quotient::<UNIT>(self.value(sum, panel))
@@ -49,8 +49,8 @@ impl<V: Vector, const PANELS: usize> Quotient<V> for Scaled<'_, V, PANELS> {
 
 /// The same of what is rounded before and has a residual added: the end of a residual block. The sign of a zero that is
 /// rounded to has no part in it.
-struct Added<'a, V, const PANELS: usize> {
-    sum: Scaled<'a, V, PANELS>,
+struct Added<V, const PANELS: usize> {
+    sum: Scaled<V, PANELS>,
     rounded: VectorQuantizer<V>,
     rounded_scale: V,
     tensor: *const u8,
@@ -59,7 +59,7 @@ struct Added<'a, V, const PANELS: usize> {
     added_zero: V,
 }
 
-impl<V: Vector, const PANELS: usize> Quotient<V> for Added<'_, V, PANELS> {
+impl<V: Vector, const PANELS: usize> Quotient<V> for Added<V, PANELS> {
     #[inline(always)]
     unsafe fn of<const UNIT: bool>(&self, to: &Finish, sum: V, panel: usize, at: isize) -> V {
         let steps = self.rounded.quotient::<UNIT>(self.sum.value(sum, panel)).round();
@@ -98,6 +98,43 @@ unsafe fn store<V: Vector, const PANELS: usize, const UNIT: bool>(
     }
 }
 
+/// The last operation of an epilogue whose results are unsigned bytes, its numbers in vectors and its zero point.
+#[inline(always)]
+fn quantizer_of<'a, V: Vector>(to: &Finish<'a>) -> Option<(&'a Quantizer, VectorQuantizer<V>, u8)> {
+    let last = to.chain.quantizer.as_ref().filter(|last| to.stored == Stored::Byte && last.is_unsigned())?;
+    Some((last, last.in_vectors()?, last.zero() as u8))
+}
+
+/// [`requantize`] without residuals, of sums whose vectors are [arranged](Vector::arrange); scale and bias are not.
+///
+/// # Safety
+/// As for [`finish`](super::finish::finish).
+#[inline(always)]
+pub(super) unsafe fn requantize_arranged<V: Vector, const VECTORS: usize>(
+    to: &Finish,
+    sums: &[[V; VECTORS]],
+    (scale, bias): ([V; VECTORS], [V; VECTORS]),
+) -> bool {
+    let Some((last, quantizer, zero)) = quantizer_of(to).filter(|_| to.chain.steps().is_empty()) else { return false };
+    let scaled = Scaled { scale: V::arrange(scale), bias: V::arrange(bias), quantizer };
+    let is_unit = last.is_unit();
+    for (row, sums) in sums.iter().enumerate() {
+        let mut values = *sums;
+        for (vector, value) in values.iter_mut().enumerate() {
+            *value = scaled.value(*value, vector);
+            if !is_unit {
+                *value = scaled.quotient::<false>(*value);
+            }
+        }
+        // SAFETY: there is an offset for each row; the result has the columns.
+        unsafe {
+            let at = *to.offsets.add(row) + to.columns.column as isize;
+            V::store_arranged(values, zero, to.y.offset(at), to.columns.n);
+        }
+    }
+    true
+}
+
 /// Stores the rows of a tile whose epilogue is `quantize(sum * scale + bias)`, perhaps with a rounded residual block's sum
 /// before, and whose results are unsigned bytes. Says whether it is one.
 ///
@@ -107,13 +144,9 @@ unsafe fn store<V: Vector, const PANELS: usize, const UNIT: bool>(
 pub(super) unsafe fn requantize<V: Vector, const PANELS: usize>(
     to: &Finish,
     sums: &[[V; PANELS]],
-    scale: &[V; PANELS],
-    bias: &[V; PANELS],
+    (scale, bias): ([V; PANELS], [V; PANELS]),
 ) -> bool {
-    let Some(last) = to.chain.quantizer.as_ref().filter(|q| to.stored == Stored::Byte && q.is_unsigned()) else {
-        return false;
-    };
-    let (Some(quantizer), zero) = (last.in_vectors(), last.zero() as u8) else { return false };
+    let Some((last, quantizer, zero)) = quantizer_of(to) else { return false };
     // SAFETY: the caller's pointers cover the rows.
     unsafe {
         match *to.chain.steps() {

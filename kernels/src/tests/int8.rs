@@ -400,4 +400,11 @@ fn depthwise_convolutions() {
             check_conv(case, [u, s], [1, 0], &mut random);
         }
     }
+    // Channels of several vectors, whole and cut.
+    for (channels, kernel, stride) in [(64, 3, 1), (33, 3, 2), (83, 5, 1), (48, 5, 2), (130, 7, 1), (70, 4, 1)] {
+        let case = Case { inputs: channels, outputs: channels, groups: channels, size: [3, 18], ..case };
+        let case = Case { kernel: [kernel; 2], pad: kernel / 2, stride: [stride; 2], ..case };
+        check_conv(case, [u, s], [1, 0], &mut random);
+        check_conv(case, [s, u], [1, 2], &mut random);
+    }
 }

@@ -19,6 +19,37 @@ fn float(x: __m512i) -> Avx512 {
     Avx512(unsafe { _mm512_castsi512_ps(x) })
 }
 
+/// The integers nearest to the floats of four vectors, plus `zero`, limited to unsigned bytes: those of each quarter of each
+/// vector in turn.
+#[inline(always)]
+fn saturated(values: &[Avx512], zero: u8) -> __m512i {
+    // SAFETY: as in `int`.
+    unsafe {
+        // What is too low for an integer becomes the least one.
+        let greatest = _mm512_set1_ps(255.0 - f32::from(zero));
+        let mut integers = [_mm512_setzero_si512(); 4];
+        for (integer, value) in integers.iter_mut().zip(values) {
+            *integer = _mm512_cvtps_epi32(_mm512_min_ps(greatest, value.0));
+        }
+        let zero = _mm512_set1_epi16(zero.into());
+        let low = _mm512_adds_epi16(_mm512_packs_epi32(integers[0], integers[1]), zero);
+        let high = _mm512_adds_epi16(_mm512_packs_epi32(integers[2], integers[3]), zero);
+        _mm512_packus_epi16(low, high)
+    }
+}
+
+/// The first `n` bytes, at most 64, then zeros.
+#[inline(always)]
+unsafe fn wide_bytes(from: *const u8, n: usize) -> __m512i {
+    // SAFETY: the caller vouches for `n` bytes; masked ones are not read.
+    unsafe {
+        match n == 4 * LANES {
+            true => _mm512_loadu_si512(from.cast()),
+            false => _mm512_maskz_loadu_epi8(u64::MAX >> (64 - n), from.cast()),
+        }
+    }
+}
+
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as __mmask16
@@ -33,6 +64,7 @@ unsafe fn vectorize<T: Task>(task: T) -> T::Output {
 impl Vector for Avx512 {
     type Mask = __mmask16;
     const REGISTERS: usize = 32;
+    const TOGETHER: usize = 4;
 
     #[inline(always)]
     unsafe fn vectorize<T: Task>(task: T) -> T::Output {
@@ -131,23 +163,72 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    fn arrange<const N: usize>(mut vectors: [Self; N]) -> [Self; N] {
+        if N == 4 {
+            // The quarters of four vectors, transposed: instructions that pack and unpack work within quarters.
+            let [a, b, c, d] = [vectors[0].0, vectors[1].0, vectors[2].0, vectors[3].0];
+            // SAFETY: as in `int`.
+            unsafe {
+                let (low, high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                let (next_low, next_high) = (_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                vectors[0] = Avx512(_mm512_shuffle_f32x4::<0x88>(low, next_low));
+                vectors[1] = Avx512(_mm512_shuffle_f32x4::<0xdd>(low, next_low));
+                vectors[2] = Avx512(_mm512_shuffle_f32x4::<0x88>(high, next_high));
+                vectors[3] = Avx512(_mm512_shuffle_f32x4::<0xdd>(high, next_high));
+            }
+        }
+        vectors
+    }
+
+    #[inline(always)]
+    unsafe fn load_arranged_quads<const N: usize, const ROWS: usize>(
+        rows: [*const u8; ROWS],
+        bytes: usize,
+    ) -> [Self; N] {
+        let mut vectors = [Self::splat(0.0); N];
+        let row = |row: usize| rows[row.min(ROWS - 1)];
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            if N != 4 {
+                vectors[0] = Self::load_quads_partial([row(0), row(1), row(2), row(3)], ROWS, bytes);
+                return vectors;
+            }
+            let zero = _mm512_setzero_si512();
+            let a = wide_bytes(row(0), bytes);
+            let b = if ROWS > 1 { wide_bytes(row(1), bytes) } else { zero };
+            let c = if ROWS > 2 { wide_bytes(row(2), bytes) } else { zero };
+            let d = if ROWS > 3 { wide_bytes(row(3), bytes) } else { zero };
+            let (low, high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
+            let (next_low, next_high) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
+            vectors[0] = float(_mm512_unpacklo_epi16(low, next_low));
+            vectors[1] = float(_mm512_unpackhi_epi16(low, next_low));
+            vectors[2] = float(_mm512_unpacklo_epi16(high, next_high));
+            vectors[3] = float(_mm512_unpackhi_epi16(high, next_high));
+            vectors
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_arranged<const N: usize>(values: [Self; N], zero: u8, to: *mut u8, n: usize) {
+        let bytes = saturated(&values, zero);
+        // SAFETY: the caller vouches for the bytes; masked ones are not written.
+        unsafe {
+            match n == 4 * LANES {
+                true => _mm512_storeu_si512(to.cast(), bytes),
+                false => _mm512_mask_storeu_epi8(to.cast(), u64::MAX >> (64 - n), bytes),
+            }
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store_saturated<const TOGETHER: usize>(values: [Self; 4], zero: u8, to: &[*mut u8], n: usize) {
-        // Packing works within quarters: word `4 * i + j` of the packed bytes is word `i` of vector `j`.
+        // Word `4 * i + j` of the bytes is word `i` of vector `j`.
         const WORDS: [i32; LANES] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
         // SAFETY: the constant has the size of what is loaded; the caller vouches for the pointers, and what a mask leaves
         // out is not written.
         unsafe {
-            // What is too low for an integer becomes the least one.
-            let greatest = _mm512_set1_ps(255.0 - f32::from(zero));
-            let mut integers = [_mm512_setzero_si512(); 4];
-            for (integer, value) in integers.iter_mut().zip(values) {
-                *integer = _mm512_cvtps_epi32(_mm512_min_ps(greatest, value.0));
-            }
-            let zero = _mm512_set1_epi16(zero.into());
-            let low = _mm512_adds_epi16(_mm512_packs_epi32(integers[0], integers[1]), zero);
-            let high = _mm512_adds_epi16(_mm512_packs_epi32(integers[2], integers[3]), zero);
             let words = _mm512_loadu_si512(WORDS.as_ptr().cast());
-            let bytes = _mm512_permutexvar_epi32(words, _mm512_packus_epi16(low, high));
+            let bytes = _mm512_permutexvar_epi32(words, saturated(&values, zero));
             let is_whole = n == TOGETHER * LANES;
             for (part, &to) in to.iter().enumerate().take(4 / TOGETHER) {
                 match TOGETHER {

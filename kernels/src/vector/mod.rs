@@ -49,6 +49,9 @@ pub(crate) trait Vector: Copy + 'static {
     /// How many vectors the registers hold.
     const REGISTERS: usize;
 
+    /// How many vectors of bytes are best put together at once: 1 or 4.
+    const TOGETHER: usize = 1;
+
     /// Runs `task` compiled with this instruction set.
     ///
     /// # Safety
@@ -153,6 +156,25 @@ pub(crate) trait Vector: Copy + 'static {
         }
     }
 
+    /// The same of the first `bytes` bytes of rows, then zeros.
+    ///
+    /// # Safety
+    /// So many bytes, or 16, are readable at each of the first `n` of `rows`, which are 1 to 4.
+    #[inline(always)]
+    unsafe fn load_quads_partial(rows: [*const u8; 4], n: usize, bytes: usize) -> Self {
+        // SAFETY: the caller vouches for the rows.
+        unsafe {
+            if bytes >= LANES {
+                return Self::load_quads(rows, n);
+            }
+            let mut lanes = Self::splat(0.0);
+            for row in rows[..n].iter().rev() {
+                lanes = lanes.shift_left::<8>().or(Self::load_bytes_partial::<false>(*row, bytes));
+            }
+            lanes
+        }
+    }
+
     /// Stores the low byte of each integer.
     ///
     /// # Safety
@@ -196,6 +218,48 @@ pub(crate) trait Vector: Copy + 'static {
         }
         // SAFETY: the caller vouches for the pointers.
         unsafe { store_parts::<TOGETHER>(&bytes, to, n) };
+    }
+
+    /// The lanes of `N` vectors, which is 1 or [`TOGETHER`](Self::TOGETHER), in the order in which
+    /// [`load_arranged_quads`](Self::load_arranged_quads) and [`store_arranged`](Self::store_arranged) have them; and back.
+    #[inline(always)]
+    fn arrange<const N: usize>(vectors: [Self; N]) -> [Self; N] {
+        vectors
+    }
+
+    /// [`load_quads`](Self::load_quads) of the first `bytes` bytes of 1 to 4 rows, then zeros, as `N` vectors,
+    /// [arranged](Self::arrange).
+    ///
+    /// # Safety
+    /// So many bytes are readable at each row.
+    #[inline(always)]
+    unsafe fn load_arranged_quads<const N: usize, const ROWS: usize>(
+        rows: [*const u8; ROWS],
+        bytes: usize,
+    ) -> [Self; N] {
+        let mut vectors = [Self::splat(0.0); N];
+        for (i, vector) in vectors.iter_mut().enumerate().take(bytes.div_ceil(LANES)) {
+            let mut at = [rows[0]; 4];
+            for (at, row) in at.iter_mut().zip(rows) {
+                *at = row.wrapping_add(i * LANES);
+            }
+            // SAFETY: the caller vouches for the rows.
+            *vector = unsafe { Self::load_quads_partial(at, ROWS, bytes - i * LANES) };
+        }
+        vectors
+    }
+
+    /// Stores the integers nearest to the floats of `N` [arranged](Self::arrange) vectors, plus `zero`, limited to unsigned
+    /// bytes: the first `n`. Ties go to even.
+    ///
+    /// # Safety
+    /// `n` bytes are writable at `to`.
+    #[inline(always)]
+    unsafe fn store_arranged<const N: usize>(values: [Self; N], zero: u8, to: *mut u8, n: usize) {
+        let mut four = [Self::splat(0.0); 4];
+        four[..N].copy_from_slice(&values);
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { Self::store_saturated::<4>(four, zero, &[to], n) };
     }
 
     /// `self + other`.
