@@ -18,7 +18,10 @@ use super::args::{Args, error};
 use super::codes::Direction;
 use super::split::Shared;
 use crate::abi::{KernelError, Operand, Parallel, Serial, Table};
+use crate::cache::caches;
+use crate::gemm::part;
 use crate::isa::Isa;
+use crate::pack::PANEL;
 use crate::table::table;
 use crate::vector::for_isa;
 use std::ops::Range;
@@ -255,6 +258,9 @@ impl<'a> Layer<'a> {
     }
 }
 
+/// Pieces of weights that fill the second-level cache.
+const PIECES: usize = 8;
+
 /// The walk over time.
 struct Walk<'a, 'b, C, W> {
     layer: &'a Layer<'b>,
@@ -316,8 +322,13 @@ impl<'b, C: Cell, W: Weights<'b>> Walk<'_, 'b, C, W> {
         // Where the second product applies the last gate's weights, the first leaves them out.
         let last_gate = (e.gates - 1) * e.padded();
         let columns = if self.cell.has_second_product() { last_gate } else { width };
+        let pieces = self.pieces(columns);
         for step in 0..steps {
-            product(step, &self.hidden, 0..columns);
+            for i in 0..pieces {
+                let index = if step % 2 == 0 { i } else { pieces - 1 - i };
+                let panels = part(columns / PANEL, pieces, index);
+                product(step, &self.hidden, panels.start * PANEL..panels.end * PANEL);
+            }
             let active = batch.clone().filter(|&b| step < len(b));
             if self.cell.has_second_product() {
                 active.clone().for_each(|b| self.cell.begin(&mut self.row(direction, b, step, len(b))));
@@ -333,6 +344,13 @@ impl<'b, C: Cell, W: Weights<'b>> Walk<'_, 'b, C, W> {
                 }
             }
         }
+    }
+
+    /// Into how many pieces the columns of a step's product are cut. Weights that the second-level cache does not hold are
+    /// walked forwards and backwards in turn, so that each step finds there what the one before it has read last.
+    fn pieces(&self, columns: usize) -> usize {
+        let (bytes, l2) = (columns * self.layer.extents.hidden * size_of::<f32>(), caches().l2);
+        if W::JOINT || bytes <= l2 / 2 { 1 } else { bytes.div_ceil(l2 / PIECES).min(columns / PANEL) }
     }
 
     /// The time of step `step` of a sequence of `len`.

@@ -446,6 +446,19 @@ fn agrees_with_the_oracle() {
 }
 
 #[test]
+fn weights_that_no_cache_holds() {
+    let mut random = Random(2);
+    for kind in [Kind::Lstm, Kind::Gru { linear_before_reset: false }] {
+        let case = Case::new(kind, [3, 2, 2, 750], Direction::Bidirectional, |len, _| {
+            random.f32s(len).into_iter().map(|x| x / 8.0).collect()
+        });
+        for (found, expected) in case.run(true).iter().zip(case.oracle()) {
+            assert_close(found, &expected, 1e-5);
+        }
+    }
+}
+
+#[test]
 fn refuses_lengths_and_weights_that_do_not_fit() {
     let mut case = Case::new(Kind::Rnn, [2, 1, 3, 2], Direction::Forward, pattern);
     case.lens = Some(vec![3]);
