@@ -9,7 +9,7 @@ use super::finish::{Chain, Finish, Stored, divide};
 use super::microkernel::TileArgs;
 use super::tiles::{IntTiles, MAX_ROWS};
 use super::zero_points::{Corrections, row_sum};
-use crate::abi::{Call, Parallel};
+use crate::abi::{Call, EpilogueOp, Parallel};
 use crate::cache::caches;
 use crate::epilogue::{Columns, finish_rows};
 use crate::gemm::{Ahead, Division, Rows, SERIAL, part};
@@ -136,6 +136,8 @@ impl<R: Rows<u8>> Contraction<'_, R> {
         // are brought by the tiles of the one before.
         let share = if n_tiles < MANY_TILES { caches().l2 / 16 } else { caches().l2 / 2 };
         let width = (share / self.k.panel_bytes().max(1)).max(1).next_multiple_of(widest);
+        let (in_registers, rest) = divide(self.call.epilogue, self.stored);
+        let epilogue = (&Chain::of(in_registers), rest);
         for first in panels.clone().step_by(width) {
             let block = first..(first + width).min(panels.end);
             for index in 0..n_tiles {
@@ -143,7 +145,7 @@ impl<R: Rows<u8>> Contraction<'_, R> {
                 let tile = rows.start + tile.start..rows.start + tile.end;
                 let next = (block.end < panels.end).then_some((index, n_tiles));
                 // SAFETY: the caller's pointers are valid.
-                unsafe { self.run_tile::<D>(tile, block.clone(), next, thread) };
+                unsafe { self.run_tile::<D>(tile, block.clone(), epilogue, next, thread) };
             }
         }
     }
@@ -154,11 +156,12 @@ impl<R: Rows<u8>> Contraction<'_, R> {
         Ahead::share(next?, width, self.k.panel_bytes() / (4 * PANEL), at)
     }
 
-    /// One tile of rows by a block of panels.
+    /// One tile of rows by a block of panels, with an epilogue that has been [divided](divide).
     unsafe fn run_tile<D: IntTiles>(
         &self,
         rows: Range<usize>,
         block: Range<usize>,
+        (chain, rest): (&Chain, &[EpilogueOp]),
         next: Option<(usize, usize)>,
         thread: usize,
     ) {
@@ -176,8 +179,6 @@ impl<R: Rows<u8>> Contraction<'_, R> {
                 }
             }
         }
-        let (in_registers, rest) = divide(self.call.epilogue, self.stored);
-        let chain = &Chain::of(in_registers);
         let mut panel = block.start;
         #[cfg(target_arch = "x86_64")]
         let matrices = self.is_on_matrices::<D>().then(|| {

@@ -83,21 +83,37 @@ pub(crate) unsafe fn corrections(
     if bias.is_present() && (bias.dtype != DType::I32 || bias.len() < first + n) {
         return Err(KernelError(format!("expected a bias of {n} i32, found {} {}", bias.len(), bias.dtype)));
     }
-    let zeros = to.wrapping_add(n.next_multiple_of(PANEL));
-    let mut any = false;
-    for column in 0..n.next_multiple_of(PANEL) {
-        // SAFETY: the caller vouches for the sums, the zero points and the room.
-        unsafe {
-            let zero = if column < n { zero_at(zero, first + column) + b.shift() } else { 0 };
-            any |= zero != 0;
-            let sum = if column < n { *sums.add(column) } else { 0 };
-            let product = (k as i32).wrapping_mul(a_zero).wrapping_mul(zero);
-            let term = if column < n && bias.is_present() { *bias.data.cast::<i32>().add(first + column) } else { 0 };
-            *to.add(column) = product.wrapping_sub(a_zero.wrapping_mul(sum)).wrapping_add(term);
-            *zeros.add(column) = zero;
+    let padded = n.next_multiple_of(PANEL);
+    let of_b = to.wrapping_add(padded);
+    // SAFETY: the caller vouches for the sums, the zero points and the room.
+    let (start, zeros, sums) = unsafe {
+        to.write_bytes(0, 2 * padded);
+        let [start, zeros] = [to, of_b].map(|list| std::slice::from_raw_parts_mut(list, n));
+        (start, zeros, std::slice::from_raw_parts(sums, n))
+    };
+    // SAFETY: as above; a list of zero points or of biases has `first + n`.
+    unsafe {
+        match zero.dtype {
+            _ if !zero.is_present() || zero.len() == 1 => zeros.fill(zero_at(zero, 0) + b.shift()),
+            DType::I8 => {
+                let list = std::slice::from_raw_parts(zero.data.add(first).cast::<i8>(), n);
+                zeros.iter_mut().zip(list).for_each(|(zero, &byte)| *zero = i32::from(byte) + b.shift());
+            }
+            _ => {
+                let list = std::slice::from_raw_parts(zero.data.add(first), n);
+                zeros.iter_mut().zip(list).for_each(|(zero, &byte)| *zero = i32::from(byte) + b.shift());
+            }
+        }
+        if bias.is_present() {
+            start.copy_from_slice(std::slice::from_raw_parts(bias.data.cast::<i32>().add(first), n));
         }
     }
-    Ok(Corrections { start: to, zeros: if any { zeros } else { std::ptr::null() } })
+    let each = (k as i32).wrapping_mul(a_zero);
+    for ((start, &zero), &sum) in start.iter_mut().zip(&*zeros).zip(sums) {
+        *start = start.wrapping_add(each.wrapping_mul(zero)).wrapping_sub(a_zero.wrapping_mul(sum));
+    }
+    let is_any = zeros.iter().any(|&zero| zero != 0);
+    Ok(Corrections { start: to, zeros: if is_any { of_b } else { std::ptr::null_mut() } })
 }
 
 /// The sum of the bytes of one row: `pointers` are `stride` apart, one for each segment.
